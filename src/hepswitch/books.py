@@ -1,0 +1,148 @@
+"""The books: what became of every packet. Plain integers, summed at any moment, never reset while running.
+
+Every packet received is malformed, refused or routed; every packet that an outlet accepted is delivered, queued,
+spooled or discarded with a reason. `balanced` says that both hold. One Books lives in each worker; `merge` adds the
+snapshots of several workers (DESIGN §7 fixes the keys). Not here: metrics text, HTTP, logs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+Snapshot = dict[str, Any]
+"""`Books.snapshot()`: the JSON of `hepswitch stats --json`."""
+
+
+@dataclass(slots=True)
+class Listener:
+    """What one listener read. `refused` counts by reason what was read but not let into the route."""
+
+    url: str
+    packets: int = 0
+    bytes: int = 0
+    malformed: int = 0
+    malformed_reasons: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    kernel_drops: int = 0
+    connections: int = 0
+
+    def snapshot(self) -> Snapshot:
+        return {
+            "packets": self.packets,
+            "bytes": self.bytes,
+            "malformed": self.malformed,
+            "malformed_reasons": dict(self.malformed_reasons),
+            "refused": dict(self.refused),
+            "kernel_drops": self.kernel_drops,
+            "connections": self.connections,
+        }
+
+
+@dataclass(slots=True)
+class Routed:
+    """What the route did: `unrouted` packets were neither sent anywhere nor dropped by name."""
+
+    packets: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    unrouted: int = 0
+    errors: int = 0
+
+    def snapshot(self) -> Snapshot:
+        return {
+            "packets": self.packets,
+            "dropped": dict(self.dropped),
+            "unrouted": self.unrouted,
+            "errors": self.errors,
+        }
+
+
+@dataclass(slots=True)
+class Account:
+    """accepted = delivered + queued + spooled + Σ discarded, of one outlet or one node of it.
+
+    `queued` and `spooled` are gauges: they fall when packets are delivered or discarded. `refused` counts by reason
+    what was offered and never accepted: the route was told so by False.
+    """
+
+    accepted: int = 0
+    delivered: int = 0
+    queued: int = 0
+    spooled: int = 0
+    discarded: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    state: str = ""
+
+    def snapshot(self) -> Snapshot:
+        row: Snapshot = {
+            "accepted": self.accepted,
+            "delivered": self.delivered,
+            "queued": self.queued,
+            "spooled": self.spooled,
+            "discarded": dict(self.discarded),
+            "refused": dict(self.refused),
+        }
+        return row | {"state": self.state} if self.state else row
+
+
+def _balanced(book: Snapshot) -> bool:
+    received = book["received"].values()
+    read = sum(row["packets"] for row in received)
+    explained = sum(row["malformed"] + sum(row["refused"].values()) for row in received)
+    if read != explained + book["routed"]["packets"]:
+        return False
+    outlets = [*book["destinations"].values(), *book["stores"].values()]
+    accounts = outlets + [node for outlet in outlets for node in outlet.get("nodes", {}).values()]
+    return all(
+        row["accepted"] == row["delivered"] + row["queued"] + row["spooled"] + sum(row["discarded"].values())
+        for row in accounts
+    )
+
+
+def close(book: Snapshot, uptime: float) -> Snapshot:
+    """The snapshot with `uptime` (seconds) and `balanced` filled in."""
+    return book | {"uptime": round(uptime, 3), "balanced": _balanced(book)}
+
+
+def empty() -> Snapshot:
+    """The books of a switch that has done nothing yet."""
+    return {
+        "received": {},
+        "routed": Routed().snapshot(),
+        "destinations": {},
+        "stores": {},
+        "traces": {},
+    }
+
+
+def merge(books: list[Snapshot]) -> Snapshot:
+    """The sum of several snapshots: numbers add, the keys of both sides are kept, a state that differs is joined."""
+    total = empty()
+    for book in books:
+        total = _add(total, {key: book[key] for key in total})
+    return total
+
+
+def _add(left: Any, right: Any) -> Any:
+    if isinstance(left, dict):
+        keys = dict.fromkeys([*left, *right])
+        return {
+            key: _add(left[key], right[key]) if key in left and key in right else left.get(key, right.get(key))
+            for key in keys
+        }
+    if isinstance(left, str):
+        return left if left == right else ",".join(sorted({*left.split(","), *right.split(",")}))
+    return left + right
+
+
+class Clock:
+    """Seconds since the switch started, for `uptime`."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    @property
+    def uptime(self) -> float:
+        return time.monotonic() - self._started
