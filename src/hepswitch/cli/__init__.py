@@ -1,0 +1,51 @@
+"""The command line: one file a command, imported when it is called, so that `--help` answers at once.
+
+Exit status: 0 done, 1 it did not work, 2 wrong use or wrong configuration.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+COMMANDS = {
+    "run": "Run the switch.",
+    "check": "Check a configuration and its route without running it.",
+    "init": "Write a commented configuration and a route to start from.",
+    "replay": "Send pcap, pcapng, HEP files or a lake's packets as HEP.",
+    "decode": "Print HEP packets as JSON lines.",
+    "search": "Find calls and messages in a lake.",
+    "ladder": "Draw a call's flow.",
+    "export": "Write calls as pcapng or pcap.",
+    "stats": "Show the books of a running switch.",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"hepswitch.cli.{cmd_name}").cli
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list from COMMANDS, so that help imports no command."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="hepswitch", prog_name="hepswitch")
+def main() -> None:
+    """hepswitch: a HEP switch and SIP capture node.
+
+    \b
+    Example:
+      hepswitch run                        # HEP on 127.0.0.1:9060, stored in ./captures
+      hepswitch search --from alice --since 2h
+      hepswitch ladder CALL-ID
+    """

@@ -1,0 +1,5 @@
+"""`python -m hepswitch.cli`: the same as the `hepswitch` command."""
+
+from hepswitch.cli import main
+
+main()

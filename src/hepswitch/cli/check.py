@@ -1,0 +1,59 @@
+"""`hepswitch check`: the configuration and the route, without running them on packets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hepswitch.cli.options import config_option
+
+
+@click.command("check")
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print the configuration as it is understood, as JSON.")
+def cli(config: Path | None, as_json: bool) -> None:
+    """Check the configuration and its route file; every mistake is named, with its line.
+
+    The route file is imported, as `run` would do it; no socket is opened.
+
+    \b
+    Example:
+      hepswitch check --config hepswitch.toml
+    """
+    from hepswitch.config import ConfigError, load
+    from hepswitch.net.tls import server_context
+    from hepswitch.routing.script import ScriptError
+    from hepswitch.routing.script import load as load_script
+
+    try:
+        settings = load(config)
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        raise SystemExit(2) from None
+    mistakes = []
+    if settings.hep_route.script is not None:
+        try:
+            load_script(settings.hep_route.script, settings.destinations, settings.stores)
+        except ScriptError as error:
+            mistakes.append(str(error))
+    for endpoint in settings.endpoints:
+        if endpoint.scheme == "tls":
+            try:
+                server_context(endpoint)
+            except (OSError, ValueError) as error:
+                mistakes.append(str(error))
+    if mistakes:
+        click.echo("\n".join(mistakes), err=True)
+        raise SystemExit(2)
+    if as_json:
+        click.echo(settings.model_dump_json(indent=2))
+        return
+    click.echo(f"{config or 'defaults'}: ok")
+    click.echo(f"  listen        {', '.join(settings.listen)}")
+    route = settings.hep_route
+    click.echo(f"  route         {route.mode}" + (f" ({route.script})" if route.script else ""))
+    for name, destination in settings.destinations.items():
+        click.echo(f"  destination   {name}: {destination.policy} of {', '.join(destination.urls)}")
+    for name, store in settings.stores.items():
+        click.echo(f"  store         {name}: {store.url}")

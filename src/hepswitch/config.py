@@ -1,0 +1,248 @@
+"""The configuration: the TOML file as checked models, every mistake at once with its file, line and a hint.
+
+Each destination and store defines its own table beside its code (`destinations.hep.HepDestination`,
+`destinations.lake.LakeStore`); this module joins them. Zero configuration is `Config()`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl, urlencode
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from hepswitch.destinations.hep import HepDestination
+from hepswitch.destinations.lake import LakeStore
+from hepswitch.units import Endpoint, parse_duration, parse_endpoint, parse_size
+
+ENVIRONMENT = "HEPSWITCH_"
+"""Prefix of environment overrides: HEPSWITCH_WORKERS=4, HEPSWITCH_HEP_ROUTE__MODE=sip (`__` goes a table deeper)."""
+
+FILE_OPTIONS = {"cert", "key", "ca", "client_ca"}
+"""Options of an endpoint URL that name files."""
+
+NOT_CONFIGURATION = {"HEPSWITCH_CONFIG", "HEPSWITCH_SANITIZE"}
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. One line for each mistake."""
+
+
+def _listen_url(text: str) -> str:
+    endpoint = parse_endpoint(text)
+    if endpoint.scheme == "tls" and not {"cert", "key"} <= endpoint.options.keys():
+        raise ValueError(f"{text!r} needs a certificate: write tls://{endpoint.host}:{endpoint.port}?cert=FILE&key=FILE")
+    return text
+
+
+def _control_address(text: str) -> str:
+    parse_endpoint(f"tcp://{text}")
+    return text
+
+
+ListenUrl = Annotated[str, AfterValidator(_listen_url)]
+Size = Annotated[int, BeforeValidator(parse_size)]
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+
+
+class Table(BaseModel):
+    """A table of the file: unknown keys are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HepRouteTable(Table):
+    """`[hep_route]`: what happens to each HEP packet."""
+
+    mode: Literal["store", "sip", "script"] = Field(
+        "store",
+        description='"store": straight to the default store, no script; "sip": the SIP route only; "script": the HEP route.',
+    )
+    script: Path | None = Field(None, description="The route file (Python). Relative to the configuration file.")
+    on_error: Literal["store", "drop"] = Field(
+        "store", description="What becomes of a packet whose route raised: stored (if not stored yet) or dropped."
+    )
+
+    @model_validator(mode="after")
+    def _script_fits_mode(self) -> HepRouteTable:
+        if self.mode != "store" and self.script is None:
+            raise ValueError(f'mode = "{self.mode}" needs a route file: add script = "route.py"')
+        if self.mode == "store" and self.script is not None:
+            raise ValueError('script is set but mode = "store" would never call it: write mode = "script"')
+        return self
+
+
+class ControlTable(Table):
+    """`[control]`: the HTTP listener for metrics and statistics."""
+
+    listen: Annotated[str, AfterValidator(_control_address)] = Field(
+        "127.0.0.1:9080", description="address:port; port 0 takes a free one. Keep it on loopback: it asks for no password."
+    )
+
+
+class LogTable(Table):
+    """`[log]`: what the switch says about itself, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level that is written.")
+    format: Literal["console", "json"] = Field("console", description="For a person or for a machine.")
+
+
+class Config(Table):
+    """The whole file. Every key may be left out."""
+
+    listen: list[ListenUrl] = Field(
+        ["udp://127.0.0.1:9060", "tcp://127.0.0.1:9060"],
+        min_length=1,
+        description="Where HEP arrives: udp://, tcp://, tls://host:port?cert=FILE&key=FILE[&client_ca=FILE].",
+    )
+    workers: int = Field(1, ge=1, le=256, description="Processes that receive and route.")
+    receive_buffer: Size = Field(
+        16 << 20, description="Kernel buffer of each UDP socket; the kernel's own limit may cap it (a warning says so)."
+    )
+    spool_dir: Path = Field(Path("spool"), description="Where packets for destinations that are away wait.")
+    drain: Duration = Field(5.0, ge=0, description="How long a stop waits for destinations to take what is queued.")
+    hep_route: HepRouteTable = HepRouteTable()
+    destinations: dict[Name, HepDestination] = Field({}, description="Where packets are relayed to, by name.")
+    stores: dict[Name, LakeStore] = Field(
+        {}, description="Where packets are stored, by name. The first is the default store; without any: lake:./captures."
+    )
+    control: ControlTable = ControlTable()
+    log: LogTable = LogTable()
+
+    @model_validator(mode="after")
+    def _names_are_unambiguous(self) -> Config:
+        listeners = [str(parse_endpoint(url)) for url in self.listen if parse_endpoint(url).port]
+        twice = {url for url in listeners if listeners.count(url) > 1}
+        if twice:
+            raise ValueError(f"listen names {', '.join(sorted(twice))} more than once")
+        return self
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """The listeners as endpoints."""
+        return [parse_endpoint(url) for url in self.listen]
+
+
+def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) -> Config:
+    """The configuration from `path` (None: no file) with the environment's overrides; paths are made absolute.
+
+    Raises ConfigError with every mistake.
+    """
+    text, data = "", {}
+    if path is not None:
+        try:
+            text = path.read_text(encoding="utf-8")
+            data = tomllib.loads(text)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read: {error}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    _overlay(data, environment)
+    base = path.parent.resolve() if path is not None else Path.cwd()
+    if not data.get("stores"):
+        data["stores"] = {"lake": {"url": "lake:./captures"}}
+    try:
+        config = Config.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_describe(error, str(path or "configuration"), text))) from error
+    return _anchored(config, base)
+
+
+def _overlay(data: dict[str, Any], environment: Mapping[str, str]) -> None:
+    for name, text in sorted(environment.items()):
+        if not name.startswith(ENVIRONMENT) or name in NOT_CONFIGURATION:
+            continue
+        *tables, key = name.removeprefix(ENVIRONMENT).lower().split("__")
+        table = data
+        for step in tables:
+            table = table.setdefault(step, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"environment {name}: {step} is no table")
+        try:
+            table[key] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            table[key] = text
+
+
+def _anchored(config: Config, base: Path) -> Config:
+    """The same configuration with paths made absolute from the file's folder."""
+
+    def absolute(path: Path) -> Path:
+        return (base / path.expanduser()).resolve()
+
+    route = config.hep_route
+    if route.script is not None:
+        route = route.model_copy(update={"script": absolute(route.script)})
+    stores = {
+        name: store.model_copy(update={"url": f"lake:{absolute(Path(store.url.removeprefix('lake:')))}"})
+        for name, store in config.stores.items()
+    }
+    destinations = {
+        name: destination.model_copy(update={"urls": [_anchored_url(url, absolute) for url in destination.urls]})
+        for name, destination in config.destinations.items()
+    }
+    update = {
+        "listen": [_anchored_url(url, absolute) for url in config.listen],
+        "hep_route": route,
+        "destinations": destinations,
+        "stores": stores,
+        "spool_dir": absolute(config.spool_dir),
+    }
+    return config.model_copy(update=update)
+
+
+def _anchored_url(url: str, absolute: Callable[[Path], Path]) -> str:
+    """The URL with the files that its options name made absolute."""
+    address, question, query = url.partition("?")
+    options = [(key, str(absolute(Path(value))) if key in FILE_OPTIONS else value) for key, value in parse_qsl(query)]
+    return address + question + urlencode(options)
+
+
+def _describe(error: ValidationError, source: str, text: str) -> Iterator[str]:
+    for mistake in error.errors():
+        location = [str(step) for step in mistake["loc"]]
+        line = _line(text, location)
+        place = f"{source}:{line}" if line else source
+        message = mistake["msg"].removeprefix("Value error, ")
+        if mistake["type"] == "extra_forbidden":
+            message = f"unknown key{_similar(location)}"
+        elif mistake["type"] != "value_error":
+            message = f"{message} (is {mistake['input']!r})"
+        yield f"{place}: {'.'.join(location) or 'configuration'}: {message}"
+
+
+def _similar(location: list[str]) -> str:
+    model: type[BaseModel] | None = Config
+    models = {
+        "hep_route": HepRouteTable, "control": ControlTable, "log": LogTable,
+        "destinations": HepDestination, "stores": LakeStore,
+    }  # fmt: skip
+    if len(location) > 1:
+        model = models.get(location[0])
+    known = list(model.model_fields) if model else []
+    near = difflib.get_close_matches(location[-1], known, n=1)
+    return f": did you mean {near[0]}?" if near else f"; known here: {', '.join(known)}"
+
+
+def _line(text: str, location: list[str]) -> int | None:
+    """The line of a key in the TOML text: the assignment in its table, else the table's header, else None."""
+    header, best, table = re.compile(r"\s*\[+\s*([^\]]+?)\s*\]+"), None, ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if match := header.match(line):
+            table = match[1].replace('"', "")
+            if location[: table.count(".") + 1] == table.split("."):
+                best = number
+        elif match := re.match(r"\s*[\"']?([\w.-]+)[\"']?\s*=", line):
+            path = [*(table.split(".") if table else []), *match[1].split(".")]
+            if path == location[: len(path)] and len(path) > (table.count(".") + 1 if table else 0):
+                best = number
+                if len(path) == len(location):
+                    return number
+    return best

@@ -1,0 +1,23 @@
+from collections.abc import Callable
+from typing import Any
+
+from hepswitch.routing.packet import Context, Message, Packet
+from hepswitch.wire.batch import Batch
+
+class Flow:
+    """Calls the routes for each packet of a batch. `flow(batch)` never raises.
+
+    `hep_route` (Packet → ignored) may be None: then `sip_route` (Message → ignored) alone runs, and without either every
+    packet goes to the default store. `on_error(packet, error)` is told of a route that raised and acts on the packet.
+    """
+
+    hep_route: Callable[[Packet], Any] | None
+    sip_route: Callable[[Message], Any] | None
+    def __init__(
+        self,
+        context: Context,
+        on_error: Callable[[Packet, Exception], None],
+        hep_route: Callable[[Packet], Any] | None = None,
+        sip_route: Callable[[Message], Any] | None = None,
+    ) -> None: ...
+    def __call__(self, batch: Batch) -> None: ...

@@ -1,0 +1,97 @@
+# cython: language_level=3
+"""The flow: the loop that takes a batch from a source through the route, and keeps the books of it.
+
+Everything that a person may want to change is Python and is called from here; nothing here decides.
+"""
+
+from cpython.ref cimport PyObject
+
+from hepswitch.routing.packet cimport (
+    DROPPED, REFUSED, RESUME, SENT, STORED, Context, Message, Packet,
+)
+from hepswitch.wire.batch cimport Batch, Item
+from hepswitch.wire.sip cimport Sip
+
+from hepswitch.wire.errors import WireError
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject*)
+
+cdef int MOST_REASONS = 200
+
+
+cdef class Flow:
+    """Calls the routes for each packet of a batch. `flow(batch)` never raises.
+
+    `hep_route` (Packet → ignored) may be None: then `sip_route` (Message → ignored) alone runs, and without either every
+    packet goes to the default store. `on_error(packet, error)` is told of a route that raised and acts on the packet.
+    """
+
+    cdef Context context
+    cdef Packet packet
+    cdef public object hep_route
+    cdef public object sip_route
+    cdef object on_error
+
+    def __cinit__(self, Context context, on_error, hep_route=None, sip_route=None):
+        self.context = context
+        self.on_error = on_error
+        self.hep_route = hep_route
+        self.sip_route = sip_route
+        self.packet = Packet.__new__(Packet)
+
+    def __call__(self, Batch batch):
+        cdef Py_ssize_t i, octets = 0, routed = 0, unrouted = 0
+        cdef Packet packet = self.packet
+        cdef Item* item
+        for i in range(batch.count):
+            item = &batch.items[i]
+            octets += item.size
+            try:
+                packet.load(item.data, item.size, False)
+            except WireError as error:
+                _malformed(batch.listener, error)
+                continue
+            packet.arrived(self.context, batch, item)
+            routed += 1
+            try:
+                self.run(packet)
+            except Exception as error:
+                self.on_error(packet, error)
+            if not packet.outcome & (SENT | STORED | DROPPED):
+                unrouted += 1
+            packet.sip_view = None
+            # Two references are ours (self.packet and packet). A third is a script's, which kept the packet.
+            if Py_REFCNT(<PyObject*> packet) > 2:
+                packet.keep()
+                packet = self.packet = Packet.__new__(Packet)
+        listener = batch.listener
+        listener.packets += batch.count
+        listener.bytes += octets
+        self.context.routed.packets += routed
+        self.context.routed.unrouted += unrouted
+
+    cdef int run(self, Packet packet) except -1:
+        if self.hep_route is not None:
+            self.hep_route(packet)
+            if not packet.outcome & RESUME:
+                return 0
+        elif self.sip_route is None:
+            packet.store()
+            return 0
+        cdef Sip sip = packet.sip
+        if sip is not None and self.sip_route is not None:
+            self.sip_route(Message(packet, sip.raw))
+        elif not packet.outcome & (SENT | STORED | DROPPED):
+            packet.drop("not SIP" if sip is None else "no SIP route")
+        return 0
+
+
+cdef int _malformed(listener, error) except -1:
+    listener.malformed += 1
+    reasons = listener.malformed_reasons
+    reason = error.reason
+    if reason not in reasons and len(reasons) >= MOST_REASONS:
+        reason = "other"
+    reasons[reason] += 1
+    return 0

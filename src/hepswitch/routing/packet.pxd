@@ -1,0 +1,40 @@
+from libc.stdint cimport uint64_t
+
+from hepswitch.wire.batch cimport Batch, Item
+from hepswitch.wire.hep cimport Hep
+from hepswitch.wire.sip cimport Sip
+
+
+cdef enum Outcome:           # what a route did with a packet: a set of bits
+    SENT = 1                 # relayed: at least one node accepted it
+    STORED = 2
+    DROPPED = 4
+    RESUME = 8               # go on in the SIP route
+    REFUSED = 16             # somebody was asked to take it and did not
+
+
+cdef class Context:
+    # What packets act on. One for each flow; the dictionaries belong to the switch.
+    cdef readonly dict destinations
+    cdef readonly dict stores
+    cdef readonly object default_store
+    cdef readonly object routed          # books.Routed
+
+    cdef object destination(self, name)
+    cdef object store(self, name)
+    cdef int count_drop(self, reason) except -1
+
+
+cdef class Packet(Hep):
+    cdef Context context
+    cdef Batch batch                     # while the route runs; None for a packet that outlived it
+    cdef Item* item
+    cdef object sender                   # Received, once somebody asked
+    cdef int outcome
+
+    cdef int arrived(self, Context context, Batch batch, Item* item) except -1
+    cdef int keep(self) except -1
+
+
+cdef class Message(Sip):
+    cdef readonly Packet hep

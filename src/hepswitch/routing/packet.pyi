@@ -1,0 +1,94 @@
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from hepswitch.books import Routed
+from hepswitch.wire.hep import Hep
+from hepswitch.wire.sip import Sip
+
+class RouteError(LookupError): ...
+
+class Received(NamedTuple):
+    """How a packet came in: the outer connection, not the captured one. `transport` is udp, tcp or tls."""
+
+    transport: str
+    src_ip: str
+    src_port: int
+    dst_ip: str
+    dst_port: int
+
+class Context:
+    """The destinations and stores that a route can name, and the books that it is counted in."""
+
+    destinations: Mapping[str, Any]
+    stores: Mapping[str, Any]
+    default_store: Any
+    routed: Routed
+    def __init__(
+        self, destinations: Mapping[str, Any], stores: Mapping[str, Any], default_store: Any, routed: Routed
+    ) -> None: ...
+
+class Packet(Hep):
+    """One HEP packet in the flow. What `@hep_route` functions get; see `wire.hep.Hep` for reading and editing it."""
+
+    @property
+    def received(self) -> Received:
+        """Who sent the packet to us, and where it arrived."""
+    @property
+    def relayed(self) -> bool:
+        """True once a destination accepted the packet."""
+    @property
+    def stored(self) -> bool:
+        """True once a store accepted the packet."""
+    def relay(self, name: str) -> bool:
+        """Send the packet, as it is now, to the HEP destination `name`. Never blocks.
+
+        True when at least one node of the destination accepted it (queued, sent or spooled). RouteError when the
+        configuration has no such destination.
+        """
+    def store(
+        self,
+        name: str | None = None,
+        *,
+        table: str | None = None,
+        custom_field1: str | None = None,
+        custom_field2: str | None = None,
+        custom_field3: str | None = None,
+    ) -> bool:
+        """Put the packet, as it is now, into the store `name` (None: the default store). Never blocks.
+
+        `table` may hold strftime fields (UTC, the packet's own time). True when the store accepted it.
+        """
+    def report(self, correlation_id: str | bytes, *, store: str | None = None, table: str | None = None) -> bool:
+        """Store a packet that is no SIP (RTCP, a log, a quality report) under `correlation_id`.
+
+        True when the store accepted it. ValueError when the correlation id is empty.
+        """
+    def drop(self, reason: str = "dropped") -> None:
+        """Count the packet as dropped for `reason` (a short phrase). What was relayed or stored before stays so."""
+    def resume_sip(self) -> None:
+        """Go on in the SIP route when this route returns. A packet without SIP in it is dropped as "not SIP"."""
+
+class Message(Sip):
+    """The SIP message of a packet in the flow. What `@sip_route` functions get; `hep` is the packet around it."""
+
+    hep: Packet
+    def __init__(self, hep: Packet, raw: bytes) -> None: ...
+    @property
+    def received(self) -> Received:
+        """`Packet.received` of the packet around this message."""
+    def relay(self, name: str) -> bool:
+        """`Packet.relay` of the packet around this message."""
+    def store(
+        self,
+        name: str | None = None,
+        *,
+        table: str | None = None,
+        custom_field1: str | None = None,
+        custom_field2: str | None = None,
+        custom_field3: str | None = None,
+    ) -> bool:
+        """`Packet.store` of the packet around this message."""
+    def report(self, correlation_id: str | bytes, *, store: str | None = None, table: str | None = None) -> bool:
+        """`Packet.report` of the packet around this message."""
+    def drop(self, reason: str = "dropped") -> None:
+        """`Packet.drop` of the packet around this message."""

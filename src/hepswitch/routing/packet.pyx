@@ -1,0 +1,216 @@
+# cython: language_level=3
+"""Packet and Message: a HEP packet, and the SIP in it, with the actions that a route may take on them.
+
+Not here: the codecs (`wire.hep`, `wire.sip`) that both extend, the loop that calls the route (`routing.flow`), and what
+outlets do with a packet (`destinations`).
+"""
+
+from libc.string cimport memcpy
+from libc.stdint cimport uint8_t, uint16_t
+
+import ipaddress
+from typing import NamedTuple
+
+from hepswitch.wire.hep cimport Hep
+from hepswitch.wire.sip cimport Sip
+from hepswitch.units import parse_endpoint
+
+cdef extern from "<sys/socket.h>" nogil:
+    enum: AF_INET
+    enum: AF_INET6
+
+cdef int MOST_REASONS = 1000     # distinct drop reasons that are counted apart: a script may build them from packet data
+
+
+class RouteError(LookupError):
+    """A route named a destination or store that the configuration does not have."""
+
+
+class Received(NamedTuple):
+    """How a packet came in: the outer connection, not the captured one. `transport` is udp, tcp or tls."""
+
+    transport: str
+    src_ip: str
+    src_port: int
+    dst_ip: str
+    dst_port: int
+
+
+cdef class Context:
+    """The destinations and stores that a route can name, and the books that it is counted in."""
+
+    def __cinit__(self, dict destinations, dict stores, default_store, routed):
+        self.destinations = destinations
+        self.stores = stores
+        self.default_store = default_store
+        self.routed = routed
+
+    cdef object destination(self, name):
+        outlet = self.destinations.get(name)
+        if outlet is None:
+            raise RouteError(_unknown("destination", name, self.destinations))
+        return outlet
+
+    cdef object store(self, name):
+        if name is None:
+            if self.default_store is None:
+                raise RouteError("no store is configured: add a [stores.lake] table with url = \"lake:./captures\"")
+            return self.default_store
+        outlet = self.stores.get(name)
+        if outlet is None:
+            raise RouteError(_unknown("store", name, self.stores))
+        return outlet
+
+    cdef int count_drop(self, reason) except -1:
+        dropped = self.routed.dropped
+        if reason not in dropped and len(dropped) >= MOST_REASONS:
+            reason = "other"
+        dropped[reason] += 1
+        return 0
+
+
+def _unknown(kind, name, known):
+    names = ", ".join(sorted(known)) or "none"
+    return f"no {kind} is named {name!r}; configured: {names}. Add [{kind}s.{name}] or mend the route"
+
+
+cdef class Packet(Hep):
+    """One HEP packet in the flow. What `@hep_route` functions get; see `wire.hep.Hep` for reading and editing it."""
+
+    cdef int arrived(self, Context context, Batch batch, Item* item) except -1:
+        """Enter the flow: the packet's bytes were loaded from `item` of `batch`."""
+        self.context = context
+        self.batch = batch
+        self.item = item
+        self.sender = None
+        self.outcome = 0
+        self.arrival_us = batch.arrival_us
+        return 0
+
+    cdef int keep(self) except -1:
+        """Leave the batch: take along the bytes and who sent them. For packets that a script holds on to."""
+        if self.batch is not None:
+            self.received                              # noqa: B018 (read it while the batch still knows)
+            self.detach()
+            self.batch = None
+            self.item = NULL
+        return 0
+
+    @property
+    def received(self):
+        """Who sent the packet to us, and where it arrived (`Received`); None for a packet that a script built."""
+        if self.sender is None and self.batch is not None:
+            listener = self.batch.listener
+            endpoint = parse_endpoint(listener.url)
+            ip, port = self.batch.peer if self.batch.peer is not None else _address(self.item)
+            self.sender = Received(endpoint.scheme, ip, port, endpoint.host, endpoint.port)
+        return self.sender
+
+    @property
+    def relayed(self):
+        """True once a destination accepted the packet."""
+        return bool(self.outcome & SENT)
+
+    @property
+    def stored(self):
+        """True once a store accepted the packet."""
+        return bool(self.outcome & STORED)
+
+    def relay(self, name):
+        """Send the packet, as it is now, to the HEP destination `name`. Never blocks.
+
+        True when at least one node of the destination accepted it (queued, sent or spooled). RouteError when the
+        configuration has no such destination.
+        """
+        accepted = self.context.destination(name).offer(self)
+        self.outcome |= SENT if accepted else REFUSED
+        return accepted
+
+    def store(self, name=None, *, table=None, custom_field1=None, custom_field2=None, custom_field3=None):
+        """Put the packet, as it is now, into the store `name` (None: the default store). Never blocks.
+
+        `table` may hold strftime fields (UTC, the packet's own time). True when the store accepted it.
+        """
+        outlet = self.context.store(name)
+        if table is None and custom_field1 is None and custom_field2 is None and custom_field3 is None:
+            accepted = outlet.offer(self)
+        else:
+            accepted = outlet.offer(
+                self,
+                table=table,
+                custom_field1=custom_field1,
+                custom_field2=custom_field2,
+                custom_field3=custom_field3,
+            )
+        self.outcome |= STORED if accepted else REFUSED
+        return accepted
+
+    def report(self, correlation_id, *, store=None, table=None):
+        """Store a packet that is no SIP (RTCP, a log, a quality report) under `correlation_id` (str or bytes).
+
+        True when the store accepted it. ValueError when the correlation id is empty.
+        """
+        if not correlation_id:
+            raise ValueError("report() needs a correlation id: pass hep.correlation_id or the call's Call-ID")
+        if isinstance(correlation_id, bytes):
+            correlation_id = correlation_id.decode("utf-8", "surrogateescape")
+        accepted = self.context.store(store).offer(self, table=table, correlation_id=correlation_id)
+        self.outcome |= STORED if accepted else REFUSED
+        return accepted
+
+    def drop(self, reason="dropped"):
+        """Count the packet as dropped for `reason` (a short phrase). What was relayed or stored before stays so."""
+        if not self.outcome & DROPPED:
+            self.context.count_drop(str(reason))
+        self.outcome |= DROPPED
+
+    def resume_sip(self):
+        """Go on in the SIP route when this route returns. A packet without SIP in it is dropped as "not SIP"."""
+        self.outcome |= RESUME
+
+
+cdef class Message(Sip):
+    """The SIP message of a packet in the flow. What `@sip_route` functions get; `hep` is the packet around it."""
+
+    def __init__(self, Packet hep, bytes raw):
+        Sip.__init__(self, raw)
+        self.hep = hep
+
+    def relay(self, name):
+        """`Packet.relay` of the packet around this message."""
+        return self.hep.relay(name)
+
+    def store(self, name=None, *, table=None, custom_field1=None, custom_field2=None, custom_field3=None):
+        """`Packet.store` of the packet around this message."""
+        return self.hep.store(
+            name, table=table, custom_field1=custom_field1, custom_field2=custom_field2, custom_field3=custom_field3
+        )
+
+    def report(self, correlation_id, *, store=None, table=None):
+        """`Packet.report` of the packet around this message."""
+        return self.hep.report(correlation_id, store=store, table=table)
+
+    def drop(self, reason="dropped"):
+        """`Packet.drop` of the packet around this message."""
+        self.hep.drop(reason)
+
+    @property
+    def received(self):
+        """`Packet.received` of the packet around this message."""
+        return self.hep.received
+
+
+cdef object _address(Item* item):
+    """("ip", port) of a struct sockaddr_in or sockaddr_in6; ("", 0) for anything else."""
+    cdef uint16_t family = 0
+    cdef const unsigned char* p = item.sender
+    if p == NULL or item.sender_size < 16:
+        return "", 0
+    memcpy(&family, p, 2)
+    port = p[2] << 8 | p[3]
+    if family == AF_INET:
+        return str(ipaddress.IPv4Address(<bytes>p[4:8])), port
+    if family == AF_INET6 and item.sender_size >= 24:
+        address = ipaddress.IPv6Address(<bytes>p[8:24])
+        return str(address.ipv4_mapped or address), port
+    return "", 0

@@ -1,0 +1,123 @@
+"""Route scripts: loading a Python file, checking it, and the words for what is wrong with it.
+
+A broken file is refused with its error; whoever reloads keeps what ran before. Not here: calling the routes (`flow`).
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+MARK = "__hepswitch_route__"
+
+
+class ScriptError(Exception):
+    """A route file that cannot be used; the message names the file, the line and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A loaded route file. At least one of the routes is there."""
+
+    path: Path
+    hep_route: Callable[..., Any] | None
+    sip_route: Callable[..., Any] | None
+
+
+def load(path: Path, destinations: Iterable[str] = (), stores: Iterable[str] = ()) -> Script:
+    """Run the route file at `path` and find its routes.
+
+    Names of destinations and stores that the file gives literally are checked against the configured ones. The file's
+    folder is importable for it. Raises ScriptError.
+    """
+    code, tree = _compile(path)
+    _check_names(path, tree, {"relay": set(destinations), "store": set(stores)})
+    module = _execute(path, code)
+    routes = {kind: _route(path, module, kind) for kind in ("hep_route", "sip_route")}
+    if not any(routes.values()):
+        raise ScriptError(f"{path}: no route found: mark a function with @hep_route or @sip_route (from hepswitch)")
+    return Script(path, routes["hep_route"], routes["sip_route"])
+
+
+def where(path: Path, error: BaseException) -> str:
+    """`file:line: Type: message` of the script's own innermost line in a traceback."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    line = f":{frames[-1].lineno}" if frames else ""
+    return f"{path}{line}: {type(error).__name__}: {error}"
+
+
+def _compile(path: Path) -> tuple[CodeType, ast.Module]:
+    try:
+        source = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScriptError(f"{path}: cannot be read: {error}") from error
+    try:
+        tree = ast.parse(source, filename=str(path))
+        return compile(tree, str(path), "exec"), tree
+    except (SyntaxError, ValueError) as error:
+        line = f":{error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise ScriptError(f"{path}{line}: {error}") from error
+
+
+def _execute(path: Path, code: CodeType) -> ModuleType:
+    module = ModuleType(f"hepswitch_route_{path.stem}")
+    module.__file__ = str(path)
+    folder = str(path.parent.resolve())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        exec(code, module.__dict__)  # noqa: S102 (the user's own script: running it is the feature)
+    except Exception as error:
+        raise ScriptError(where(path, error)) from error
+    return module
+
+
+def _route(path: Path, module: ModuleType, kind: str) -> Callable[..., Any] | None:
+    found = [value for value in vars(module).values() if getattr(value, MARK, None) == kind]
+    if len(found) > 1:
+        names = ", ".join(function.__name__ for function in found)
+        raise ScriptError(f"{path}: {len(found)} functions are marked @{kind} ({names}): keep one")
+    if not found:
+        return None
+    function: Callable[..., Any] = found[0]
+    line = function.__code__.co_firstlineno if inspect.isfunction(function) else 0
+    if inspect.iscoroutinefunction(function):
+        raise ScriptError(
+            f"{path}:{line}: {function.__name__} is async: a route is a plain function, and nothing in it blocks"
+        )
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        raise ScriptError(f"{path}:{line}: {function.__name__} must take one argument, the packet") from None
+    return function
+
+
+def _check_names(path: Path, tree: ast.Module, known: dict[str, set[str]]) -> None:
+    kinds = {"relay": "destination", "store": "store"}
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    parameters = {argument.arg for function in functions for argument in function.args.args}
+    problems = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(value=ast.Name(id=variable), attr="relay" | "store" as action),
+                args=[ast.Constant(value=str() as name), *_],
+            ) if variable in parameters and name not in known[action]:
+                pass
+            case _:
+                continue
+        kind = kinds[action]
+        names = ", ".join(sorted(known[action])) or "none"
+        problems.append(
+            f"{path}:{node.lineno}: no {kind} is named {name!r} (configured: {names}): "
+            f"add [{kind}s.{name}] to the configuration or mend the route"
+        )
+    if problems:
+        raise ScriptError("\n".join(problems))

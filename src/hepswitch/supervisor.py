@@ -1,0 +1,252 @@
+"""The supervisor: binds the sockets, starts workers and the keeper, restarts what died, and adds up the books.
+
+It holds every listening socket, so a worker that dies loses no datagram that the kernel has queued. One worker or many:
+the same code. Not here: packets (`switch`), HTTP (`control.http`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+import msgspec
+import structlog
+
+from hepswitch import books
+from hepswitch.config import Config, ConfigError
+from hepswitch.control.http import Control
+from hepswitch.net.sockets import bind_udp, listen_tcp, spread_evenly
+from hepswitch.net.tls import server_context
+from hepswitch.units import Endpoint, parse_endpoint
+
+log = structlog.get_logger("hepswitch.supervisor")
+
+LINE_LIMIT = 16 << 20
+POLL = 1.0
+"""Seconds between two looks at a worker's books; what a killed worker did after the last look is not counted."""
+RESTART_DELAYS = (0.1, 0.5, 1.0, 2.0, 5.0)
+ANSWER_TIMEOUT = 10.0
+
+
+class WorkerError(Exception):
+    """A worker could not start, or is gone."""
+
+
+class Worker:
+    """One worker process and the line to it."""
+
+    def __init__(self, config: Config, number: int, sockets: list[socket.socket]) -> None:
+        self.number = number
+        self.last = books.empty()
+        self._config = config
+        self._sockets = sockets
+        self._process: asyncio.subprocess.Process
+        self._reader: asyncio.StreamReader
+        self._writer: asyncio.StreamWriter
+        self._turn = asyncio.Lock()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Start the process and wait until it listens. Raises WorkerError with its own words."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            numbers = [sock.fileno() for sock in self._sockets]
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "hepswitch.worker", str(theirs.fileno()),
+                pass_fds=[theirs.fileno(), *numbers], stdin=asyncio.subprocess.DEVNULL,
+            )  # fmt: skip
+        ours.setblocking(False)
+        self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=LINE_LIMIT)
+        config = self._config.model_dump(mode="json")
+        self.last = books.empty()
+        answer = await self.ask(config=config, sockets=numbers, worker=self.number)
+        if "error" in answer:
+            await self._process.wait()
+            raise WorkerError(answer["error"])
+
+    async def ask(self, timeout: float = ANSWER_TIMEOUT, **message: Any) -> dict[str, Any]:  # noqa: ASYNC109
+        """One request, one answer. Raises WorkerError when the worker is gone."""
+        async with self._turn:
+            try:
+                self._writer.write(msgspec.json.encode(message) + b"\n")
+                async with asyncio.timeout(timeout):
+                    line = await self._reader.readline()
+            except (ConnectionError, TimeoutError) as error:
+                raise WorkerError(f"worker {self.number} does not answer: {error!r}") from error
+        if not line:
+            raise WorkerError(f"worker {self.number} ended")
+        answer: dict[str, Any] = msgspec.json.decode(line)
+        if "stats" in answer:
+            self.last = answer["stats"]
+        return answer
+
+    async def wait(self) -> int:
+        return await self._process.wait()
+
+    async def end(self, drain: float) -> None:
+        """Tell the worker to stop, wait while it drains, kill it if it does not end."""
+        with contextlib.suppress(WorkerError):
+            await self.ask(timeout=drain + ANSWER_TIMEOUT, do="stop")
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+        self._writer.close()
+
+    def died(self) -> books.Snapshot:
+        """The books of the dead process as far as they are known: what it had queued is gone, what it had spooled its
+        successor will find on disk and account for."""
+        self._writer.close()
+        rows = [*self.last["destinations"].values(), *self.last["stores"].values()]
+        for row in rows + [node for outlet in rows for node in outlet.get("nodes", {}).values()]:
+            row["accepted"] -= row["spooled"]
+            if row["queued"]:
+                row["discarded"]["worker died"] = row["discarded"].get("worker died", 0) + row["queued"]
+            row["queued"] = row["spooled"] = 0
+        return self.last
+
+
+class Supervisor:
+    """The running switch: `await run()` returns when SIGINT or SIGTERM came and everything is drained."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.urls: list[str] = []
+        self.control_url = ""
+        self._clock = books.Clock()
+        self._past: list[books.Snapshot] = []
+        self._workers: list[Worker] = []
+        self._stopping = asyncio.Event()
+        self._sockets: list[list[socket.socket]] = [[] for _ in range(config.workers)]
+
+    def bind(self) -> None:
+        """Bind every listener. Raises ConfigError naming all that cannot be had."""
+        mistakes = []
+        for endpoint in self.config.endpoints:
+            try:
+                self._bind(endpoint)
+            except OSError as error:
+                mistakes.append(str(error))
+        if mistakes:
+            raise ConfigError("\n".join(mistakes))
+
+    def _bind(self, endpoint: Endpoint) -> None:
+        count = self.config.workers
+        if endpoint.scheme == "udp":
+            first = bind_udp(endpoint, self.config.receive_buffer, reuse_port=count > 1)
+            sockets = [first]
+            bound = Endpoint("udp", endpoint.host, first.getsockname()[1])
+            sockets += [bind_udp(bound, self.config.receive_buffer, reuse_port=True) for _ in range(count - 1)]
+            if count > 1:
+                spread_evenly(first, count)
+        else:
+            if endpoint.scheme == "tls":
+                server_context(endpoint)  # its mistakes belong to the start, not to each worker
+            sockets = [listen_tcp(endpoint)] * count
+        for of_worker, sock in zip(self._sockets, sockets, strict=True):
+            of_worker.append(sock)
+        self.urls.append(str(Endpoint(endpoint.scheme, endpoint.host, sockets[0].getsockname()[1])))
+
+    async def run(self) -> None:
+        """Serve until told to stop."""
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(signum, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(self.reload()))
+        async with asyncio.TaskGroup() as tasks, contextlib.AsyncExitStack() as stack:
+            control = Control(self, parse_endpoint(f"tcp://{self.config.control.listen}"))
+            self.control_url = await stack.enter_async_context(control)
+            self._workers = [Worker(self.config, n, sockets) for n, sockets in enumerate(self._sockets)]
+            for worker in self._workers:
+                await worker.start()
+            cares = [tasks.create_task(self._care(worker)) for worker in self._workers]
+            cares += [tasks.create_task(self._keep(name)) for name in self.config.stores]
+            log.info("listening", on=self.urls, control=self.control_url, workers=self.config.workers)
+            await self._stopping.wait()
+            log.info("stopping")
+            await asyncio.gather(*(worker.end(self.config.drain) for worker in self._workers))
+            for care in cares:
+                care.cancel()
+        for of_worker in self._sockets:
+            for sock in of_worker:
+                sock.close()
+        log.info("stopped", balanced=self.total()["balanced"])
+
+    async def _care(self, worker: Worker) -> None:
+        """Look at a worker's books while it lives; start it again when it died."""
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                await worker.ask(do="stats")
+                failures = 0
+                await asyncio.sleep(POLL)
+            except WorkerError:
+                if self._stopping.is_set():
+                    return
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker.pid, signal.SIGKILL)  # gone already, or it hangs
+                status = await worker.wait()
+                delay = RESTART_DELAYS[min(failures, len(RESTART_DELAYS) - 1)]
+                log.error("worker died", worker=worker.number, status=status, restart_in=delay)
+                self._past = [books.merge([*self._past, worker.died()])]
+                worker.last = books.empty()
+                failures += 1
+                await asyncio.sleep(delay)
+                try:
+                    await worker.start()
+                except WorkerError as error:
+                    log.error("worker cannot start", worker=worker.number, error=str(error))  # noqa: TRY400
+
+    async def _keep(self, name: str) -> None:
+        """Run the keeper of the lake `name`; start it again when it died. It ends when its standard input does."""
+        table = self.config.stores[name].model_dump_json().encode() + b"\n"
+        while True:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "hepswitch.lake.keeper", stdin=asyncio.subprocess.PIPE, start_new_session=True
+            )
+            assert process.stdin is not None
+            try:
+                process.stdin.write(table)
+                with contextlib.suppress(ConnectionError):
+                    await process.stdin.drain()
+                status = await process.wait()
+            except asyncio.CancelledError:
+                process.stdin.close()
+                await process.wait()
+                raise
+            log.error("keeper died", store=name, status=status, restart_in=RESTART_DELAYS[-1])
+            await asyncio.sleep(RESTART_DELAYS[-1])
+
+    # ── what control asks for ──────────────────────────────────────────────────────────────────────────────────────
+
+    async def stats(self) -> books.Snapshot:
+        """The books of all workers, now."""
+        await asyncio.gather(*(worker.ask(do="stats") for worker in self._workers), return_exceptions=True)
+        return self.total()
+
+    def total(self) -> books.Snapshot:
+        """The books as last seen."""
+        return books.close(books.merge([*self._past, *(worker.last for worker in self._workers)]), self._clock.uptime)
+
+    async def reload(self) -> list[str]:
+        """Load the route file again in every worker; the errors of those that refused it."""
+        answers = await asyncio.gather(
+            *(worker.ask(do="reload") for worker in self._workers), return_exceptions=True
+        )
+        errors = [str(answer) for answer in answers if isinstance(answer, BaseException)]
+        errors += [answer["error"] for answer in answers if isinstance(answer, dict) and "error" in answer]
+        if errors:
+            log.error("route not reloaded; the old one goes on", errors=sorted(set(errors)))
+        else:
+            log.info("route reloaded")
+        return sorted(set(errors))

@@ -1,0 +1,156 @@
+"""The switch: joins sources, route and outlets. The flow of one worker on one screen.
+
+    socket → source → Batch → Flow → route → outlet → far end
+
+Not here: processes (`supervisor`, `worker`), HTTP (`control`), and anything about one kind of source or destination.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from hepswitch import books
+from hepswitch.config import Config
+from hepswitch.destinations.hep import HepOutlet
+from hepswitch.destinations.lake import LakeOutlet
+from hepswitch.net.tls import server_context
+from hepswitch.routing import script
+from hepswitch.routing.flow import Flow
+from hepswitch.routing.packet import Context, Packet
+from hepswitch.sources.hep_tcp import TcpSource
+from hepswitch.sources.hep_udp import UdpSource
+from hepswitch.units import Endpoint
+
+log = structlog.get_logger("hepswitch.switch")
+
+LOG_EVERY = 10.0
+"""Seconds between two log lines about the same error of a route."""
+
+
+class Switch:
+    """One worker's flow. `sockets` are bound already, in the order of `config.endpoints`."""
+
+    def __init__(self, config: Config, sockets: list[socket.socket], worker: int) -> None:
+        self.config = config
+        self.routed = books.Routed()
+        self.destinations = {
+            name: HepOutlet(name, table, spool_dirs=_spool_dirs(config, name, worker))
+            for name, table in config.destinations.items()
+        }
+        self.stores = {name: LakeOutlet(name, table, worker) for name, table in config.stores.items()}
+        self._outlets: list[Any] = [*self.destinations.values(), *self.stores.values()]
+        self.context = Context(self.destinations, self.stores, next(iter(self.stores.values()), None), self.routed)
+        self.flow = Flow(self.context, self._route_raised)
+        self.load_route()
+        self.listeners: list[books.Listener] = []
+        self._sources: list[UdpSource | TcpSource] = []
+        for endpoint, sock in zip(config.endpoints, sockets, strict=True):
+            self._add_source(endpoint, sock)
+        self._paused = False
+        self._logged: dict[str, float] = {}
+
+    def _add_source(self, endpoint: Endpoint, sock: socket.socket) -> None:
+        port = sock.getsockname()[1]
+        listener = books.Listener(str(Endpoint(endpoint.scheme, endpoint.host, port)))
+        self.listeners.append(listener)
+        if endpoint.scheme == "udp":
+            self._sources.append(UdpSource(sock, listener, self.flow, after=self.flush))
+        else:
+            tls = server_context(endpoint) if endpoint.scheme == "tls" else None
+            self._sources.append(TcpSource(sock, listener, self.flow, after=self.flush, tls=tls))
+
+    # ── the route ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def load_route(self) -> None:
+        """Load the route file again, if there is one. ScriptError leaves the old routes in place."""
+        table = self.config.hep_route
+        if table.script is None:
+            return
+        loaded = script.load(table.script, self.destinations, self.stores)
+        if table.mode == "script" and loaded.hep_route is None:
+            raise script.ScriptError(f'{table.script}: mode = "script" needs a function marked @hep_route')
+        if table.mode == "sip" and loaded.sip_route is None:
+            raise script.ScriptError(f'{table.script}: mode = "sip" needs a function marked @sip_route')
+        self.flow.hep_route = loaded.hep_route if table.mode == "script" else None
+        self.flow.sip_route = loaded.sip_route
+
+    def _route_raised(self, packet: Packet, error: Exception) -> None:
+        """The route raised: count, log, and do with the packet what `on_error` says."""
+        self.routed.errors += 1
+        place = script.where(self.config.hep_route.script or Path("route"), error)
+        now = asyncio.get_running_loop().time()
+        if now - self._logged.get(place, -LOG_EVERY) >= LOG_EVERY:
+            if len(self._logged) > 1000:
+                self._logged.clear()
+            self._logged[place] = now
+            log.error("route raised", where=place, errors=self.routed.errors, on_error=self.config.hep_route.on_error)
+        if self.config.hep_route.on_error == "drop":
+            packet.drop("route error")
+        elif not packet.stored and self.context.default_store is not None:
+            packet.store()
+
+    # ── life ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def start(self) -> None:
+        """Open the outlets, then listen."""
+        for outlet in self._outlets:
+            outlet.on_pressure = self._pressure
+            await outlet.open()
+        loop = asyncio.get_running_loop()
+        for source in self._sources:
+            await source.start(loop)
+
+    async def stop(self) -> None:
+        """Stop listening, take what has arrived already, and let the outlets drain for the configured time."""
+        for source in self._sources:
+            await source.stop()
+        self.flush()
+        async with asyncio.TaskGroup() as group:
+            for outlet in self._outlets:
+                group.create_task(outlet.close(self.config.drain))
+
+    def flush(self) -> None:
+        """After the batches of one wake-up: outlets hand on what they hold."""
+        for outlet in self._outlets:
+            outlet.flush()
+
+    def _pressure(self) -> None:
+        """An outlet became full or has room again: streams stop or go on reading. Datagrams cannot wait."""
+        full = any(outlet.full for outlet in self._outlets)
+        if full == self._paused:
+            return
+        self._paused = full
+        for source in self._sources:
+            if isinstance(source, TcpSource):
+                source.pause() if full else source.resume()
+
+    # ── the books ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def snapshot(self) -> books.Snapshot:
+        """This worker's books, as they are between two batches."""
+        return {
+            "received": {listener.url: listener.snapshot() for listener in self.listeners},
+            "routed": self.routed.snapshot(),
+            "destinations": {name: outlet.account() for name, outlet in self.destinations.items()},
+            "stores": {name: outlet.account() for name, outlet in self.stores.items()},
+            "traces": {},
+        }
+
+
+def _spool_dirs(config: Config, name: str, worker: int) -> list[Path]:
+    """This worker's spool of a destination first, then those left by workers that no longer exist."""
+    root = config.spool_dir / name
+    own = root / f"w{worker}"
+    left = [
+        path
+        for path in sorted(root.glob("w*"))
+        if path.name[1:].isdigit()
+        and int(path.name[1:]) >= config.workers
+        and int(path.name[1:]) % config.workers == worker
+    ]
+    return [own, *left]
