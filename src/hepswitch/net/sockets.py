@@ -1,0 +1,129 @@
+"""Listening sockets: IPv4 and IPv6, receive buffers as large as the kernel gives, one port for many workers.
+
+Not here: reading them (`net.udp`, `sources`) and TLS (`net.tls`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import os
+import socket
+import struct
+
+import structlog
+
+from hepswitch.units import Endpoint
+
+log = structlog.get_logger("hepswitch.net")
+
+BACKLOG = 1024
+"""Connections that wait to be accepted; the kernel caps it at net.core.somaxconn."""
+
+SO_RCVBUFFORCE = 33
+SO_ATTACH_REUSEPORT_CBPF = 51
+
+# <linux/filter.h>: load the extension "random number", modulo n, return it: the index of a socket.
+_LD_ABS_W, _MOD_K, _RET_A = 0x20, 0x94, 0x16
+_AD_RANDOM = 0xFFFFF000 + 56
+
+
+def bind_udp(endpoint: Endpoint, receive_buffer: int, *, reuse_port: bool = False) -> socket.socket:
+    """A non-blocking UDP socket bound to `endpoint`, with `receive_buffer` bytes if the kernel gives them.
+
+    `reuse_port` lets further sockets bind the same port. A smaller buffer than asked for is logged with
+    its remedy. Raises OSError that says what to do.
+    """
+    sock = _bound(endpoint, socket.SOCK_DGRAM, reuse_port=reuse_port)
+    got = request_receive_buffer(sock, receive_buffer)
+    if got < receive_buffer:
+        _warn_small_buffer(receive_buffer, got)
+    return sock
+
+
+def listen_tcp(endpoint: Endpoint, backlog: int = BACKLOG) -> socket.socket:
+    """A non-blocking listening TCP socket on `endpoint`. Raises OSError that says what to do."""
+    sock = _bound(endpoint, socket.SOCK_STREAM, reuse_port=False)
+    sock.listen(backlog)
+    return sock
+
+
+def request_receive_buffer(sock: socket.socket, size: int) -> int:
+    """Ask for a receive buffer of `size` bytes; gives what there is now.
+
+    SO_RCVBUFFORCE goes beyond net.core.rmem_max with CAP_NET_ADMIN; without, the kernel gives at most that.
+    """
+    # The kernel doubles the size for its own overhead, in a signed int, and reads back the doubled one.
+    size = min(size, (1 << 30) - 1)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+
+
+def receive_buffer_hint(asked: int, got: int) -> str:
+    """What to tell a person whose socket got a smaller buffer than `asked` (both in bytes)."""
+    return (
+        f"the kernel gave a UDP receive buffer of {got:,} bytes instead of {asked:,}: bursts may be lost. "
+        f"Raise its limit: sysctl -w net.core.rmem_max={asked} (keep it in /etc/sysctl.d/), then restart"
+    )
+
+
+def spread_evenly(sock: socket.socket, count: int) -> None:
+    """Spread datagrams at random, hence evenly, over the `count` sockets sharing the port of `sock`.
+
+    Without it SO_REUSEPORT chooses by the sender's address, so that one busy sender keeps one socket busy. The
+    program (classic BPF) belongs to the group of sockets: one call is enough. Raises OSError.
+    """
+    instructions = [(_LD_ABS_W, 0, 0, _AD_RANDOM), (_MOD_K, 0, 0, count), (_RET_A, 0, 0, 0)]
+    program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in instructions))
+    # struct sock_fprog: u16 number of instructions, then a pointer to them
+    header = struct.pack("@HP", len(instructions), ctypes.addressof(program))
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, header)
+
+
+def _bound(endpoint: Endpoint, kind: socket.SocketKind, *, reuse_port: bool) -> socket.socket:
+    """A non-blocking socket bound to the first address of `endpoint.host` that can be had."""
+    try:
+        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=kind, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise OSError(
+            f"{endpoint}: {endpoint.host!r} is no address here: {error.strerror}"
+        ) from error
+    failure = OSError(errno.EADDRNOTAVAIL, "no address")
+    for family, _, _, _, address in found:
+        sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            if kind == socket.SOCK_STREAM:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if reuse_port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(endpoint.host != "::"))
+            sock.bind(address)
+        except OSError as error:
+            sock.close()
+            failure = error
+        else:
+            return sock
+    raise OSError(failure.errno, f"{endpoint}: {_advice(failure, endpoint)}") from failure
+
+
+def _advice(error: OSError, endpoint: Endpoint) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "the port is in use: stop the program that has it (ss -lnp) or take another port"
+        case errno.EADDRNOTAVAIL:
+            return f"{endpoint.host} is no address of this machine (see ip addr); 0.0.0.0 and [::] mean all"
+        case errno.EACCES:
+            return "ports below 1024 need CAP_NET_BIND_SERVICE: choose a higher port or grant it"
+        case _:
+            return os.strerror(error.errno) if error.errno else str(error)
+
+
+@functools.cache
+def _warn_small_buffer(asked: int, got: int) -> None:
+    """Once for each pair of sizes: several sockets of one listener have the same to say."""
+    log.warning(receive_buffer_hint(asked, got))

@@ -1,0 +1,88 @@
+"""TLS contexts from the options of an endpoint URL.
+
+    server  tls://0.0.0.0:9061?cert=FILE&key=FILE[&client_ca=FILE]
+    client  tls://homer:9061[?ca=FILE][&verify=no][&cert=FILE&key=FILE]
+
+`client_ca`: clients must show a certificate that it signed (mutual TLS); a client shows its `cert`.
+`ca`: who signed the server's certificate, else the system's authorities; `verify=no` accepts any server. TLS 1.2 is the least version. Not here: connections.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from hepswitch.units import Endpoint
+
+
+def server_context(endpoint: Endpoint) -> ssl.SSLContext:
+    """The context of a listener. Raises OSError or ValueError naming the wrong file or option."""
+    _only(endpoint, {"cert", "key", "client_ca"})
+    if not {"cert", "key"} <= endpoint.options.keys():
+        raise ValueError(f"{endpoint} needs a certificate: add ?cert=FILE&key=FILE")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _load_identity(context, endpoint)
+    if authority := endpoint.options.get("client_ca"):
+        _load_authority(context, endpoint, "client_ca", authority)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def client_context(endpoint: Endpoint) -> ssl.SSLContext:
+    """The context of a destination. Raises OSError or ValueError naming the wrong file or option."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    match endpoint.options.get("verify", "yes"):
+        case "yes":
+            if authority := endpoint.options.get("ca"):
+                _load_authority(context, endpoint, "ca", authority)
+            else:
+                context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+        case "no":
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        case other:
+            raise ValueError(f"{endpoint}: verify={other} is neither yes nor no")
+    if endpoint.options.keys() & {"cert", "key"}:
+        if not {"cert", "key"} <= endpoint.options.keys():
+            raise ValueError(f"{endpoint}: cert and key come together: give both files")
+        _load_identity(context, endpoint)
+    return context
+
+
+def _only(endpoint: Endpoint, known: set[str]) -> None:
+    if unknown := sorted(endpoint.options.keys() - known):
+        raise ValueError(
+            f"{endpoint} has unknown options: {', '.join(unknown)}"
+        )
+
+
+def _load_identity(context: ssl.SSLContext, endpoint: Endpoint) -> None:
+    cert, key = endpoint.options["cert"], endpoint.options["key"]
+    for option, name in (("cert", cert), ("key", key)):
+        _readable(endpoint, option, name)
+    try:
+        context.load_cert_chain(cert, key)
+    except ssl.SSLError as error:
+        raise ValueError(
+            f"{endpoint}: {cert} and {key} are no PEM certificate and its key: {error.reason or error}"
+        ) from error
+
+
+def _load_authority(context: ssl.SSLContext, endpoint: Endpoint, option: str, name: str) -> None:
+    _readable(endpoint, option, name)
+    try:
+        context.load_verify_locations(name)
+    except ssl.SSLError as error:
+        raise ValueError(
+            f"{endpoint}: {option}={name} holds no PEM certificates: {error.reason}"
+        ) from error
+
+
+def _readable(endpoint: Endpoint, option: str, name: str) -> None:
+    try:
+        with Path(name).open("rb"):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, f"{endpoint}: {option}={name} cannot be read: {error.strerror}") from error
