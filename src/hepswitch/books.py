@@ -28,6 +28,7 @@ class Listener:
     refused: Counter[str] = field(default_factory=Counter)
     kernel_drops: int = 0
     connections: int = 0
+    connections_refused: int = 0
 
     def snapshot(self) -> Snapshot:
         return {
@@ -38,6 +39,7 @@ class Listener:
             "refused": dict(self.refused),
             "kernel_drops": self.kernel_drops,
             "connections": self.connections,
+            "connections_refused": self.connections_refused,
         }
 
 

@@ -20,8 +20,8 @@ class UdpReceiver:
     def receive(self) -> Batch | None:
         """What has arrived, at most `slots` datagrams, or None. Valid until the next call. Raises OSError."""
 
-    def load(self) -> float:
-        """How full the receive buffer is, 0.0 to 1.0; brings `kernel_drops` up to date. Raises OSError."""
+    def count_drops(self) -> None:
+        """Bring `listener.kernel_drops` up to date, the very latest losses included. Raises OSError."""
 
 class UdpSender:
     """Sends frames over a connected non-blocking datagram socket, one frame a datagram."""

@@ -28,11 +28,11 @@ cdef extern from *:
     #ifndef SO_MEMINFO
     #define SO_MEMINFO 55
     #endif
-    /* <linux/sock_diag.h>: what SO_MEMINFO answers with */
-    enum { MEMINFO_RMEM_ALLOC = 0, MEMINFO_RCVBUF = 1, MEMINFO_DROPS = 8, MEMINFO_FIELDS = 9 };
+    /* <linux/sock_diag.h>: the field of SO_MEMINFO's answer that counts drops */
+    enum { MEMINFO_DROPS = 8 };
     """
     int SO_MEMINFO
-    int MEMINFO_RMEM_ALLOC, MEMINFO_RCVBUF, MEMINFO_DROPS, MEMINFO_FIELDS
+    int MEMINFO_DROPS
 
 # A datagram carries at most 65,527 bytes (IPv6), so no slot can cut one. Slots are not a power of two apart: packets
 # at equal offsets of 64 KiB would all compete for the same few lines of the processor's caches.
@@ -74,7 +74,7 @@ cdef class UdpReceiver:
         cdef int on = 1
         if setsockopt(self.fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof(on)) != 0:
             raise _os_error()
-        self.load()
+        self.count_drops()
 
     def __dealloc__(self):
         free(self.ring)
@@ -134,8 +134,8 @@ cdef class UdpReceiver:
             self.listener.kernel_drops += more
         return 0
 
-    def load(self) -> float:
-        """How full the socket's receive buffer is, 0.0 to 1.0; also brings `listener.kernel_drops` up to date.
+    def count_drops(self) -> None:
+        """Bring `listener.kernel_drops` up to date.
 
         SO_RXQ_OVFL tells of a loss only with a datagram that was queued after it; this tells of the latest ones too.
         """
@@ -145,7 +145,6 @@ cdef class UdpReceiver:
         if getsockopt(self.fd, SOL_SOCKET, SO_MEMINFO, info, &size) != 0:
             raise _os_error()
         self.dropped(info[MEMINFO_DROPS])
-        return min(1.0, info[MEMINFO_RMEM_ALLOC] / <double> max(info[MEMINFO_RCVBUF], 1))
 
 
 cdef class UdpSender:

@@ -1,7 +1,9 @@
 """HEP over UDP: reads a datagram socket the way a driver reads a network card.
 
-The first datagram wakes the event loop; from then on the socket is looked at every millisecond while traffic flows, so
-that one wake-up serves tens of packets. When nothing came for a while the loop waits for the socket again.
+The first datagram wakes the event loop; from then on the socket is looked at every few milliseconds while traffic
+flows, so that one wake-up, which costs as much as tens of packets, serves hundreds. When nothing came for a while the
+loop waits for the socket again. The time between two looks follows from the receive buffer, so that waiting never
+overflows it; with a small buffer every datagram wakes the loop.
 
 Not here: binding (`net.sockets`), counting packets (the flow does), anything about what is in a datagram.
 """
@@ -23,15 +25,17 @@ log = structlog.get_logger("hepswitch.sources")
 BATCHES = 4
 """Batches (of 256) taken in one turn of the loop, before others get theirs."""
 
-PAUSE = 0.001
-"""Seconds between two looks while traffic flows: the finest timer of the event loops."""
+MOST_PAUSE = 0.005
+"""Seconds between two looks at most: how late a packet may be, and its arrival time wrong."""
+
+LEAST_PAUSE = 0.001
+"""Seconds; the timers of the event loops are no finer."""
+
+FASTEST = 1e9
+"""Bytes a second at which the kernel may fill a receive buffer, its overhead included: about 400,000 packets."""
 
 PATIENCE = 4
 """Looks in a row that find nothing before the loop waits for the socket again."""
-
-FULL_ENOUGH = 1 / 8
-"""Share of the receive buffer above which the next look does not wait: twice the traffic, and a timer that is
-twice late, must still fit."""
 
 
 class UdpSource:
@@ -53,6 +57,8 @@ class UdpSource:
         self._flow = flow
         self._after = after
         self._receiver = UdpReceiver(sock, listener)
+        buffer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        self._pause = min(MOST_PAUSE, buffer / FASTEST)
         self._loop: asyncio.AbstractEventLoop
         self._timer: asyncio.Handle | None = None
         self._misses = 0
@@ -61,18 +67,17 @@ class UdpSource:
     async def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to read."""
         self._loop = loop
-        loop.add_reader(self._sock, self._wake)
+        loop.add_reader(self._sock, self._wake if self._pause >= LEAST_PAUSE else self._turn)
 
     async def stop(self) -> None:
         """Take what has arrived already, then close the socket."""
         self._loop.remove_reader(self._sock)
         if self._timer is not None:
             self._timer.cancel()
-        # Senders may go on for ever; what one socket buffer can hold is all that can have arrived already.
+        # Bounded: a sender may go on for ever.
         for _ in range(1024):
             if not self._turn():
                 break
-        self._receiver.load()
         self._sock.close()
 
     def _wake(self) -> None:
@@ -81,15 +86,14 @@ class UdpSource:
         self._look()
 
     def _look(self) -> None:
-        load = self._receiver.load()
         self._misses = 0 if self._turn() else self._misses + 1
         if self._misses > PATIENCE:
             self._timer = None
             self._loop.add_reader(self._sock, self._wake)
-        elif load > FULL_ENOUGH or not self._receiver.drained:
-            self._timer = self._loop.call_soon(self._look)
+        elif self._receiver.drained:
+            self._timer = self._loop.call_later(self._pause, self._look)
         else:
-            self._timer = self._loop.call_later(PAUSE, self._look)
+            self._timer = self._loop.call_soon(self._look)
 
     def _turn(self) -> bool:
         """Take up to BATCHES batches; False when nothing was there."""
@@ -107,6 +111,7 @@ class UdpSource:
             if not self._complained:
                 self._complained = True
                 log.exception("cannot read", listener=self._listener.url, error=str(error))
+        self._receiver.count_drops()
         if found:
             self._after()
         return found

@@ -1,0 +1,213 @@
+"""HEP over TCP and TLS: many connections, each a stream of HEPv3 frames (specification: the total length frames them).
+
+What a peer sends wrong costs its own connection and nothing else. When the outlets are full the connections are not
+read, so that TCP makes the senders wait. Silent, half-open and half-finished connections end after a while.
+
+Not here: the frames (`wire.stream`), the listening socket (`net.sockets`), TLS settings (`net.tls`), counting packets
+(the flow counts those that it gets; the broken one that ends a connection is counted here).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from typing import cast
+
+import structlog
+
+from hepswitch.books import Listener
+from hepswitch.wire.batch import Batch
+from hepswitch.wire.errors import WireError
+from hepswitch.wire.stream import FrameReader
+
+log = structlog.get_logger("hepswitch.sources")
+
+MAX_CONNECTIONS = 4096
+HANDSHAKE_TIMEOUT = 10.0
+"""Seconds for the TLS handshake."""
+IDLE_TIMEOUT = 600.0
+"""Seconds without a byte after which a connection is closed. Agents send keep-alives far more often."""
+FRAME_TIMEOUT = 30.0
+"""Seconds from the first to the last byte of one frame."""
+NEVER = float("inf")
+LINGER = 0.5
+"""Seconds at most that `stop` goes on reading what has arrived already."""
+QUIET = 0.02
+"""Seconds without a byte after which `stop` takes it that everything has been read."""
+
+
+class TcpSource:
+    """Serves `sock` (listening; owned from now on) and calls `flow(batch)`, which must not raise.
+
+    With `tls` the same over TLS. `after()` is called once for each turn of the event loop that found something.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        listener: Listener,
+        flow: Callable[[Batch], None],
+        *,
+        after: Callable[[], None] = lambda: None,
+        tls: ssl.SSLContext | None = None,
+        max_connections: int = MAX_CONNECTIONS,
+        idle_timeout: float = IDLE_TIMEOUT,
+        frame_timeout: float = FRAME_TIMEOUT,
+    ) -> None:
+        self.listener = listener
+        self.flow = flow
+        self.connections: set[_Connection] = set()
+        self.max_connections = max_connections
+        self.paused = False
+        self.loop: asyncio.AbstractEventLoop
+        self._sock = sock
+        self._tls = tls
+        self._after = after
+        self._after_due = False
+        self._idle_timeout = idle_timeout
+        self._frame_timeout = frame_timeout
+        self._server: asyncio.Server
+        self._sweeper: asyncio.TimerHandle
+
+    async def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to accept and read."""
+        self.loop = loop
+        self._server = await loop.create_server(
+            lambda: _Connection(self),
+            sock=self._sock,
+            ssl=self._tls,
+            ssl_handshake_timeout=HANDSHAKE_TIMEOUT if self._tls else None,
+        )
+        self._sweep()
+
+    async def stop(self) -> None:
+        """Accept no more, take what has arrived already unless paused, close all connections."""
+        self._server.close()
+        self._sweeper.cancel()
+        end = self.loop.time() + LINGER
+        while not self.paused and (now := self.loop.time()) < end:
+            if all(now - connection.heard >= QUIET for connection in self.connections):
+                break
+            await asyncio.sleep(QUIET / 2)
+        for connection in list(self.connections):
+            connection.close()
+        while self.connections:
+            await asyncio.sleep(0)
+
+    def pause(self) -> None:
+        """Stop reading; the senders' TCP fills up and makes them wait. What was read already is processed."""
+        self.paused = True
+        for connection in self.connections:
+            connection.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Go on reading."""
+        self.paused = False
+        now = self.loop.time()
+        for connection in self.connections:
+            connection.resumed(now)
+
+    def call_after(self) -> None:
+        """`after()` is due when the other connections that are ready now have been read too."""
+        if not self._after_due:
+            self._after_due = True
+            self.loop.call_soon(self._run_after)
+
+    def _run_after(self) -> None:
+        self._after_due = False
+        self._after()
+
+    def _sweep(self) -> None:
+        """Close connections that have been silent, or stuck inside a frame, for too long."""
+        now = self.loop.time()
+        if not self.paused:
+            for connection in list(self.connections):
+                if now - connection.frame_since > self._frame_timeout:
+                    connection.broken("incomplete frame")
+                elif now - connection.heard > self._idle_timeout:
+                    connection.close()
+        self._sweeper = self.loop.call_later(min(self._idle_timeout, self._frame_timeout) / 4, self._sweep)
+
+
+class _Connection(asyncio.BufferedProtocol):
+    """One connection; lives in `source.connections` while it is open."""
+
+    def __init__(self, source: TcpSource) -> None:
+        self.source = source
+        self.reader = FrameReader()
+        self.batch: Batch
+        self.transport: asyncio.Transport
+        self.heard = 0.0
+        self.frame_since = NEVER
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        source = self.source
+        self.transport = cast(asyncio.Transport, transport)
+        self.batch = Batch(source.listener, _peer(self.transport))
+        self.heard = source.loop.time()
+        if len(source.connections) >= source.max_connections:
+            source.listener.connections_refused += 1
+            transport.abort()
+            return
+        source.connections.add(self)
+        source.listener.connections += 1
+        if source.paused:
+            transport.pause_reading()
+
+    def resumed(self, now: float) -> None:
+        """The peer could not send while it was not read: that was not its silence."""
+        self.heard = now
+        if self.frame_since != NEVER:
+            self.frame_since = now
+        self.transport.resume_reading()
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+        return self.reader.get_buffer()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.heard = self.source.loop.time()
+        self.reader.fed(nbytes)
+        try:
+            while self.reader.fill(self.batch):
+                self.source.flow(self.batch)
+                self.source.call_after()
+                self.frame_since = NEVER
+        except WireError as error:
+            self.broken(error.reason)
+            return
+        if self.reader.pending and self.frame_since == NEVER:
+            self.frame_since = self.heard
+
+    def broken(self, reason: str) -> None:
+        """Count the frame that cannot be read, and close: nothing behind it can be told apart."""
+        listener = self.source.listener
+        listener.packets += 1
+        listener.bytes += self.reader.pending
+        listener.malformed += 1
+        listener.malformed_reasons[reason] += 1
+        log.debug("connection closed", listener=listener.url, peer=self.batch.peer, reason=reason)
+        self.close()
+
+    def close(self) -> None:
+        """Close at once; an unfinished frame goes uncounted, its end was not waited for."""
+        self.frame_since = NEVER
+        self.reader = FrameReader()
+        self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self not in self.source.connections:
+            return
+        if self.reader.pending:
+            self.broken("truncated")
+        self.source.connections.discard(self)
+        self.source.listener.connections -= 1
+
+
+def _peer(transport: asyncio.Transport) -> tuple[str, int]:
+    """Who is at the other end; IPv4 in its own form also when it came to an IPv6 socket."""
+    address = transport.get_extra_info("peername")
+    if address is None:  # it has gone already
+        return ("", 0)
+    return (str(address[0]).removeprefix("::ffff:"), int(address[1]))
