@@ -1,4 +1,4 @@
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t
 
 
 cdef struct Span:            # a piece of the message; size 0 and at 0 when absent
@@ -36,7 +36,8 @@ cdef struct SipFields:       # what one pass over a message finds; values are tr
     Span reason              # Reason header
     Span content_type
     Span x_cid               # X-CID, the other leg's Call-ID
-    Span body
+    int64_t content_length   # -1 when absent
+    Span body                # after the blank line, no longer than Content-Length
 
 
 cdef bint sip_looks(const unsigned char* p, Py_ssize_t n) noexcept nogil             # does it start like SIP?
