@@ -176,61 +176,8 @@ def table(costs: dict[str, list[Cost]]) -> str:
         peak = max(one.usage.peak for one in costs[name]) / (1 << 20)
         cells = [name, f"{cost.user:.2f}", f"{cost.sys:.2f}", f"{cost.total:.2f}", ratio, str(lost)]
         rows.append("| " + " | ".join([*cells, f"{peak:.0f}" if peak else ""]) + " |")
-    care = after["supervisor"].since(before["supervisor"])
-    return Cost(work, count, lost, (care.user + care.sys) / took)
-
-
-LINES: dict[str, Callable[[Load], Cost]] = {
-    FLOOR: lambda load: forwarder(load, nap=1000),
-    "the same, waiting in recvmmsg": forwarder,
-    "UDP → script → UDP": relay,
-    "UDP → script → UDP, 2 workers": lambda load: relay(load, workers=2),
-    "UDP → store: journal": store,
-    "UDP → store: journal, 2 workers": lambda load: store(load, workers=2),
-    "UDP → store: journal, sealed to Parquet": lambda load: store(load, keeper=True),
-    FLOOR_TCP: lambda load: forwarder(load, tcp=True),
-    "TCP → script → TCP": lambda load: relay(load, "tcp"),
-    "decode alone, all chunks indexed": decode,
-}
-
-
-# ── the table ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def measure(load: Load, rounds: int, only: str) -> dict[str, list[Cost]]:
-    """`rounds` costs of each line whose name contains `only`."""
-    costs: dict[str, list[Cost]] = {name: [] for name in LINES if only in name}
-    for turn in range(rounds):
-        for name, cost in costs.items():
-            cost.append(LINES[name](load))
-            last = cost[-1]
-            print(
-                f"{turn + 1}/{rounds} {name:42} {last.user:6.2f} + {last.sys:5.2f} µs, lost {last.lost}",
-                flush=True,
-            )
-    return costs
-
-
-def table(costs: dict[str, list[Cost]]) -> str:
-    """The results as a Markdown table."""
-    middle = {name: sorted(cost, key=lambda one: one.total)[len(cost) // 2] for name, cost in costs.items()}
-    rows = [
-        "| work | user µs | sys µs | total µs | × forwarder | lost | peak MiB |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for name, cost in middle.items():
-        floor = middle.get(FLOOR_TCP if "TCP" in name else FLOOR)
-        ratio = f"{cost.total / floor.total:.2f}" if floor and floor.total and "decode" not in name else ""
-        lost = max(one.lost for one in costs[name])
-        peak = max(one.usage.peak for one in costs[name]) / (1 << 20)
-        rows.append(
-            f"| {name} | {cost.user:.2f} | {cost.sys:.2f} | {cost.total:.2f} | {ratio} | {lost} | {f'{peak:.0f}' if peak else ''} |"
-        )
-    care = (
-        statistics.median(one.supervisor for cost in costs.values() for one in cost if one.supervisor) * 1e3
-        if costs
-        else 0
-    )
+    cares = [one.supervisor * 1e3 for cost in costs.values() for one in cost if one.supervisor]
+    care = statistics.median(cares) if cares else 0.0
     rows += [
         "",
         f"The supervisor takes {care:.1f} ms of CPU a second beside that (it looks at the books once a second).",
