@@ -1,0 +1,143 @@
+"""The destination of relayed packets: a set of HEP nodes, one of which (or each) gets a packet.
+
+    [destinations.homer]
+    urls = ["udp://10.0.0.1:9060", "tcp://10.0.0.2:9060?weight=2", "tls://h3:9061?ca=FILE"]
+    policy = "call"
+
+UDP is best effort: delivered means taken by the kernel. Over TCP and TLS delivered means acknowledged by the far end's
+TCP; while it is away or slow packets wait on disk (`spool`) and follow in order when it is back: at least once.
+
+A node that is away is passed over while another one of the set is active. When none is, the policy chooses among all of
+them as if they were, so the packets wait for the node that they belong to. Not here: policies (`balance`), sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from hepswitch.books import Snapshot
+from hepswitch.destinations.balance import MOST_NODES, Balancer
+from hepswitch.destinations.outlet import total
+from hepswitch.destinations.spool import Spool
+from hepswitch.destinations.stream_node import StreamNode
+from hepswitch.destinations.udp_node import UdpNode
+from hepswitch.net.resolve import Resolver
+from hepswitch.units import Endpoint, parse_endpoint, parse_size
+
+TLS_OPTIONS = {"ca", "verify", "cert", "key"}
+
+
+def _node_url(text: str) -> str:
+    endpoint = parse_endpoint(text)
+    known = {"weight"} | (TLS_OPTIONS if endpoint.scheme == "tls" else set())
+    if unknown := sorted(endpoint.options.keys() - known):
+        raise ValueError(f"{text!r} has unknown options: {', '.join(unknown)}; known here: {', '.join(sorted(known))}")
+    if not endpoint.port:
+        raise ValueError(f"{text!r} needs a port above 0")
+    _weight(endpoint)
+    return text
+
+
+def _weight(endpoint: Endpoint) -> float:
+    text = endpoint.options.get("weight", "1")
+    weight = 0.0
+    with contextlib.suppress(ValueError):
+        weight = float(text)
+    if not 0 < weight < float("inf"):
+        raise ValueError(f"{endpoint}: weight={text} is no number above 0: write for example weight=2")
+    return weight
+
+
+Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
+
+
+class HepDestination(BaseModel):
+    """`[destinations.NAME]`: the far ends of `relay("NAME")`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    urls: list[Annotated[str, AfterValidator(_node_url)]] = Field(
+        min_length=1,
+        max_length=MOST_NODES,
+        description="The nodes: udp://, tcp://, tls://host:port[?weight=2]; for tls also ca, cert, key (files), verify=no.",
+    )
+    policy: Literal["call", "round-robin", "first", "all"] = Field(
+        "call",
+        description='"call": all of one call goes to one node, shared by weight; "round-robin": in turn; '
+        '"first": the first node of the list that is active; "all": a copy to each.',
+    )
+    version: Literal[1, 2, 3] | None = Field(
+        None, description="HEP version sent; without it each packet keeps its own. TCP and TLS always carry version 3."
+    )
+    queue: Size = Field(16 << 20, description="Bytes that wait in memory for each node.")
+    spool: Size = Field(1 << 30, description="Bytes that wait on disk for each TCP or TLS node; 0: none.")
+    replay: Size = Field(
+        8 << 20,
+        description="Acknowledged bytes sent again after a TCP or TLS node broke off with a reset, "
+        "because its program may never have read them.",
+    )
+
+    @field_validator("urls")
+    @classmethod
+    def _no_node_twice(cls, urls: list[str]) -> list[str]:
+        names = [str(parse_endpoint(url)) for url in urls]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{', '.join(twice)} is there more than once; give a node more traffic with ?weight=2")
+        return urls
+
+
+class HepOutlet(Balancer):
+    """The destination `name`. Its nodes' spools are folders in `spool_dirs`: new packets go to the first of these, what
+    is found in the others (left by workers that no longer exist) is sent first. Without `spool_dirs` nothing is spooled.
+    """
+
+    def __init__(self, name: str, config: HepDestination, spool_dirs: Sequence[Path] = ()) -> None:
+        self.name = name
+        self.full = False
+        self.on_pressure: Callable[[], None] | None = None
+        self._fork = config.policy == "all"
+        resolver = Resolver()
+        self._rows = [_node(parse_endpoint(url), config, spool_dirs, resolver) for url in config.urls]
+        super().__init__(self._rows, config.policy)
+
+    async def open(self) -> None:
+        """Connect the nodes that can be connected, adopt what is spooled. Raises OSError when a spool cannot be used."""
+        for node in self._rows:
+            await node.open()
+
+    def flush(self) -> None:
+        """Hand what was offered since the last call to the far ends, as far as they take it now."""
+        for node in self._rows:
+            node.flush()
+        full = [node.full for node in self._rows]
+        self._press(any(full) if self._fork else all(full))
+
+    def _press(self, full: bool) -> None:
+        if full != self.full:
+            self.full = full
+            if self.on_pressure is not None:
+                self.on_pressure()
+
+    async def close(self, drain: float) -> None:
+        """Take nothing more; give the nodes `drain` seconds for what is queued, then spool or discard the rest."""
+        deadline = asyncio.get_running_loop().time() + drain
+        await asyncio.gather(*(node.close(deadline) for node in self._rows))
+
+    def account(self) -> Snapshot:
+        """The destination's row in the books, with a row for each node."""
+        return total(self._rows, self.refused)
+
+
+def _node(endpoint: Endpoint, config: HepDestination, dirs: Sequence[Path], resolver: Resolver) -> UdpNode | StreamNode:
+    weight = _weight(endpoint)
+    if endpoint.scheme == "udp":
+        return UdpNode(endpoint, weight, config.version or 0, config.queue, resolver)
+    folder = f"{endpoint.scheme}-{endpoint.host.replace(':', '_')}-{endpoint.port}"
+    spool = Spool([path / folder for path in dirs], config.spool) if dirs and config.spool else None
+    return StreamNode(endpoint, weight, config.queue, config.replay, spool, resolver)

@@ -1,0 +1,192 @@
+"""Far ends for tests of destinations: sinks over UDP and TCP that can be stopped, reset, stalled and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Callable
+from typing import Any
+
+from hepswitch.books import Snapshot
+from hepswitch.wire.hep import Hep
+
+DEADLINE = 20.0
+
+
+async def until(condition: Callable[[], Any], what: str) -> None:
+    """Let the loop run until `condition()` is true; AssertionError naming `what` when it does not come in time."""
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end, f"{what}: did not happen within {DEADLINE} s"
+        await asyncio.sleep(0.002)
+
+
+def packet(number: int, call: str = "c1", size: int = 200, **chunks: Any) -> Hep:
+    """A HEPv3 packet whose payload begins with `number`; `call` is its correlation id."""
+    payload = f"{number} ".encode().ljust(size, b".")
+    chunks = {"src_ip": "192.0.2.1", "dst_ip": "192.0.2.2", "src_port": 1, "dst_port": 2, "proto_type": 100} | chunks
+    return Hep.new(payload, correlation_id=call.encode(), **chunks)
+
+
+def number(frame: bytes) -> int:
+    """What `packet` was given."""
+    payload = Hep(frame).payload
+    assert payload is not None
+    return int(payload.split(b" ")[0])
+
+
+def assert_balanced(row: Snapshot) -> None:
+    """An outlet's row and its nodes' rows explain every packet."""
+    for account in (row, *row["nodes"].values()):
+        explained = account["delivered"] + account["queued"] + account["spooled"] + sum(account["discarded"].values())
+        assert account["accepted"] == explained, account
+        assert min(account[key] for key in ("accepted", "delivered", "queued", "spooled")) >= 0, account
+
+
+class UdpSink:
+    """A bound datagram socket that is read on demand."""
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        self.sock.bind((host, port))
+        self.sock.setblocking(False)
+        self.port: int = self.sock.getsockname()[1]
+        self.url = f"udp://[{host}]:{self.port}" if ":" in host else f"udp://{host}:{self.port}"
+        self.frames: list[bytes] = []
+
+    def read(self) -> list[bytes]:
+        """Everything that has arrived since the start."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.frames.append(self.sock.recv(65536))
+        return self.frames
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+class TcpSink:
+    """A TCP or TLS server in the test's loop. `connections[i]`: the bytes that were read from the i-th connection."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.port = 0
+        self.connections: list[bytearray] = []
+        self.reading = asyncio.Event()
+        self.reading.set()
+        self._tls = tls
+        self._listener: socket.socket | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._socks: set[socket.socket] = set()
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._numbers: list[list[int]] = []
+        self._parsed: list[int] = []
+
+    @property
+    def url(self) -> str:
+        return f"{'tls' if self._tls else 'tcp'}://localhost:{self.port}"
+
+    async def start(self) -> None:
+        """Listen; after a stop on the same port again."""
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        listener.bind(("127.0.0.1", self.port))
+        listener.listen()
+        listener.setblocking(False)
+        self.port = listener.getsockname()[1]
+        self._listener = listener
+        if self._tls is not None:
+            self._server = await asyncio.start_server(self._serve_tls, sock=listener, ssl=self._tls)
+        else:
+            self._spawn(self._accept(listener))
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            sock, _ = await loop.sock_accept(listener)
+            sock.setblocking(False)
+            self._socks.add(sock)
+            self._spawn(self._serve(sock))
+
+    async def _serve(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        data = bytearray()
+        self.connections.append(data)
+        while True:
+            await self.reading.wait()
+            received = await loop.sock_recv(sock, 65536)
+            if not received:
+                break
+            data += received
+        self._socks.discard(sock)
+        sock.close()
+
+    async def _serve_tls(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        data = bytearray()
+        self.connections.append(data)
+        self._writers.add(writer)
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            while received := await reader.read(65536):
+                data += received
+        self._writers.discard(writer)
+        writer.close()
+
+    async def stop(self, *, reset: bool = False) -> None:
+        """Stop listening and end every connection: as a closing program does, or with a reset."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for writer in list(self._writers):
+            writer.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for sock in self._socks:
+            if reset:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+        self._socks.clear()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    @property
+    def numbers(self) -> list[list[int]]:
+        """The packets of each connection; one that is cut off at the end is left out."""
+        for i, data in enumerate(self.connections):
+            if i == len(self._numbers):
+                self._numbers.append([])
+                self._parsed.append(0)
+            for frame in split(data[self._parsed[i] :]):
+                self._numbers[i].append(number(frame))
+                self._parsed[i] += len(frame)
+        return self._numbers
+
+    @property
+    def received(self) -> set[int]:
+        """All packets of all connections."""
+        return {each for numbers in self.numbers for each in numbers}
+
+
+def split(data: bytes | bytearray) -> list[bytes]:
+    """The HEPv3 packets of a stream, by their length field alone."""
+    frames, at = [], 0
+    while len(data) - at >= 6:
+        assert data[at : at + 4] == b"HEP3", "the stream lost its framing"
+        size = int.from_bytes(data[at + 4 : at + 6], "big")
+        if at + size > len(data):
+            break
+        frames.append(bytes(data[at : at + size]))
+        at += size
+    return frames
