@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlencode
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from hepswitch.destinations.hep import HepDestination
 from hepswitch.destinations.lake import LakeStore
@@ -37,7 +45,9 @@ class ConfigError(Exception):
 def _listen_url(text: str) -> str:
     endpoint = parse_endpoint(text)
     if endpoint.scheme == "tls" and not {"cert", "key"} <= endpoint.options.keys():
-        raise ValueError(f"{text!r} needs a certificate: write tls://{endpoint.host}:{endpoint.port}?cert=FILE&key=FILE")
+        raise ValueError(
+            f"{text!r} needs a certificate: write tls://{endpoint.host}:{endpoint.port}?cert=FILE&key=FILE"
+        )
     return text
 
 
@@ -67,7 +77,8 @@ class HepRouteTable(Table):
     )
     script: Path | None = Field(None, description="The route file (Python). Relative to the configuration file.")
     on_error: Literal["store", "drop"] = Field(
-        "store", description="What becomes of a packet whose route raised: stored (if not stored yet) or dropped."
+        "store",
+        description="What becomes of a packet whose route raised: stored (if not stored yet) or dropped.",
     )
 
     @model_validator(mode="after")
@@ -83,7 +94,8 @@ class ControlTable(Table):
     """`[control]`: the HTTP listener for metrics and statistics."""
 
     listen: Annotated[str, AfterValidator(_control_address)] = Field(
-        "127.0.0.1:9080", description="address:port; port 0 takes a free one. Keep it on loopback: it asks for no password."
+        "127.0.0.1:9080",
+        description="address:port; port 0 takes a free one. Keep it on loopback: it asks for no password.",
     )
 
 
@@ -104,14 +116,16 @@ class Config(Table):
     )
     workers: int = Field(1, ge=1, le=256, description="Processes that receive and route.")
     receive_buffer: Size = Field(
-        16 << 20, description="Kernel buffer of each UDP socket; the kernel's own limit may cap it (a warning says so)."
+        16 << 20,
+        description="Kernel buffer of each UDP socket; the kernel's own limit may cap it (a warning says so).",
     )
     spool_dir: Path = Field(Path("spool"), description="Where packets for destinations that are away wait.")
     drain: Duration = Field(5.0, ge=0, description="How long a stop waits for destinations to take what is queued.")
     hep_route: HepRouteTable = HepRouteTable()
     destinations: dict[Name, HepDestination] = Field({}, description="Where packets are relayed to, by name.")
     stores: dict[Name, LakeStore] = Field(
-        {}, description="Where packets are stored, by name. The first is the default store; without any: lake:./captures."
+        {},
+        description="Where packets are stored, by name. The first is the default store; without any: lake:./captures.",
     )
     control: ControlTable = ControlTable()
     log: LogTable = LogTable()

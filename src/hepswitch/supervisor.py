@@ -205,14 +205,18 @@ class Supervisor:
                 try:
                     await worker.start()
                 except WorkerError as error:
-                    log.error("worker cannot start", worker=worker.number, error=str(error))  # noqa: TRY400
+                    log.error("worker cannot start", worker=worker.number, error=str(error))
 
     async def _keep(self, name: str) -> None:
         """Run the keeper of the lake `name`; start it again when it died. It ends when its standard input does."""
         table = self.config.stores[name].model_dump_json().encode() + b"\n"
         while True:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "hepswitch.lake.keeper", stdin=asyncio.subprocess.PIPE, start_new_session=True
+                sys.executable,
+                "-m",
+                "hepswitch.lake.keeper",
+                stdin=asyncio.subprocess.PIPE,
+                start_new_session=True,
             )
             assert process.stdin is not None
             try:
@@ -240,9 +244,7 @@ class Supervisor:
 
     async def reload(self) -> list[str]:
         """Load the route file again in every worker; the errors of those that refused it."""
-        answers = await asyncio.gather(
-            *(worker.ask(do="reload") for worker in self._workers), return_exceptions=True
-        )
+        answers = await asyncio.gather(*(worker.ask(do="reload") for worker in self._workers), return_exceptions=True)
         errors = [str(answer) for answer in answers if isinstance(answer, BaseException)]
         errors += [answer["error"] for answer in answers if isinstance(answer, dict) and "error" in answer]
         if errors:

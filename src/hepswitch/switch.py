@@ -88,7 +88,12 @@ class Switch:
             if len(self._logged) > 1000:
                 self._logged.clear()
             self._logged[place] = now
-            log.error("route raised", where=place, errors=self.routed.errors, on_error=self.config.hep_route.on_error)
+            log.error(
+                "route raised",
+                where=place,
+                errors=self.routed.errors,
+                on_error=self.config.hep_route.on_error,
+            )
         if self.config.hep_route.on_error == "drop":
             packet.drop("route error")
         elif not packet.stored and self.context.default_store is not None:

@@ -71,7 +71,9 @@ def parse_endpoint(text: str, schemes: tuple[str, ...] = ("udp", "tcp", "tls")) 
     parts = urlsplit(text)
     if parts.scheme not in schemes:
         known = ", ".join(f"{scheme}://" for scheme in schemes)
-        raise ValueError(f"{text!r} does not start with one of {known}: write for example {schemes[0]}://10.0.0.1:{HEP_PORT}")
+        raise ValueError(
+            f"{text!r} does not start with one of {known}: write for example {schemes[0]}://10.0.0.1:{HEP_PORT}"
+        )
     if not parts.hostname:
         raise ValueError(f"{text!r} names no host: write for example {parts.scheme}://10.0.0.1:{HEP_PORT}")
     if parts.path not in ("", "/") or parts.fragment:

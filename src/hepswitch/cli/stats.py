@@ -14,7 +14,13 @@ Row = tuple[str, str, str]
 
 
 @click.command("stats")
-@click.option("--url", default="http://127.0.0.1:9080", envvar="HEPSWITCH_URL", show_default=True, help="The control listener.")
+@click.option(
+    "--url",
+    default="http://127.0.0.1:9080",
+    envvar="HEPSWITCH_URL",
+    show_default=True,
+    help="The control listener.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The books as JSON.")
 @click.option("--watch", type=float, metavar="SECONDS", help="Show them again every so many seconds.")
 def cli(url: str, as_json: bool, watch: float | None) -> None:
@@ -76,7 +82,13 @@ def _received(listeners: dict[str, Any]) -> list[Row]:
         rows += _reasons("malformed", row["malformed_reasons"])
         rows += _reasons("refused", row["refused"])
         if row["kernel_drops"]:
-            rows.append(("  lost in the kernel", f"[red]{row['kernel_drops']:,}[/]", "receive buffer full: raise receive_buffer"))
+            rows.append(
+                (
+                    "  lost in the kernel",
+                    f"[red]{row['kernel_drops']:,}[/]",
+                    "receive buffer full: raise receive_buffer",
+                )
+            )
     return rows
 
 
@@ -103,7 +115,11 @@ def _outlets(kind: str, outlets: dict[str, Any]) -> list[Row]:
 
 def _account(row: dict[str, Any]) -> list[Row]:
     rows: list[Row] = [("  delivered", f"{row['delivered']:,}", "")]
-    rows += [(f"  {key}", f"{row[key]:,}", where) for key, where in (("queued", "in memory"), ("spooled", "on disk")) if row[key]]
+    rows += [
+        (f"  {key}", f"{row[key]:,}", where)
+        for key, where in (("queued", "in memory"), ("spooled", "on disk"))
+        if row[key]
+    ]
     return rows + _reasons("discarded", row["discarded"]) + _reasons("refused", row.get("refused", {}))
 
 

@@ -35,7 +35,10 @@ class _Books(Collector):
         yield from _outlets("store", self._book["stores"])
         yield _gauge("hepswitch_uptime_seconds", "Seconds since the switch started.", [], [([], self._book["uptime"])])
         yield _gauge(
-            "hepswitch_books_balanced", "1 when every packet is accounted for.", [], [([], float(self._book["balanced"]))]
+            "hepswitch_books_balanced",
+            "1 when every packet is accounted for.",
+            [],
+            [([], float(self._book["balanced"]))],
         )
 
 
@@ -45,7 +48,9 @@ def _received(rows: dict[str, Any]) -> Iterator[Metric]:
         "bytes": "Bytes of the packets read.",
         "kernel_drops": "Datagrams that the kernel dropped because the receive buffer was full.",
     }.items():
-        yield _counter(f"hepswitch_received_{key}", text, ["listener"], [([url], row[key]) for url, row in rows.items()])
+        yield _counter(
+            f"hepswitch_received_{key}", text, ["listener"], [([url], row[key]) for url, row in rows.items()]
+        )
     yield _gauge(
         "hepswitch_connections", "Open TCP and TLS connections of agents.", ["listener"],
         [([url], row["connections"]) for url, row in rows.items()],
@@ -62,7 +67,9 @@ def _received(rows: dict[str, Any]) -> Iterator[Metric]:
 
 def _routed(row: dict[str, Any]) -> Iterator[Metric]:
     yield _counter("hepswitch_routed_packets", "Packets that went through the route.", [], [([], row["packets"])])
-    yield _counter("hepswitch_unrouted", "Packets neither sent, stored nor dropped by name.", [], [([], row["unrouted"])])
+    yield _counter(
+        "hepswitch_unrouted", "Packets neither sent, stored nor dropped by name.", [], [([], row["unrouted"])]
+    )
     yield _counter("hepswitch_route_errors", "Packets whose route raised.", [], [([], row["errors"])])
     yield _counter(
         "hepswitch_dropped", "Packets that the route dropped, by reason.", ["reason"],

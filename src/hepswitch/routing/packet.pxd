@@ -20,6 +20,9 @@ cdef class Context:
     cdef readonly object default_store
     cdef readonly object routed          # books.Routed
 
+    cdef dict senders                    # Received by (listener, sender)
+
+    cdef object received(self, Batch batch, Item* item)
     cdef object destination(self, name)
     cdef object store(self, name)
     cdef int count_drop(self, reason) except -1

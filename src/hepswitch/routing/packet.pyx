@@ -21,6 +21,8 @@ cdef extern from "<sys/socket.h>" nogil:
 
 cdef int MOST_REASONS = 1000     # distinct drop reasons that are counted apart: a script may build them from packet data
 
+cdef int MOST_SENDERS = 10_000   # senders remembered in words
+
 
 class RouteError(LookupError):
     """A route named a destination or store that the configuration does not have."""
@@ -44,6 +46,7 @@ cdef class Context:
         self.stores = stores
         self.default_store = default_store
         self.routed = routed
+        self.senders = {}
 
     cdef object destination(self, name):
         outlet = self.destinations.get(name)
@@ -60,6 +63,19 @@ cdef class Context:
         if outlet is None:
             raise RouteError(_unknown("store", name, self.stores))
         return outlet
+
+    cdef object received(self, Batch batch, Item* item):
+        """Who sent `item`: agents are few and send much, so each is spelled out once."""
+        peer = batch.peer if batch.peer is not None else <bytes> item.sender[:item.sender_size]
+        key = (batch.listener.url, peer)
+        known = self.senders.get(key)
+        if known is None:
+            endpoint = parse_endpoint(batch.listener.url)
+            ip, port = batch.peer if batch.peer is not None else _address(item)
+            if len(self.senders) >= MOST_SENDERS:
+                self.senders.clear()
+            known = self.senders[key] = Received(endpoint.scheme, ip, port, endpoint.host, endpoint.port)
+        return known
 
     cdef int count_drop(self, reason) except -1:
         dropped = self.routed.dropped
@@ -100,10 +116,7 @@ cdef class Packet(Hep):
     def received(self):
         """Who sent the packet to us, and where it arrived (`Received`); None for a packet that a script built."""
         if self.sender is None and self.batch is not None:
-            listener = self.batch.listener
-            endpoint = parse_endpoint(listener.url)
-            ip, port = self.batch.peer if self.batch.peer is not None else _address(self.item)
-            self.sender = Received(endpoint.scheme, ip, port, endpoint.host, endpoint.port)
+            self.sender = self.context.received(self.batch, self.item)
         return self.sender
 
     @property

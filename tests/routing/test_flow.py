@@ -1,0 +1,199 @@
+"""The flow: what becomes of each packet of a batch, and that the books say so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hepswitch.wire.batch import Batch
+from hepswitch.wire.hep import Hep
+
+from hepswitch import books
+from hepswitch.routing.flow import Flow
+from hepswitch.routing.packet import Context, Message, Packet, RouteError
+
+INVITE = b"INVITE sip:bob@example.net SIP/2.0\r\nCall-ID: c1\r\nFrom: <sip:alice@a>;tag=1\r\nCSeq: 1 INVITE\r\n\r\n"
+
+
+class Outlet:
+    """Takes packets as an outlet does and keeps copies; the seam between routing and destinations."""
+
+    def __init__(self, accepts: bool = True) -> None:
+        self.accepts = accepts
+        self.packets: list[bytes] = []
+        self.options: list[dict[str, Any]] = []
+
+    def offer(self, packet: Hep, **options: Any) -> bool:
+        if self.accepts:
+            self.packets.append(bytes(packet))
+            self.options.append(options)
+        return self.accepts
+
+
+class Bench:
+    """A flow between a listener and recording outlets."""
+
+    def __init__(self, hep_route: Any = None, sip_route: Any = None, accepts: bool = True) -> None:
+        self.homer, self.lake = Outlet(accepts), Outlet(accepts)
+        self.routed = books.Routed()
+        self.listener = books.Listener("udp://127.0.0.1:9060")
+        self.errors: list[Exception] = []
+        context = Context({"homer": self.homer}, {"lake": self.lake}, self.lake, self.routed)
+        self.flow = Flow(context, lambda _, error: self.errors.append(error), hep_route, sip_route)
+
+    def run(self, *packets: bytes, peer: tuple[str, int] | None = ("192.0.2.9", 4000)) -> None:
+        self.flow(Batch.of(list(packets), self.listener, peer))
+
+
+def sip(payload: bytes = INVITE, **chunks: Any) -> bytes:
+    return bytes(
+        Hep.new(payload, src_ip="192.0.2.1", dst_ip="192.0.2.2", src_port=1, dst_port=2, proto_type=1, **chunks)
+    )
+
+
+def rtcp() -> bytes:
+    return bytes(Hep.new(b"{}", src_ip="192.0.2.1", dst_ip="192.0.2.2", proto_type=5, correlation_id=b"c1"))
+
+
+def test_without_a_route_everything_is_stored() -> None:
+    bench = Bench()
+    bench.run(sip(), rtcp())
+    assert bench.lake.packets == [sip(), rtcp()]
+    assert (bench.routed.packets, bench.routed.unrouted) == (2, 0)
+
+
+def test_bad_packets_are_counted_and_cost_no_neighbour() -> None:
+    bench = Bench()
+    bench.run(sip(), b"HEP3\x00\x02", b"garbage that is no HEP", sip())
+    assert len(bench.lake.packets) == 2
+    assert (bench.listener.packets, bench.listener.malformed, bench.routed.packets) == (4, 2, 2)
+    assert sum(bench.listener.malformed_reasons.values()) == 2
+
+
+def test_an_edit_is_seen_by_what_comes_after_it_alone() -> None:
+    def route(hep: Packet) -> None:
+        assert hep.relay("homer") is True
+        hep.captagent_id = 4711
+        hep.store()
+
+    bench = Bench(route)
+    bench.run(sip(captagent_id=1))
+    assert Hep(bench.homer.packets[0]).captagent_id == 1
+    assert Hep(bench.lake.packets[0]).captagent_id == 4711
+
+
+def test_outcomes() -> None:
+    def route(hep: Packet) -> None:
+        if hep.proto_type == "RTCP":
+            hep.drop("lab")
+            hep.drop("twice counts once")
+
+    bench = Bench(route)
+    bench.run(sip(), rtcp())
+    assert (bench.routed.packets, bench.routed.unrouted, dict(bench.routed.dropped)) == (2, 1, {"lab": 1})
+
+
+def test_a_refused_packet_is_unrouted_and_the_route_is_told() -> None:
+    answers = []
+    bench = Bench(lambda hep: answers.append(hep.relay("homer")), accepts=False)
+    bench.run(sip())
+    assert answers == [False]
+    assert bench.routed.unrouted == 1
+
+
+def test_resume_goes_on_in_the_sip_route_with_the_same_packet() -> None:
+    seen = []
+
+    def hep_route(hep: Packet) -> None:
+        hep.captagent_id = 7
+        hep.resume_sip()
+
+    def sip_route(msg: Message) -> None:
+        seen.append((msg.method, msg.call_id, msg.hep.captagent_id, msg.received.src_ip))
+        msg.store(table="calls_%Y", custom_field1="x")
+
+    bench = Bench(hep_route, sip_route)
+    bench.run(sip())
+    assert seen == [("INVITE", "c1", 7, "192.0.2.9")]
+    assert bench.lake.options[0]["table"] == "calls_%Y"
+    assert bench.lake.options[0]["custom_field1"] == "x"
+
+
+def test_no_sip_to_resume_is_a_drop_with_a_reason() -> None:
+    bench = Bench(lambda hep: hep.resume_sip(), lambda msg: msg.store())
+    bench.run(rtcp())
+    assert dict(bench.routed.dropped) == {"not SIP": 1}
+
+
+def test_the_sip_mode_runs_the_sip_route_alone() -> None:
+    bench = Bench(None, lambda msg: msg.relay("homer"))
+    bench.run(sip(), rtcp())
+    assert bench.homer.packets == [sip()]
+    assert dict(bench.routed.dropped) == {"not SIP": 1}
+
+
+def test_report_stores_under_the_given_correlation_id() -> None:
+    bench = Bench(lambda hep: hep.report(b"call-1", table="rtcp"))
+    bench.run(rtcp())
+    assert bench.lake.options == [{"table": "rtcp", "correlation_id": "call-1"}]
+
+
+def test_a_route_that_raises_is_told_and_the_next_packet_goes_on() -> None:
+    def route(hep: Packet) -> None:
+        if hep.proto_type == "RTCP":
+            raise KeyError("script's own")
+        hep.store()
+
+    bench = Bench(route)
+    bench.run(rtcp(), sip())
+    assert [type(error) for error in bench.errors] == [KeyError]
+    assert bench.lake.packets == [sip()]
+
+
+def test_an_unknown_name_names_the_known_ones() -> None:
+    bench = Bench(lambda hep: hep.relay("hommer"))
+    bench.run(sip())
+    assert isinstance(bench.errors[0], RouteError)
+    assert "'hommer'; configured: homer" in str(bench.errors[0])
+
+
+def test_a_kept_packet_takes_its_bytes_along() -> None:
+    kept: list[Packet] = []
+    bench = Bench(kept.append)
+    bench.run(sip(captagent_id=1), sip(captagent_id=2))
+    bench.run(sip(captagent_id=3))
+    assert [hep.captagent_id for hep in kept] == [1, 2, 3]
+    assert {id(hep) for hep in kept}.__len__() == 3
+    assert kept[0].received.src_port == 4000
+    assert kept[0].sip is not None
+    assert kept[0].sip.call_id == "c1"
+
+
+def test_a_kept_message_keeps_its_packet() -> None:
+    kept: list[Message] = []
+    bench = Bench(None, kept.append)
+    bench.run(sip(captagent_id=1))
+    bench.run(sip(captagent_id=2))
+    assert [msg.hep.captagent_id for msg in kept] == [1, 2]
+
+
+def test_packets_that_nobody_keeps_share_one_object() -> None:
+    seen = set()
+    bench = Bench(lambda hep: seen.add(id(hep)))
+    bench.run(*[sip()] * 50)
+    assert len(seen) == 1
+
+
+def test_reasons_are_bounded() -> None:
+    counter = iter(range(5000))
+    bench = Bench(lambda hep: hep.drop(f"reason {next(counter)}"))
+    bench.run(*[sip()] * 5000)
+    assert len(bench.routed.dropped) == 1001
+    assert bench.routed.dropped["other"] == 4000
+
+
+@pytest.mark.parametrize("value", [b"", ""])
+def test_report_needs_a_correlation_id(value: str | bytes) -> None:
+    bench = Bench(lambda hep: hep.report(value))
+    bench.run(rtcp())
+    assert "needs a correlation id" in str(bench.errors[0])

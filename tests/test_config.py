@@ -1,0 +1,120 @@
+"""The configuration: what it means, and every mistake at once, with its place."""
+
+from pathlib import Path
+
+import pytest
+
+from hepswitch.config import Config, ConfigError, load
+
+
+def _write(folder: Path, text: str) -> Path:
+    path = folder / "hepswitch.toml"
+    path.write_text(text)
+    return path
+
+
+def test_nothing_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load(None, {})
+    assert config.listen == ["udp://127.0.0.1:9060", "tcp://127.0.0.1:9060"]
+    assert config.hep_route.mode == "store"
+    assert config.stores["lake"].url == f"lake:{tmp_path}/captures"
+    assert config.control.listen == "127.0.0.1:9080"
+
+
+def test_a_whole_file(tmp_path: Path) -> None:
+    (tmp_path / "route.py").touch()
+    path = _write(
+        tmp_path,
+        """
+        listen = ["udp://0.0.0.0:9060", "tls://[::]:9061?cert=c.pem&key=k.pem"]
+        workers = 2
+        receive_buffer = "8MiB"
+        [hep_route]
+        mode = "script"
+        script = "route.py"
+        [destinations.homer]
+        urls = ["udp://10.0.0.1:9060", "tcp://10.0.0.2:9060?weight=2"]
+        policy = "call"
+        version = 3
+        [stores.lake]
+        url = "lake:./captures"
+        keep = "7d"
+        """,
+    )
+    config = load(path, {})
+    assert config.receive_buffer == 8 << 20
+    assert config.hep_route.script == tmp_path / "route.py"
+    assert config.destinations["homer"].policy == "call"
+    assert config.endpoints[1].options == {"cert": f"{tmp_path}/c.pem", "key": f"{tmp_path}/k.pem"}
+    assert Config.model_validate(config.model_dump(mode="json")) == config, "workers get the same configuration"
+
+
+def test_every_mistake_at_once_with_its_line(tmp_path: Path) -> None:
+    path = _write(
+        tmp_path,
+        """listen = ["udp//0.0.0.0:9060"]
+workers = 0
+[hep_route]
+mode = "scrpt"
+[destinations.homer]
+urls = ["udp://10.0.0.1:9060"]
+polcy = "call"
+[control]
+listn = "x"
+""",
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(path, {})
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 5
+    by_place = {line.split(": ", 1)[0].removeprefix(f"{path}:"): line for line in lines}
+    assert set(by_place) == {"1", "2", "4", "7", "9"}
+    assert "does not start with one of udp://" in by_place["1"]
+    assert "did you mean policy?" in by_place["7"]
+    assert "did you mean listen?" in by_place["9"]
+
+
+def test_script_mode_needs_a_script(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match='mode = "script" needs a route file'):
+        load(_write(tmp_path, '[hep_route]\nmode = "script"\n'), {})
+
+
+def test_a_script_that_would_never_run(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="would never call it"):
+        load(_write(tmp_path, '[hep_route]\nscript = "route.py"\n'), {})
+
+
+def test_tls_needs_a_certificate(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="needs a certificate"):
+        load(_write(tmp_path, 'listen = ["tls://0.0.0.0:9061"]\n'), {})
+
+
+def test_a_listener_twice(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"udp://0\.0\.0\.0:9060 more than once"):
+        load(_write(tmp_path, 'listen = ["udp://0.0.0.0:9060", "udp://0.0.0.0"]\n'), {})
+
+
+def test_broken_toml_and_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not valid TOML: .*line 1"):
+        load(_write(tmp_path, "listen = [\n"), {})
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path / "none.toml", {})
+
+
+def test_the_environment_overrides(tmp_path: Path) -> None:
+    path = _write(tmp_path, "workers = 1\n")
+    config = load(
+        path,
+        {
+            "HEPSWITCH_WORKERS": "4",
+            "HEPSWITCH_LISTEN": '["udp://127.0.0.1:7000"]',
+            "HEPSWITCH_CONTROL__LISTEN": "127.0.0.1:0",
+            "OTHER": "1",
+        },
+    )
+    assert (config.workers, config.listen, config.control.listen) == (
+        4,
+        ["udp://127.0.0.1:7000"],
+        "127.0.0.1:0",
+    )

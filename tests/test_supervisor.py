@@ -1,0 +1,110 @@
+"""The whole switch as a process: packets in, route, books, reload, a worker's death, a clean stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+from hepswitch.wire.hep import Hep
+
+from running import RunningSwitch, running_switch, wait_for
+
+LISTEN = 'listen = ["udp://127.0.0.1:0", "tcp://127.0.0.1:0"]\n'
+
+
+def _packet(number: int) -> bytes:
+    payload = f"OPTIONS sip:a@b SIP/2.0\r\nCall-ID: call-{number}\r\nCSeq: 1 OPTIONS\r\n\r\n".encode()
+    return bytes(Hep.new(payload, src_ip="192.0.2.1", dst_ip="192.0.2.2", proto_type=1, captagent_id=number))
+
+
+def _stored(switch: RunningSwitch, count: int) -> None:
+    book = switch.wait_stats(lambda book: book["stores"]["lake"]["delivered"] == count, f"{count} packets stored")
+    assert book["balanced"] is True
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_udp_and_tcp_into_the_lake(tmp_path: Path, workers: int) -> None:
+    with running_switch(tmp_path, f"{LISTEN}workers = {workers}\n") as switch:
+        switch.send_udp(*[_packet(n) for n in range(100)], b"no HEP at all, whatever it is")
+        with socket.create_connection(switch.address("tcp")) as stream:
+            stream.sendall(b"".join(_packet(n) for n in range(50)))
+        _stored(switch, 150)
+        book = switch.stats()
+        udp, tcp = (book["received"][url] for url in switch.urls)
+        assert (udp["packets"], udp["malformed"], tcp["packets"]) == (101, 1, 50)
+        assert book["routed"]["packets"] == 150
+        assert "hepswitch_received_packets_total{" in switch.get("/metrics")
+        assert switch.get("/healthz") == "ok\n"
+        assert len(switch.workers()) == workers
+    assert switch.event("stopped") is not None
+
+
+def test_a_script_relays_and_is_reloaded(tmp_path: Path) -> None:
+    route = tmp_path / "route.py"
+    text = (
+        "from hepswitch import hep_route\n@hep_route\ndef r(hep):\n    hep.captagent_id = {}\n    hep.relay('sink')\n"
+    )
+    route.write_text(text.format(1))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink:
+        sink.bind(("127.0.0.1", 0))
+        sink.settimeout(20)
+        config = LISTEN + (
+            '[hep_route]\nmode = "script"\nscript = "route.py"\n'
+            f'[destinations.sink]\nurls = ["udp://127.0.0.1:{sink.getsockname()[1]}"]\n'
+        )
+        with running_switch(tmp_path, config) as switch:
+            switch.send_udp(_packet(7))
+            assert Hep(sink.recv(65535)).captagent_id == 1
+
+            route.write_text(text.format(2))
+            os.kill(switch.process.pid, signal.SIGHUP)
+            wait_for(lambda: switch.event("route reloaded"), "reload")
+            switch.send_udp(_packet(7))
+            assert Hep(sink.recv(65535)).captagent_id == 2
+
+            route.write_text("def broken(:\n")
+            os.kill(switch.process.pid, signal.SIGHUP)
+            refused = wait_for(lambda: switch.event("route not reloaded; the old one goes on"), "refusal")
+            assert f"{route}:1:" in refused["errors"][0]
+            switch.send_udp(_packet(7))
+            assert Hep(sink.recv(65535)).captagent_id == 2
+            assert switch.stats()["destinations"]["sink"]["delivered"] == 3
+
+
+def test_a_route_that_raises_stores_and_says_where(tmp_path: Path) -> None:
+    route = tmp_path / "route.py"
+    route.write_text("from hepswitch import hep_route\n@hep_route\ndef r(hep):\n    return 1 / 0\n")
+    with running_switch(tmp_path, LISTEN + '[hep_route]\nmode = "script"\nscript = "route.py"\n') as switch:
+        switch.send_udp(*[_packet(n) for n in range(20)])
+        _stored(switch, 20)
+        assert switch.stats()["routed"]["errors"] == 20
+        raised = [entry for entry in switch.log if entry.get("event") == "route raised"]
+        assert len(raised) == 1, "a route that always raises does not fill the log"
+        assert raised[0]["where"] == f"{route}:4: ZeroDivisionError: division by zero"
+
+
+def test_a_killed_worker_is_replaced_and_the_books_stay_whole(tmp_path: Path) -> None:
+    with running_switch(tmp_path, f"{LISTEN}workers = 2\n") as switch:
+        switch.send_udp(*[_packet(n) for n in range(100)])
+        _stored(switch, 100)
+        wait_for(lambda: switch.workers(), "workers")
+        victim = switch.workers()[0]
+        os.kill(victim, signal.SIGKILL)
+        wait_for(lambda: victim not in switch.workers() and len(switch.workers()) == 2, "a new worker")
+        switch.send_udp(*[_packet(n) for n in range(100)])
+        _stored(switch, 200)
+
+
+def test_a_taken_port_is_a_message_and_exit_status_2(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"udp://127.0.0.1:{taken.getsockname()[1]}"
+        with (
+            pytest.raises(AssertionError, match="ended at its start") as caught,
+            running_switch(tmp_path, f'listen = ["{url}"]\n'),
+        ):
+            pass
+        assert url in str(caught.value)

@@ -1,0 +1,71 @@
+"""Sizes, durations and endpoint URLs."""
+
+import pytest
+
+from hepswitch.units import Endpoint, parse_duration, parse_endpoint, parse_size
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("4096", 4096), (4096, 4096), ("1KiB", 1024), ("1kB", 1000), ("1k", 1000), ("64 MiB", 64 << 20), ("1.5GiB", 3 << 29),
+     ("10B", 10), ("2TB", 2 * 10**12)],
+)  # fmt: skip
+def test_size(text: str | int, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "1 XB", "-1", "1GiBs"])
+def test_bad_size_says_how(text: str) -> None:
+    with pytest.raises(ValueError, match="write for example 512MiB"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("10s", 10),
+        ("250ms", 0.25),
+        ("1h30m", 5400),
+        ("7d", 604800),
+        (5, 5),
+        ("5", 5),
+        ("1.5h", 5400),
+        ("1d 2h", 93600),
+    ],
+)
+def test_duration(text: str | int, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "soon", "5 parsecs", "h", "1h!"])
+def test_bad_duration_says_how(text: str) -> None:
+    with pytest.raises(ValueError, match="write for example 500ms"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("udp://10.0.0.1", "udp://10.0.0.1:9060"),
+        ("tls://h3", "tls://h3:9061"),
+        ("tcp://[2001:db8::1]:99", "tcp://[2001:db8::1]:99"),
+        ("udp://127.0.0.1:0", "udp://127.0.0.1:0"),
+        ("tcp://h:1?weight=2", "tcp://h:1"),
+    ],
+)
+def test_endpoint(text: str, name: str) -> None:
+    assert str(parse_endpoint(text)) == name
+
+
+def test_endpoint_options() -> None:
+    assert parse_endpoint("tcp://h:1?weight=2&x=y") == Endpoint("tcp", "h", 1, {"weight": "2", "x": "y"})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("10.0.0.1:9060", "does not start with"), ("udp://:9060", "names no host"), ("udp://h:70000", "port"),
+     ("udp://h/path", "has a path")],
+)  # fmt: skip
+def test_bad_endpoint(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        parse_endpoint(text)
