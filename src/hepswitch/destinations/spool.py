@@ -141,6 +141,8 @@ class Spool:
         self.limit = limit
         self._logs: list[_Log] = []
         self._runs: deque[tuple[_Log | None, int, int]] = deque()
+        self.unsaved = False
+        """True when there is something for `save` to write down."""
 
     def open(self) -> int:
         """Take over what the directories hold; gives how many frames that is. Raises OSError when ours cannot be used."""
@@ -212,11 +214,13 @@ class Spool:
             count -= done
             if source is not None:
                 source.delivered = max(source.delivered, first + done)
+                self.unsaved = True
             if done < frames:
                 self._runs.appendleft((source, first + done, frames - done))
 
     def save(self) -> None:
         """Write down what was delivered; a directory left by another worker goes when it is empty."""
+        self.unsaved = False
         for each in self._logs[:-1]:
             if each.delivered == each.journal.next_frame:
                 each.remove()

@@ -237,7 +237,8 @@ class StreamNode(Node):
                 self._loop.remove_writer(channel.sock)
         if busy and not blocked and self._again is None:
             self._again = self._loop.call_soon(self._go_on)
-        if self._poll is None and self._flight.sent > self._flight.settled:
+        unsaved = self._spool is not None and self._spool.unsaved
+        if self._poll is None and (unsaved or self._flight.sent > self._flight.settled):
             self._poll = self._loop.call_later(POLL, self._ask)
 
     def _go_on(self) -> None:
