@@ -95,3 +95,6 @@ class Sip:
 
         Cut by Content-Length, else where the next start line begins.
         """
+
+def looks_like_sip(data: bytes) -> bool:
+    """Whether `data` begins with a request or status line."""

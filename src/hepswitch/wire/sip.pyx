@@ -761,3 +761,7 @@ cdef list split(bytes raw):
         found.append(raw[start:end])
         start = at
     return found
+
+
+def looks_like_sip(bytes data not None):
+    return bool(sip_looks(<Bytes><char*>data, len(data)))
