@@ -12,7 +12,7 @@ cdef class Batch:
     # What a source hands to the flow: packets as they arrived, with who sent them. Reused, never kept.
     cdef Item* items
     cdef Py_ssize_t count, room
-    cdef uint64_t arrival_us          # wall clock at the read, µs since the epoch
+    cdef public uint64_t arrival_us   # wall clock at the read, µs since the epoch
     cdef readonly object listener     # books.Listener: where it was received, and its counters
     cdef readonly object peer         # ("ip", port) for a stream's batch, else None
     cdef object keeper                # what owns the memory behind items

@@ -12,4 +12,9 @@ cdef class Frames:
 
     cdef unsigned char* reserve(self, Py_ssize_t size) except NULL   # room for one frame of up to size bytes …
     cdef int commit(self, Py_ssize_t size) except -1                 # … of which size bytes are now written
-    cdef int push(self, const unsigned char* p, Py_ssize_t size) except -1
+    cdef int put(self, const unsigned char* p, Py_ssize_t size) except -1        # both, for bytes at p
+    cdef int make_room(self, Py_ssize_t size) except -1
+    cdef int make_slot(self) except -1
+    cdef void to_front(self) noexcept
+    cdef int resize(self, Py_ssize_t capacity) except -1
+    cdef int settle(self) except -1

@@ -1,0 +1,19 @@
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+class Batch:
+    """The packets of one read. `listener` is where they came in; `peer` ("ip", port) is who sent them all, or None."""
+
+    arrival_us: int
+    """Wall clock at the read, µs since the epoch."""
+    @property
+    def listener(self) -> Any: ...
+    @property
+    def peer(self) -> tuple[str, int] | None: ...
+    def __init__(self, listener: Any, peer: tuple[str, int] | None = None) -> None: ...
+    @classmethod
+    def of(cls, packets: Sequence[bytes], listener: Any, peer: tuple[str, int] | None = None) -> Batch:
+        """A batch that owns copies of `packets`. For tests and tools."""
+    def __len__(self) -> int: ...
+    def __getitem__(self, i: int) -> bytes: ...
+    def __iter__(self) -> Iterator[bytes]: ...

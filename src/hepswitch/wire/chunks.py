@@ -1,0 +1,155 @@
+"""The table of HEP chunks: what each number is called, how its value is written, and what it means.
+
+Decoding, encoding and the documentation go by it. Source: HEP3 Network Protocol Specification rev. 37, and the names
+that OpenSIPS gives in its scripts. Not here: reading and writing packets (`hep`).
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+TYPES: Final = (
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "inet4-addr",
+    "inet6-addr",
+    "utf8-string",
+    "octet-string",
+)
+
+
+class Chunk(NamedTuple):
+    """A chunk of vendor 0. `type` is one of `TYPES`."""
+
+    id: int
+    name: str
+    type: str
+    doc: str
+
+
+GENERIC: Final = (
+    Chunk(0x01, "proto_family", "uint8", "IP family: 2 IPv4, 10 IPv6"),
+    Chunk(0x02, "proto_id", "uint8", "IP protocol: 6 TCP, 17 UDP, 132 SCTP; 22 TLS and 50 WS by convention"),
+    Chunk(0x03, "src_ip", "inet4-addr", "captured source address, IPv4"),
+    Chunk(0x04, "dst_ip", "inet4-addr", "captured destination address, IPv4"),
+    Chunk(0x05, "src_ip", "inet6-addr", "captured source address, IPv6"),
+    Chunk(0x06, "dst_ip", "inet6-addr", "captured destination address, IPv6"),
+    Chunk(0x07, "src_port", "uint16", "captured source port"),
+    Chunk(0x08, "dst_port", "uint16", "captured destination port"),
+    Chunk(0x09, "timestamp", "uint32", "time of capture, seconds since 1970 (UTC)"),
+    Chunk(0x0A, "timestamp_us", "uint32", "time of capture, microseconds to add"),
+    Chunk(0x0B, "proto_type", "uint8", "what the payload is: 1 SIP, 5 RTCP, 100 log …"),
+    Chunk(0x0C, "captagent_id", "uint32", "number of the capture agent"),
+    Chunk(0x0D, "keep_alive", "uint16", "keep-alive timer, seconds"),
+    Chunk(0x0E, "auth_key", "octet-string", "authentication key, plain text"),
+    Chunk(0x0F, "payload", "octet-string", "captured payload"),
+    Chunk(0x10, "compressed_payload", "octet-string", "captured payload: gzip, zlib or raw deflate"),
+    Chunk(0x11, "correlation_id", "octet-string", "internal correlation id, usually the Call-ID"),
+    Chunk(0x12, "vlan_id", "uint16", "VLAN"),
+    Chunk(0x13, "node_name", "utf8-string", "name of the capture agent"),
+    Chunk(0x14, "src_mac", "uint64", "source MAC address"),
+    Chunk(0x15, "dst_mac", "uint64", "destination MAC address"),
+    Chunk(0x16, "ethernet_type", "uint16", "Ethernet type"),
+    Chunk(0x17, "tcp_flags", "uint8", "TCP flags"),
+    Chunk(0x18, "ip_tos", "uint8", "IP type of service"),
+    Chunk(0x20, "mos", "uint16", "MOS, in practice times 100"),
+    Chunk(0x21, "r_factor", "uint16", "R-factor"),
+    Chunk(0x22, "geo_location", "octet-string", "place"),
+    Chunk(0x23, "jitter", "uint32", "jitter"),
+    Chunk(0x24, "transaction_type", "octet-string", "call, registration …"),
+    Chunk(0x25, "json_keys", "octet-string", "JSON keys of the payload"),
+    Chunk(0x26, "tag_values", "octet-string", "values of tags"),
+    Chunk(0x27, "tag_type", "uint16", "type of tag"),
+    Chunk(0x28, "event_type", "uint16", "1 recording, 2 recording by lawful interception"),
+    Chunk(0x29, "group_id", "octet-string", "group"),
+)
+
+by_id: Final[dict[int, Chunk]] = {chunk.id: chunk for chunk in GENERIC}
+
+# An address has one name and two chunks: the IPv4 one stands here, `hep` picks by the value.
+by_name: Final[dict[str, Chunk]] = {chunk.name: chunk for chunk in reversed(GENERIC)}
+
+VENDORS: Final = {
+    0: "generic",
+    1: "FreeSWITCH",
+    2: "Kamailio",
+    3: "OpenSIPS",
+    4: "Asterisk",
+    5: "Homer",
+    6: "SipXecs",
+    7: "Yeti",
+    8: "Genesys",
+}
+
+PROTO_TYPES: Final = {
+    1: "SIP",
+    2: "XMPP",
+    3: "SDP",
+    4: "RTP",
+    5: "RTCP",
+    6: "MGCP",
+    7: "MEGACO",
+    8: "M2UA",
+    9: "M3UA",
+    10: "IAX",
+    11: "H322",
+    12: "H321",
+    13: "M2PA",
+    32: "REPORT",
+    34: "MOS-full",
+    35: "MOS-short",
+    38: "QOS",
+    50: "SIP-JSON",
+    53: "DNS",
+    54: "ISUP",
+    55: "RTSP",
+    56: "DIAMETER",
+    57: "GSM-MAP",
+    58: "RTCP-PION",
+    60: "CDR",
+    61: "Verto",
+    86: "XLOG",
+    87: "MI",
+    88: "REST",
+    89: "NET",
+    96: "CONTROL",
+    99: "REPORT",
+    100: "LOG",
+}
+
+IP_PROTOCOLS: Final = {6: "TCP", 17: "UDP", 22: "TLS", 50: "WS", 132: "SCTP"}
+
+
+class ProtoType(int):
+    """A protocol type (chunk 0x0b): a number that compares with its name too, whatever its case.
+
+    `str()` gives the name, or the number when it has none.
+    """
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, str):
+            return str(self).casefold() == other.casefold()
+        return int.__eq__(self, other) is True
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = int.__hash__
+
+    def __str__(self) -> str:
+        return PROTO_TYPES.get(int(self)) or int.__repr__(self)
+
+    def __format__(self, spec: str) -> str:
+        return format(int(self), spec) if spec[-1:] in tuple("dxXob") else format(str(self), spec)
+
+    @classmethod
+    def named(cls, name: str) -> ProtoType:
+        """The type called `name` (any case). ValueError when none is."""
+        for number, known in PROTO_TYPES.items():
+            if known.casefold() == name.casefold():
+                return cls(number)
+        raise ValueError(f"no protocol type is called {name!r}: use its number, or one of {', '.join(PROTO_TYPES.values())}")

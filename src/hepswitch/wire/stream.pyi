@@ -1,0 +1,18 @@
+from hepswitch.wire.batch import Batch
+
+class FrameReader:
+    """Collects what one connection sends. Holds at most one unfinished frame (65,535 bytes) and one read."""
+
+    def get_buffer(self) -> memoryview:
+        """Where the next read goes (at least 64 KiB). Frames given out before are gone with this call."""
+    def fed(self, size: int) -> None:
+        """`size` bytes were read into the buffer, just now: the time is the arrival of the frames that they complete."""
+    def fill(self, batch: Batch) -> bool:
+        """Put every complete frame into `batch` (emptied first). False when there is none.
+
+        The frames are views on the buffer: they live until the next `get_buffer()`. WireError when what comes next is no
+        frame ("bad magic", "bad length"); frames before it are given out first, the error is raised by the call after.
+        """
+    @property
+    def pending(self) -> int:
+        """Bytes read that no complete frame accounts for yet."""

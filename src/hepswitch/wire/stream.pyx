@@ -1,0 +1,92 @@
+# cython: language_level=3
+"""HEP frames out of a TCP byte stream, whose framing is the length field of each HEPv3 packet.
+
+Sans I/O: the owner reads into `get_buffer()`, says how much with `fed()`, and takes the frames with `fill()`. Nobody can
+tell where the next frame begins after a broken one, so an error is the end: the owner closes the connection.
+Not here: what is in a frame (`hep`).
+"""
+
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
+from libc.string cimport memmove
+
+from hepswitch.wire.errors import WireError
+
+cdef extern from "<time.h>" nogil:
+    ctypedef int clockid_t
+    cdef struct timespec:
+        long tv_sec
+        long tv_nsec
+    clockid_t CLOCK_REALTIME
+    int clock_gettime(clockid_t, timespec*)
+
+cdef enum:
+    LEAST_FRAME = 6
+    MOST_FRAME = 65535
+    READ = 65536                   # a read may bring as much, whatever of a frame is waiting
+
+
+cdef class FrameReader:
+    """Collects what one connection sends. Holds at most one unfinished frame (65,535 bytes) and one read."""
+
+    def __cinit__(self):
+        # Not zeroed: pages that no read has touched cost nothing, and an idle agent touches few.
+        self.memory = PyByteArray_FromStringAndSize(NULL, MOST_FRAME + READ)
+
+    def get_buffer(self):
+        """Where the next read goes (at least 64 KiB). Frames given out before are gone with this call."""
+        cdef unsigned char* at = <unsigned char*> PyByteArray_AS_STRING(self.memory)
+        cdef Py_ssize_t live = self.tail - self.head
+        if self.head:
+            memmove(at, at + self.head, live)
+            self.head, self.tail = 0, live
+        return memoryview(self.memory)[live:]
+
+    def fed(self, Py_ssize_t size) -> None:
+        """`size` bytes were read into the buffer, just now: the time is the arrival of the frames that they complete."""
+        cdef timespec now
+        if not 0 <= size <= len(self.memory) - self.tail:
+            raise ValueError(f"{size} bytes were not read into the buffer: it has room for {len(self.memory) - self.tail}")
+        self.tail += size
+        clock_gettime(CLOCK_REALTIME, &now)
+        self.arrival_us = <uint64_t> now.tv_sec * 1000000 + now.tv_nsec // 1000
+
+    def fill(self, Batch batch not None) -> bool:
+        """Put every complete frame into `batch` (emptied first). False when there is none.
+
+        The frames are views on the buffer: they live until the next `get_buffer()`. WireError when what comes next is no
+        frame ("bad magic", "bad length"); frames before it are given out first, the error is raised by the call after.
+        """
+        cdef unsigned char* at = <unsigned char*> PyByteArray_AS_STRING(self.memory)
+        cdef Py_ssize_t size
+        batch.count = 0
+        batch.arrival_us = self.arrival_us
+        batch.keeper = self
+        while True:
+            try:
+                size = self.frame()
+            except WireError:
+                if batch.count:
+                    return True
+                raise
+            if size == 0:
+                return batch.count > 0
+            batch.put(at + self.head, size, NULL, 0)
+            self.head += size
+
+    cdef Py_ssize_t frame(self) except -1:
+        cdef const unsigned char* p = <const unsigned char*> PyByteArray_AS_STRING(self.memory) + self.head
+        cdef Py_ssize_t have = self.tail - self.head, size, i
+        for i in range(min(have, <Py_ssize_t> 4)):
+            if p[i] != (<const unsigned char*> b"HEP3")[i] and p[i] != (<const unsigned char*> b"EEP3")[i]:
+                raise WireError(i, "bad magic")
+        if have < LEAST_FRAME:
+            return 0
+        size = p[4] << 8 | p[5]
+        if size < LEAST_FRAME:
+            raise WireError(4, "bad length")
+        return size if size <= have else 0
+
+    @property
+    def pending(self) -> int:
+        """Bytes read that no complete frame accounts for yet."""
+        return self.tail - self.head
