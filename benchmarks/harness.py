@@ -258,7 +258,7 @@ def _chunk(kind: int, value: bytes) -> bytes:
     return struct.pack(">HHH", 0, kind, 6 + len(value)) + value
 
 
-def dialog(now: float) -> list[bytes]:
+def dialog(now: float, header: str = "X-Round: 0") -> list[bytes]:
     """The seven messages of a call as HEPv3 frames, with room for `blast` to number them."""
     frames = []
     for start, cseq, body, reply in _DIALOG:
@@ -266,7 +266,7 @@ def dialog(now: float) -> list[bytes]:
             f"{start}\r\nVia: SIP/2.0/UDP 10.1.0.1:5060;branch=z9hG4bK-524287-1---7d2f\r\nMax-Forwards: 70\r\n"
             f"{CALL}00000000\r\nFrom: \"Alice\" <sip:alice@example.com>;tag=9fxced76sl\r\n"
             f"To: <sip:bob@example.net>{';tag=314159' if reply else ''}\r\nCSeq: {cseq}\r\n"
-            f"Contact: <sip:alice@10.1.0.1:5060>\r\nUser-Agent: bench/1.0\r\n{NUMBER}000000000\r\n"
+            f"Contact: <sip:alice@10.1.0.1:5060>\r\nUser-Agent: bench/1.0\r\n{header}\r\n{NUMBER}000000000\r\n"
             f"{'Content-Type: application/sdp' + chr(13) + chr(10) if body else ''}Content-Length: {len(body)}\r\n\r\n{body}"
         )  # fmt: skip
         ends = [(bytes((10, 1, 0, 1)), 5060), (bytes((10, 1, 0, 2)), 5060)]
@@ -281,8 +281,8 @@ def dialog(now: float) -> list[bytes]:
     return frames
 
 
-def frames_file(folder: Path) -> Path:
-    """A file for `blast`."""
+def frames_file(folder: Path, header: str = "X-Round: 0") -> Path:
+    """A file for `blast`; every message carries `header`."""
     path = folder / "dialog.hep"
-    path.write_bytes(b"".join(dialog(time.time())))
+    path.write_bytes(b"".join(dialog(time.time(), header)))
     return path
