@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from hepswitch.books import Snapshot
 from hepswitch.wire.hep import Hep
+
+from hepswitch.books import Snapshot
 
 DEADLINE = 20.0
 

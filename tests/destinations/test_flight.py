@@ -87,7 +87,7 @@ def test_nothing_is_lost_and_the_order_holds(steps: list[tuple[str, float]], rep
 
 def test_what_is_kept_is_bounded() -> None:
     flight = Flight(replay=100)
-    for number in range(1000):
+    for _ in range(1000):
         flight.frames.push(b"x" * 30)
         flight.wrote(30)
         assert flight.acknowledged(0) == 1

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import trustme
-from far_ends import TcpSink, assert_balanced, packet, split, until
-
-from hepswitch.destinations.hep import HepDestination, HepOutlet
 from hepswitch.wire.hep import Hep
+
+from far_ends import TcpSink, assert_balanced, packet, split, until
+from hepswitch.destinations.hep import HepDestination, HepOutlet
 
 Opened = Callable[..., Coroutine[Any, Any, HepOutlet]]
 

@@ -8,6 +8,7 @@ Not here: when to connect again, and what to send.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import socket
 import ssl
@@ -66,13 +67,15 @@ class Channel:
         """Throw away what the far end sent; True when it has ended the connection in order."""
         try:
             while received := self.sock.recv(65536):
-                self._take(received)
+                if self._says_goodbye(received):
+                    return True
         except (BlockingIOError, InterruptedError):
             return False
         return True
 
-    def _take(self, received: bytes) -> None:
-        """What the far end sent. HEP has no answers."""
+    def _says_goodbye(self, received: bytes) -> bool:
+        """What the far end sent. HEP has no answers: over TCP it does not matter what it is."""
+        return False
 
     def close(self) -> None:
         """End the connection in order."""
@@ -150,18 +153,27 @@ class TlsChannel(Channel):
             self._acknowledged = self._marks.popleft()[1]
         return self._written - self._acknowledged
 
-    def _take(self, received: bytes) -> None:
-        """Session tickets and key updates live among what the far end sends."""
+    def _says_goodbye(self, received: bytes) -> bool:
+        """Session tickets and key updates live among what the far end sends; close_notify is its last word."""
         self._incoming.write(received)
         try:
             while self._tls.read(65536):
                 pass
         except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLZeroReturnError:
-            return  # it says goodbye; the end of the TCP connection follows
-        self._encrypt()
-        self._pushed()
+            self._encrypt()
+            self._pushed()
+            return False
+        return True
+
+    def close(self) -> None:
+        """End the connection in order, if it is not broken."""
+        with contextlib.suppress(OSError):
+            try:
+                self._tls.unwrap()
+            finally:
+                self._encrypt()
+                self._pushed()
+        super().close()
 
 
 async def connect(endpoint: Endpoint, resolver: Resolver, context: ssl.SSLContext | None) -> Channel:
