@@ -43,7 +43,9 @@ class RunningSwitch:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         started = wait_for(lambda: self.event("listening") or self.process.poll() is not None, "start of the switch")
-        assert started is not True, f"the switch ended at its start: {self.log}"
+        if started is True:
+            self.kill()
+            raise AssertionError(f"the switch ended at its start: {self.log}")
         self.urls: list[str] = started["on"]
         self.control: str = started["control"]
 
