@@ -152,4 +152,6 @@ class ProtoType(int):
         for number, known in PROTO_TYPES.items():
             if known.casefold() == name.casefold():
                 return cls(number)
-        raise ValueError(f"no protocol type is called {name!r}: use its number, or one of {', '.join(PROTO_TYPES.values())}")
+        raise ValueError(
+            f"no protocol type is called {name!r}: use its number, or one of {', '.join(PROTO_TYPES.values())}"
+        )

@@ -1,0 +1,143 @@
+from typing import Any, Generic, Self, TypeVar, overload
+
+from hepswitch.wire.chunks import ProtoType
+from hepswitch.wire.sip import Sip
+from hepswitch.wire.values import ChunkView, Value
+
+_Read = TypeVar("_Read")
+_Write = TypeVar("_Write")
+
+class Field(Generic[_Read, _Write]):
+    """An attribute that stands for a generic chunk. None when the packet has no such chunk; setting None deletes it."""
+
+    name: str
+    type: str
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: Hep, owner: type) -> _Read | None: ...
+    def __set__(self, instance: Hep, value: _Write | None) -> None: ...
+    def __delete__(self, instance: Hep) -> None: ...
+
+class Number(Field[int, int]): ...
+class Kind(Field[ProtoType, int | str]): ...
+class Octets(Field[bytes, bytes | bytearray | memoryview | str]): ...
+class Text(Field[str, str | bytes]): ...
+class Address(Field[str, Any]): ...
+
+class Hep:
+    """One HEP packet: `Hep(data)` decodes bytes, `Hep.new()` builds one. WireError when the bytes are no HEP packet.
+
+    `arrival` is when it arrived (seconds since 1970), the time of a packet that carries none.
+
+    Accepted besides what the specification says: the magic `EEP3`; bytes behind the advertised length (ignored and not given
+    back); a datagram that is gzip as a whole (`bytes()` gives the inflated packet); a packet that its sender's buffer cut,
+    if the payload had begun: then `truncated` is true, the chunks before the cut and the payload's beginning are kept and the
+    lengths corrected. A cut before the payload is WireError "truncated". Chunks of an odd size stay as they are: their
+    attributes read as numbers of that size, or None. Versions 1 and 2 go by version and family, never by their length byte;
+    trailing NULs are not part of the payload.
+    """
+
+    proto_family: Number
+    proto_id: Number
+    src_ip: Address
+    dst_ip: Address
+    src_port: Number
+    dst_port: Number
+    timestamp: Number
+    timestamp_us: Number
+    proto_type: Kind
+    captagent_id: Number
+    keep_alive: Number
+    auth_key: Octets
+    compressed_payload: Octets
+    correlation_id: Octets
+    vlan_id: Number
+    node_name: Text
+    src_mac: Number
+    dst_mac: Number
+    ethernet_type: Number
+    tcp_flags: Number
+    ip_tos: Number
+    mos: Number
+    r_factor: Number
+    geo_location: Octets
+    jitter: Number
+    transaction_type: Octets
+    json_keys: Octets
+    tag_values: Octets
+    tag_type: Number
+    event_type: Number
+    group_id: Octets
+    @property
+    def truncated(self) -> bool:
+        """True when the sender cut the packet: what is there of it was kept."""
+    def __init__(self, data: bytes | bytearray | memoryview, arrival: float | None = None) -> None: ...
+    @staticmethod
+    def new(payload: bytes | str | None = b"", *, version: int = 3, **chunks: Any) -> Hep:
+        """A packet with `payload` (bytes, str, or None for none) and the chunks given by name, and `time` (seconds).
+
+        `proto_id` is 17 and `proto_type` 1 unless given; `proto_family` follows the source address. ValueError for a value
+        out of range, TypeError for a name that there is not.
+        """
+    def __bytes__(self) -> bytes: ...
+    @property
+    def version(self) -> int:
+        """1, 2 or 3. Setting it converts the packet at once, with every field that the target can carry.
+
+        ValueError when the target cannot carry the packet at all: versions 1 and 2 hold SIP between two addresses of one family.
+        From version 1 the arrival becomes the packet's time; a capture id above 65,535 becomes 0 in version 2, "unknown".
+        """
+    @version.setter
+    def version(self, value: int) -> None: ...
+    @property
+    def payload(self) -> bytes | None:
+        """The captured bytes, inflated if they came compressed; None when there are none.
+
+        What cannot be inflated (up to 1 MiB) gives None: see `compressed_payload`.
+        """
+    @payload.setter
+    def payload(self, value: bytes | bytearray | memoryview | str | None) -> None: ...
+    @property
+    def sip(self) -> Sip | None:
+        """The payload as `Sip`, unwrapped from JSON if need be; None when it is not SIP."""
+    @property
+    def call_identity(self) -> bytes:
+        """What the packets of one call share: the SIP Call-ID, else the correlation id, else both endpoints, sorted."""
+    @property
+    def time(self) -> float:
+        """`time_us` in seconds."""
+    @time.setter
+    def time(self, value: float) -> None: ...
+    @property
+    def time_us(self) -> int:
+        """When the packet was captured, µs since 1970: its own time, else (absent or zero) that of its arrival."""
+    @time_us.setter
+    def time_us(self, value: int) -> None: ...
+    @property
+    def arrival(self) -> float:
+        """When the packet arrived, seconds since 1970; 0.0 when nobody said."""
+    @arrival.setter
+    def arrival(self, value: float) -> None: ...
+    def get(self, chunk: int | str, type: str | None = None, vendor: int | None = None) -> Value | None:
+        """The value of a chunk by name or number (int, "0x1f", "31"), or None when the packet has no such chunk.
+
+        Without a vendor: the generic chunk of that number, else the first of any vendor. Without a type: the specification's
+        for generic chunks, else bytes. None also when the chunk's size does not fit the type.
+        """
+    def set(self, chunk: int | str, value: Value, type: str | None = None, vendor: int | None = None) -> None:
+        """Write a chunk by name or number (int, "0x1f", "31"): the first with that number and vendor, else a new one at the end.
+
+        By name the vendor is 0 and the type the specification's, by number vendor 3 (OpenSIPS) and utf8-string, unless given.
+        ValueError when the type cannot hold the value, when the packet would exceed 65,535 bytes, or when its version cannot
+        carry the chunk.
+        """
+    def delete(self, chunk: int | str, vendor: int | None = None) -> bool:
+        """Remove every chunk of a name, or of a number and (if given) vendor. False when there was none.
+
+        `payload` removes a compressed payload too. ValueError for a field of a HEPv1 or HEPv2 header.
+        """
+    def chunks(self) -> list[ChunkView]:
+        """Every chunk in order, as `ChunkView`. Of versions 1 and 2 the header's fields, as the chunks they stand for."""
+    def copy(self) -> Hep:
+        """A packet of its own with the same bytes and arrival."""

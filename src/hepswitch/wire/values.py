@@ -1,0 +1,98 @@
+"""Values of chunks: numbers, addresses and strings ⇄ bytes, by the types of the HEP specification.
+
+Not here: which chunk has which type (`chunks`), where chunks lie in a packet (`hep`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import zlib
+from typing import Final, NamedTuple
+
+from hepswitch.wire.chunks import TYPES
+
+Value = int | str | bytes
+
+MOST_INFLATED: Final = 1 << 20
+_WIDTH: Final = {"uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8}
+_ZLIB_OR_GZIP: Final = 47  # zlib's window bits: the largest window, tell gzip from zlib by the header
+_RAW_DEFLATE: Final = -15
+
+
+class ChunkView(NamedTuple):
+    """One chunk of a packet. `size` counts the value's bytes; `name` is "" for what the specification does not name.
+
+    `value` is an int, a str or bytes by `type`, and bytes when the chunk's size does not fit its type.
+    """
+
+    vendor: int
+    id: int
+    name: str
+    type: str
+    size: int
+    value: Value
+
+
+def decode(kind: str, raw: bytes) -> Value | None:
+    """`raw` as type `kind`; None when its size is impossible for that type.
+
+    Numbers may have any size of 1 to 8 bytes: some senders write a uint16 where the specification has a uint32.
+    """
+    if kind in _WIDTH:
+        return int.from_bytes(raw) if 1 <= len(raw) <= 8 else None
+    if kind == "inet4-addr":
+        return str(ipaddress.IPv4Address(raw)) if len(raw) == 4 else None
+    if kind == "inet6-addr":
+        return str(ipaddress.IPv6Address(raw)) if len(raw) == 16 else None
+    if kind == "utf8-string":
+        return raw.decode("utf-8", "surrogateescape")
+    if kind == "octet-string":
+        return raw
+    raise ValueError(f"no chunk type is called {kind!r}: use one of {', '.join(TYPES)}")
+
+
+def encode(kind: str, value: object, what: str) -> bytes:
+    """`value` as the bytes of type `kind`. ValueError, speaking of `what`, when the type cannot hold it."""
+    if kind in _WIDTH:
+        most = (1 << 8 * _WIDTH[kind]) - 1
+        if not isinstance(value, int) or not 0 <= value <= most:
+            raise ValueError(f"{what} is a {kind}: it takes a number 0..{most}, not {value!r}")
+        return value.to_bytes(_WIDTH[kind])
+    if kind in ("inet4-addr", "inet6-addr"):
+        made = ipaddress.IPv4Address if kind == "inet4-addr" else ipaddress.IPv6Address
+        try:
+            return made(str(value)).packed
+        except ValueError:
+            version = kind[4]
+            raise ValueError(f"{what} is an {kind}: it takes an IPv{version} address, not {value!r}") from None
+    if kind in ("utf8-string", "octet-string"):
+        if isinstance(value, str):
+            return value.encode("utf-8", "surrogateescape")
+        if isinstance(value, bytes | bytearray | memoryview):
+            return bytes(value)
+        raise ValueError(f"{what} is a {kind}: it takes str or bytes, not {value!r}; for a number name its type")
+    raise ValueError(f"no chunk type is called {kind!r}: use one of {', '.join(TYPES)}")
+
+
+def inflate(raw: bytes) -> bytes | None:
+    """What gzip, zlib or raw deflate made into `raw`; None when it is none of them, cut, or above 1 MiB."""
+    for bits in (_ZLIB_OR_GZIP, _RAW_DEFLATE):
+        stream = zlib.decompressobj(bits)
+        try:
+            found = stream.decompress(raw, MOST_INFLATED + 1)
+        except zlib.error:
+            continue
+        if stream.eof and len(found) <= MOST_INFLATED:
+            return found
+    return None
+
+
+def unwrap(raw: bytes) -> bytes | None:
+    """The SIP message in `{"payload": "…"}` (OpenSIPS with homer5_on=0); None when `raw` is something else."""
+    try:
+        found = json.loads(raw.decode("utf-8", "surrogateescape"))
+        text = found.get("payload") if isinstance(found, dict) else None
+        return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
