@@ -414,7 +414,8 @@ cdef bint sip_call_id(const unsigned char* p, Py_ssize_t n, Span* out) noexcept 
                     while end + 1 < n and blank(p[end + 1]):
                         end = line_end(p, end + 1, n)
                     put(out, p, colon + 1, end)
-                    return out.size > 0
+                    if out.size:
+                        return True
         elif p[at] == 10 or (p[at] == 13 and at + 1 < n and p[at + 1] == 10):
             return False
         at = line_end(p, at, n) + 1
