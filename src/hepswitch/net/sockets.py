@@ -94,9 +94,7 @@ def _bound(endpoint: Endpoint, kind: socket.SocketKind, *, reuse_port: bool) -> 
     try:
         found = socket.getaddrinfo(endpoint.host, endpoint.port, type=kind, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
-        raise OSError(
-            f"{endpoint}: {endpoint.host!r} is no address here: {error.strerror}"
-        ) from error
+        raise OSError(f"{endpoint}: {endpoint.host!r} is no address here: {error.strerror}") from error
     failure = OSError(errno.EADDRNOTAVAIL, "no address")
     for family, _, _, _, address in found:
         sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)

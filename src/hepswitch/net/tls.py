@@ -53,9 +53,7 @@ def client_context(endpoint: Endpoint) -> ssl.SSLContext:
 
 def _only(endpoint: Endpoint, known: set[str]) -> None:
     if unknown := sorted(endpoint.options.keys() - known):
-        raise ValueError(
-            f"{endpoint} has unknown options: {', '.join(unknown)}"
-        )
+        raise ValueError(f"{endpoint} has unknown options: {', '.join(unknown)}")
 
 
 def _load_identity(context: ssl.SSLContext, endpoint: Endpoint) -> None:
@@ -75,9 +73,7 @@ def _load_authority(context: ssl.SSLContext, endpoint: Endpoint, option: str, na
     try:
         context.load_verify_locations(name)
     except ssl.SSLError as error:
-        raise ValueError(
-            f"{endpoint}: {option}={name} holds no PEM certificates: {error.reason}"
-        ) from error
+        raise ValueError(f"{endpoint}: {option}={name} holds no PEM certificates: {error.reason}") from error
 
 
 def _readable(endpoint: Endpoint, option: str, name: str) -> None:

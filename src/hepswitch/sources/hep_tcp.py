@@ -100,7 +100,7 @@ class TcpSource:
         """Stop reading; the senders' TCP fills up and makes them wait. What was read already is processed."""
         self.paused = True
         for connection in self.connections:
-            connection.transport.pause_reading()
+            connection.pause_if_due()
 
     def resume(self) -> None:
         """Go on reading."""
@@ -153,15 +153,20 @@ class _Connection(asyncio.BufferedProtocol):
             return
         source.connections.add(self)
         source.listener.connections += 1
-        if source.paused:
-            transport.pause_reading()
+        # Not at once: uvloop begins to read when this returns, whatever was said before.
+        source.loop.call_soon(self.pause_if_due)
+
+    def pause_if_due(self) -> None:
+        if self.source.paused and not self.transport.is_closing():
+            self.transport.pause_reading()
 
     def resumed(self, now: float) -> None:
         """The peer could not send while it was not read: that was not its silence."""
         self.heard = now
         if self.frame_since != NEVER:
             self.frame_since = now
-        self.transport.resume_reading()
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         return self.reader.get_buffer()
