@@ -167,7 +167,9 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -222,8 +224,9 @@ def recover(path: Path, least_segment: int = 0) -> tuple[int, int]:
     found = segments(path)
     next_frame, number = 0, max([least_segment, *(segment.number + 1 for segment in found)])
     close, drop = [], []
+    newest_closed = max((segment.number for segment in found if segment.closed), default=-1)
     for segment in found:
-        if segment.closed and segment is not found[-1]:
+        if segment.closed and segment.number != newest_closed:
             continue
         end, whole = _survey(segment)
         next_frame = max(next_frame, segment.first, end)
@@ -290,7 +293,8 @@ def _lock(path: Path) -> int:
                 continue
             os.close(fd)
             raise JournalBusyError(
-                errno.EBUSY, "another process writes to this journal: stop the other switch or give this one its own folder",
+                errno.EBUSY,
+                "another process writes to this journal: stop the other switch or give this one its own folder",
                 str(path),
             ) from None
         return fd

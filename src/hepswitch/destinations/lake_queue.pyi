@@ -1,0 +1,32 @@
+from collections import Counter
+
+from hepswitch.wire.frames import Frames
+from hepswitch.wire.hep import Hep
+
+class LakeQueue:
+    """Records that wait, up to `room` bytes of them, and the books of the store."""
+
+    @property
+    def pending(self) -> Frames:
+        """What is not written yet."""
+    @property
+    def accepted(self) -> int:
+        """Packets ever taken, the discarded ones included."""
+    delivered: int
+    @property
+    def discarded(self) -> Counter[str]:
+        """Packets lost, by reason."""
+    overflow: str
+    """The reason for discarding when there is no room."""
+    def __init__(self, room: int) -> None: ...
+    def offer(
+        self,
+        packet: Hep,
+        *,
+        table: str | None = None,
+        custom_field1: str | None = None,
+        custom_field2: str | None = None,
+        custom_field3: str | None = None,
+        correlation_id: str | bytes | None = None,
+    ) -> bool:
+        """Take the packet as it is now. False when it was discarded because there is no room; never blocks."""

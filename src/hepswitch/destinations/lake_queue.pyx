@@ -1,0 +1,92 @@
+# cython: language_level=3
+"""What waits to be written into a lake's journal: the hot half of `LakeOutlet`. One record for each packet offered.
+
+Not here: writing, timers, retries (`lake`), the record's bytes (`wire.record`).
+"""
+
+from collections import Counter
+import ipaddress
+import socket
+import struct
+
+import msgspec
+
+from hepswitch.wire.frames cimport Frames
+from hepswitch.wire.hep cimport Hep
+from hepswitch.wire.record cimport put_record
+
+cdef int MOST_SENDERS = 10_000
+
+
+cdef class LakeQueue:
+    """Records that wait, up to `room` bytes of them, and the books of the store."""
+
+    cdef readonly Frames pending
+    cdef readonly Py_ssize_t accepted      # packets ever taken, the discarded ones included
+    cdef public Py_ssize_t delivered
+    cdef readonly object discarded         # Counter by reason
+    cdef public str overflow               # the reason for discarding when there is no room
+    cdef Py_ssize_t room
+    cdef object sender                     # who sent the last packet (Received) …
+    cdef bytes sockaddr                    # … and as struct sockaddr
+    cdef dict senders
+
+    def __init__(self, Py_ssize_t room):
+        self.pending = Frames()
+        self.discarded = Counter()
+        self.overflow = "queue full"
+        self.room = room
+        self.sender, self.sockaddr, self.senders = None, b"", {}
+
+    def offer(self, Hep packet not None, *, table=None, custom_field1=None, custom_field2=None, custom_field3=None,
+              correlation_id=None):
+        """Take the packet as it is now. False when it was discarded because there is no room; never blocks."""
+        cdef bytes meta = b""
+        if self.pending.tail - self.pending.head >= self.room:
+            self.accepted += 1
+            self.discarded[self.overflow] += 1
+            return False
+        if not (table is None and custom_field1 is None and custom_field2 is None and custom_field3 is None
+                and correlation_id is None):
+            meta = said(table, custom_field1, custom_field2, custom_field3, correlation_id)
+        sender = getattr(packet, "received", None)
+        if sender is not self.sender:
+            self.remember(sender)
+        put_record(self.pending, packet, self.sockaddr, len(self.sockaddr), meta)
+        self.accepted += 1
+        return True
+
+    cdef int remember(self, sender) except -1:
+        """Agents are few, so who sent a packet is spelled as a struct sockaddr once for each."""
+        known = self.senders.get(sender)
+        if known is None:
+            if len(self.senders) >= MOST_SENDERS:
+                self.senders.clear()
+            known = self.senders[sender] = b"" if sender is None else sockaddr(sender.src_ip, sender.src_port)
+        self.sender, self.sockaddr = sender, known
+        return 0
+
+
+cdef bytes sockaddr(str ip, int port):
+    if not ip:
+        return b""
+    address = ipaddress.ip_address(ip.partition("%")[0])
+    head = struct.pack("=H", socket.AF_INET if address.version == 4 else socket.AF_INET6) + struct.pack(">H", port)
+    return head + (address.packed + bytes(8) if address.version == 4 else bytes(4) + address.packed + bytes(4))
+
+
+cdef bytes said(table, custom_field1, custom_field2, custom_field3, correlation_id):
+    """What the route said, as JSON; text that came from broken bytes is made presentable."""
+    values = {
+        "table": table, "custom_field1": custom_field1, "custom_field2": custom_field2, "custom_field3": custom_field3,
+        "correlation_id": correlation_id,
+    }
+    meta = {key: clean(value) for key, value in values.items() if value is not None}
+    return msgspec.json.encode(meta)
+
+
+cdef str clean(value):
+    if isinstance(value, bytes):
+        return (<bytes> value).decode("utf-8", "replace")
+    text = str(value)
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

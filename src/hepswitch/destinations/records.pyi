@@ -1,0 +1,29 @@
+import pyarrow as pa
+
+COLUMNS: list[tuple[str, pa.DataType, str]]
+"""Name, type and meaning of each column of the lake, in order."""
+
+SCHEMA: pa.Schema
+"""The one schema that every store maps from."""
+
+class Records:
+    """Records of journal blocks, and rows of them. Holds on to the blocks' memory."""
+
+    @property
+    def count(self) -> int:
+        """Records taken."""
+    @property
+    def damaged(self) -> int:
+        """Records that are not what they should be, left out."""
+    def __len__(self) -> int: ...
+    def add(self, data: memoryview, lengths: memoryview, needles: list[bytes] | None = None) -> None:
+        """Take the records of one block; of all of them only those in which one of `needles` occurs, if given.
+
+        A record that contradicts itself is counted in `damaged` and left out.
+        """
+    def sort(self) -> None:
+        """Put the records in the order of the lake: by hour, call identity, time. `batch` follows it."""
+    def hours(self) -> list[tuple[int, int, int]]:
+        """[(hour, start, stop), …] of the sorted records: hours since the epoch (UTC) by the packets' own time."""
+    def batch(self, start: int, stop: int) -> tuple[pa.RecordBatch, int]:
+        """(RecordBatch of SCHEMA, next): rows `start` up to `stop`, or fewer where the batch would become too big."""

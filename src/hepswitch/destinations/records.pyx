@@ -1,0 +1,602 @@
+# cython: language_level=3
+"""Records into rows: what a journal holds of each packet becomes Arrow record batches of the one schema, `SCHEMA`.
+
+Every store that keeps rows maps from this schema. `Records` collects records, sorts them by hour, call and time, and
+builds the columns in that order, so that nothing has to be moved afterwards. Nothing of a packet is lost but its
+authentication key: chunks without a column are kept as they were in `chunks`.
+
+Not here: files (`lake.sealer`), the record's bytes (`wire.record`), HEP and SIP (`wire`).
+"""
+
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_Resize
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, qsort, realloc
+from libc.string cimport memcmp, memcpy, memset, strlen
+
+import datetime
+
+import msgspec
+import pyarrow as pa
+
+from hepswitch.wire.errors import WireError
+from hepswitch.wire.frames cimport Frames
+from hepswitch.wire.hep cimport Chunk, Hep
+from hepswitch.wire.record cimport Record, read_record
+from hepswitch.wire.sip cimport Sip, SipFields, Span, sip_looks, sip_scan
+
+cdef extern from "<string.h>" nogil:
+    void* memmem(const void* haystack, size_t size, const void* needle, size_t needle_size)
+
+cdef extern from "<arpa/inet.h>" nogil:
+    const char* inet_ntop(int family, const void* address, char* out, unsigned int room)
+    enum: AF_INET
+    enum: AF_INET6
+
+TIME = pa.timestamp("us", "UTC")
+
+COLUMNS = [
+    ("ts", TIME, "when the packet was captured, by its own clock; when it arrived, if it carries no time"),
+    ("call_id", pa.string(), "SIP Call-ID; null when the payload is not SIP"),
+    ("correlation_id", pa.string(), "correlation id as sent (chunk 0x11), or as the route gave it; null when there is none"),
+    ("proto_type", pa.uint8(), "what the payload is (chunk 0x0b): 1 SIP, 5 RTCP, 100 log …"),
+    ("src_ip", pa.string(), "captured source address"),
+    ("src_port", pa.uint16(), "captured source port"),
+    ("dst_ip", pa.string(), "captured destination address"),
+    ("dst_port", pa.uint16(), "captured destination port"),
+    ("proto_id", pa.uint8(), "IP protocol (chunk 0x02): 6 TCP, 17 UDP, 22 TLS …"),
+    ("captagent_id", pa.uint32(), "capture agent's number (chunk 0x0c)"),
+    ("node_name", pa.string(), "capture agent's name (chunk 0x13)"),
+    ("method", pa.string(), "request's method; null for replies (see cseq_method)"),
+    ("status", pa.uint16(), "reply's status code; null for requests"),
+    ("reason", pa.string(), "reply's reason phrase"),
+    ("cseq", pa.uint32(), "CSeq number"),
+    ("cseq_method", pa.string(), "CSeq method"),
+    ("ruri_user", pa.string(), "user of the request URI"),
+    ("ruri_domain", pa.string(), "host of the request URI"),
+    ("from_user", pa.string(), "user of From"),
+    ("from_domain", pa.string(), "host of From"),
+    ("from_tag", pa.string(), "tag of From"),
+    ("to_user", pa.string(), "user of To"),
+    ("to_domain", pa.string(), "host of To"),
+    ("to_tag", pa.string(), "tag of To"),
+    ("via_branch", pa.string(), "branch of the topmost Via"),
+    ("contact_user", pa.string(), "user of the first Contact"),
+    ("pid_user", pa.string(), "user of P-Asserted-Identity, else of P-Preferred-Identity"),
+    ("auth_user", pa.string(), "username of Proxy-Authorization, else of Authorization"),
+    ("user_agent", pa.string(), "User-Agent, else Server"),
+    ("content_type", pa.string(), "Content-Type"),
+    ("reason_header", pa.string(), "Reason header"),
+    ("callid_aleg", pa.string(), "X-CID: the Call-ID of the other leg"),
+    ("vlan_id", pa.uint16(), "VLAN (chunk 0x12)"),
+    ("hep_version", pa.uint8(), "1, 2 or 3: as the route left the packet"),
+    ("received_ts", TIME, "when the packet arrived here"),
+    ("received_ip", pa.string(), "who sent it to us: address"),
+    ("received_port", pa.uint16(), "who sent it to us: port"),
+    ("store_table", pa.string(), "table= of store(), its strftime fields filled in from ts (UTC)"),
+    ("custom_field1", pa.string(), "custom_field1= of store()"),
+    ("custom_field2", pa.string(), "custom_field2= of store()"),
+    ("custom_field3", pa.string(), "custom_field3= of store()"),
+    ("chunks", pa.binary(), "HEP chunks without a column, as they were, end to end; the authentication key is left out"),
+    ("payload", pa.binary(), "the captured payload, inflated if it came compressed"),
+]
+
+SCHEMA = pa.schema([pa.field(name, kind, nullable=name not in ("ts", "received_ts")) for name, kind, _ in COLUMNS])
+
+cdef enum:
+    BATCH_BYTES = 64 << 20       # a batch ends when it has grown to this: offsets of a column are 31 bits
+
+cdef uint64_t HOUR = 3_600_000_000
+
+cdef dict NOTHING = {}
+
+cdef enum:                       # generic chunks that have columns (or need none), by number
+    PROTO_FAMILY = 0x01
+    PROTO_ID = 0x02
+    SRC_IP4 = 0x03
+    DST_IP4 = 0x04
+    SRC_IP6 = 0x05
+    DST_IP6 = 0x06
+    SRC_PORT = 0x07
+    DST_PORT = 0x08
+    PROTO_TYPE = 0x0b
+    CAPTAGENT_ID = 0x0c
+    AUTH_KEY = 0x0e
+    PAYLOAD = 0x0f
+    COMPRESSED_PAYLOAD = 0x10
+    CORRELATION_ID = 0x11
+    VLAN_ID = 0x12
+    NODE_NAME = 0x13
+    SIP = 1                      # proto_type
+    COLUMN_CHUNKS = 0x14
+
+# The size that each must have to fill its column: -1 any, -2 never (it goes to `chunks`).
+cdef int* CHUNK_SIZE = [-2, 1, 1, 4, 4, 16, 16, 2, 2, 4, 4, 1, 4, -2, -2, -1, -1, -1, 2, -1]
+
+
+cdef struct Row:
+    const unsigned char* data    # the record
+    uint32_t size
+    uint32_t key_size
+    const unsigned char* key     # call identity: Call-ID, else correlation id
+    uint64_t prefix              # its first eight bytes, so that most comparisons need no more
+    uint64_t ts
+    uint64_t order
+
+
+cdef int by_hour_call_time(const void* left, const void* right) noexcept nogil:
+    cdef const Row* a = <const Row*> left
+    cdef const Row* b = <const Row*> right
+    cdef uint64_t hour_a = a.ts // HOUR, hour_b = b.ts // HOUR
+    cdef int order
+    if hour_a != hour_b:
+        return -1 if hour_a < hour_b else 1
+    if a.prefix != b.prefix:
+        return -1 if a.prefix < b.prefix else 1
+    order = memcmp(a.key, b.key, min(a.key_size, b.key_size))
+    if order == 0:
+        if a.key_size != b.key_size:
+            return -1 if a.key_size < b.key_size else 1
+        if a.ts != b.ts:
+            return -1 if a.ts < b.ts else 1
+        return -1 if a.order < b.order else 1
+    return order
+
+
+cdef class Text:
+    """A string or binary column that is being built."""
+
+    cdef bytearray offsets, values, valid
+    cdef int32_t* offset
+    cdef unsigned char* at
+    cdef Py_ssize_t rows, used, room, nulls
+
+    def __cinit__(self, Py_ssize_t rows):
+        self.offsets = bytearray(4 * (rows + 1))
+        self.offset = <int32_t*> PyByteArray_AS_STRING(self.offsets)
+        self.valid = bytearray((rows + 7) // 8)
+        self.room = 16 * rows + 64
+        self.values = bytearray(self.room)
+        self.at = <unsigned char*> PyByteArray_AS_STRING(self.values)
+
+    cdef int grow(self, Py_ssize_t size) except -1:
+        self.room = max(2 * self.room, self.used + size)
+        PyByteArray_Resize(self.values, self.room)
+        self.at = <unsigned char*> PyByteArray_AS_STRING(self.values)
+        return 0
+
+    cdef inline int raw(self, const unsigned char* p, Py_ssize_t size) except -1:
+        """Append a value, whatever bytes it has."""
+        if self.used + size > self.room:
+            self.grow(size)
+        memcpy(self.at + self.used, p, size)
+        self.used += size
+        PyByteArray_AS_STRING(self.valid)[self.rows >> 3] |= <char> (1 << (self.rows & 7))
+        self.rows += 1
+        self.offset[self.rows] = <int32_t> self.used
+        return 0
+
+    cdef inline int text(self, const unsigned char* p, Py_ssize_t size) except -1:
+        """Append text. What is not UTF-8 in it becomes U+FFFD: the payload keeps the bytes."""
+        cdef Py_ssize_t i
+        cdef unsigned char high = 0
+        for i in range(size):
+            high |= p[i]
+        if high & 0x80:
+            clean = p[:size].decode("utf-8", "replace").encode()
+            return self.raw(clean, len(clean))
+        return self.raw(p, size)
+
+    cdef inline int null(self) except -1:
+        self.nulls += 1
+        self.rows += 1
+        self.offset[self.rows] = <int32_t> self.used
+        return 0
+
+    cdef inline int span(self, const unsigned char* base, Span span) except -1:
+        """Append what a span of `base` says; null when it is empty."""
+        return self.text(base + span.at, span.size) if span.size else self.null()
+
+    cdef inline int value(self, object text) except -1:
+        """Append a str, or null for None."""
+        if text is None:
+            return self.null()
+        octets = (<str> text).encode("utf-8", "replace")
+        return self.raw(octets, len(octets))
+
+    cdef object array(self, kind):
+        PyByteArray_Resize(self.values, self.used)
+        PyByteArray_Resize(self.offsets, 4 * (self.rows + 1))
+        buffers = [pa.py_buffer(self.valid) if self.nulls else None, pa.py_buffer(self.offsets), pa.py_buffer(self.values)]
+        return pa.Array.from_buffers(kind, self.rows, buffers, self.nulls)
+
+
+cdef class Number:
+    """An unsigned or timestamp column that is being built."""
+
+    cdef bytearray values, valid
+    cdef unsigned char* at
+    cdef Py_ssize_t rows, width, nulls
+
+    def __cinit__(self, Py_ssize_t rows, Py_ssize_t width):
+        self.width = width
+        self.values = bytearray(rows * width)
+        self.at = <unsigned char*> PyByteArray_AS_STRING(self.values)
+        self.valid = bytearray((rows + 7) // 8)
+
+    cdef inline int put(self, uint64_t value) except -1:
+        memcpy(self.at + self.rows * self.width, &value, self.width)       # little-endian, as Arrow is
+        PyByteArray_AS_STRING(self.valid)[self.rows >> 3] |= <char> (1 << (self.rows & 7))
+        self.rows += 1
+        return 0
+
+    cdef inline int null(self) except -1:
+        self.nulls += 1
+        self.rows += 1
+        return 0
+
+    cdef object array(self, kind):
+        PyByteArray_Resize(self.values, self.rows * self.width)
+        buffers = [pa.py_buffer(self.valid) if self.nulls else None, pa.py_buffer(self.values)]
+        return pa.Array.from_buffers(kind, self.rows, buffers, self.nulls)
+
+
+cdef inline uint64_t number(const unsigned char* p, Py_ssize_t size) noexcept nogil:
+    cdef uint64_t value = 0
+    cdef Py_ssize_t i
+    for i in range(size):
+        value = value << 8 | p[i]
+    return value
+
+
+cdef class Rows:
+    """The columns of one batch. A field for each of `COLUMNS`, in words."""
+
+    cdef Number ts, proto_type, src_port, dst_port, proto_id, captagent_id, status, cseq, vlan_id
+    cdef Number hep_version, received_ts, received_port
+    cdef Text call_id, correlation_id, src_ip, dst_ip, node_name, method, reason, cseq_method, ruri_user, ruri_domain
+    cdef Text from_user, from_domain, from_tag, to_user, to_domain, to_tag, via_branch, contact_user, pid_user, auth_user
+    cdef Text user_agent, content_type, reason_header, callid_aleg, received_ip, store_table
+    cdef Text custom_field1, custom_field2, custom_field3, chunks, payload
+    cdef Py_ssize_t rows
+
+    def __cinit__(self, Py_ssize_t rows):
+        self.ts, self.received_ts = Number(rows, 8), Number(rows, 8)
+        self.captagent_id, self.cseq = Number(rows, 4), Number(rows, 4)
+        self.src_port, self.dst_port, self.received_port = Number(rows, 2), Number(rows, 2), Number(rows, 2)
+        self.status, self.vlan_id = Number(rows, 2), Number(rows, 2)
+        self.proto_type, self.proto_id, self.hep_version = Number(rows, 1), Number(rows, 1), Number(rows, 1)
+        self.call_id, self.correlation_id, self.node_name = Text(rows), Text(rows), Text(rows)
+        self.src_ip, self.dst_ip, self.received_ip = Text(rows), Text(rows), Text(rows)
+        self.method, self.reason, self.cseq_method = Text(rows), Text(rows), Text(rows)
+        self.ruri_user, self.ruri_domain = Text(rows), Text(rows)
+        self.from_user, self.from_domain, self.from_tag = Text(rows), Text(rows), Text(rows)
+        self.to_user, self.to_domain, self.to_tag = Text(rows), Text(rows), Text(rows)
+        self.via_branch, self.contact_user = Text(rows), Text(rows)
+        self.pid_user, self.auth_user, self.user_agent = Text(rows), Text(rows), Text(rows)
+        self.content_type, self.reason_header, self.callid_aleg = Text(rows), Text(rows), Text(rows)
+        self.store_table, self.custom_field1 = Text(rows), Text(rows)
+        self.custom_field2, self.custom_field3 = Text(rows), Text(rows)
+        self.chunks, self.payload = Text(rows), Text(rows)
+
+    cdef int sip(self, const unsigned char* p, SipFields* f) except -1:
+        """The columns that a SIP message fills."""
+        self.call_id.span(p, f.call_id)
+        if f.is_request:
+            self.method.span(p, f.method)
+        else:
+            self.method.null()
+        self.status.put(f.status) if 0 < f.status <= 0xFFFF else self.status.null()
+        self.reason.span(p, f.reason_phrase)
+        self.cseq.put(f.cseq_number) if f.cseq.size else self.cseq.null()
+        self.cseq_method.span(p, f.cseq_method)
+        self.ruri_user.span(p, f.ruri_user)
+        self.ruri_domain.span(p, f.ruri_domain)
+        self.from_user.span(p, f.from_user)
+        self.from_domain.span(p, f.from_domain)
+        self.from_tag.span(p, f.from_tag)
+        self.to_user.span(p, f.to_user)
+        self.to_domain.span(p, f.to_domain)
+        self.to_tag.span(p, f.to_tag)
+        self.via_branch.span(p, f.via_branch)
+        self.contact_user.span(p, f.contact_user)
+        self.pid_user.span(p, f.pid_user)
+        self.auth_user.span(p, f.auth_user)
+        self.user_agent.span(p, f.user_agent)
+        self.content_type.span(p, f.content_type)
+        self.reason_header.span(p, f.reason)
+        self.callid_aleg.span(p, f.x_cid)
+        return 0
+
+    cdef object batch(self):
+        arrays = [
+            self.ts.array(TIME), self.call_id.array(pa.string()), self.correlation_id.array(pa.string()),
+            self.proto_type.array(pa.uint8()), self.src_ip.array(pa.string()), self.src_port.array(pa.uint16()),
+            self.dst_ip.array(pa.string()), self.dst_port.array(pa.uint16()), self.proto_id.array(pa.uint8()),
+            self.captagent_id.array(pa.uint32()), self.node_name.array(pa.string()), self.method.array(pa.string()),
+            self.status.array(pa.uint16()), self.reason.array(pa.string()), self.cseq.array(pa.uint32()),
+            self.cseq_method.array(pa.string()), self.ruri_user.array(pa.string()), self.ruri_domain.array(pa.string()),
+            self.from_user.array(pa.string()), self.from_domain.array(pa.string()), self.from_tag.array(pa.string()),
+            self.to_user.array(pa.string()), self.to_domain.array(pa.string()), self.to_tag.array(pa.string()),
+            self.via_branch.array(pa.string()), self.contact_user.array(pa.string()), self.pid_user.array(pa.string()),
+            self.auth_user.array(pa.string()), self.user_agent.array(pa.string()), self.content_type.array(pa.string()),
+            self.reason_header.array(pa.string()), self.callid_aleg.array(pa.string()), self.vlan_id.array(pa.uint16()),
+            self.hep_version.array(pa.uint8()), self.received_ts.array(TIME), self.received_ip.array(pa.string()),
+            self.received_port.array(pa.uint16()), self.store_table.array(pa.string()),
+            self.custom_field1.array(pa.string()), self.custom_field2.array(pa.string()),
+            self.custom_field3.array(pa.string()), self.chunks.array(pa.binary()), self.payload.array(pa.binary()),
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+
+
+cdef class Records:
+    """Records of journal blocks, and rows of them. Holds on to the blocks' memory."""
+
+    cdef Hep packet, converted
+    cdef Frames scratch
+    cdef Row* rows
+    cdef readonly Py_ssize_t count          # records taken
+    cdef readonly Py_ssize_t damaged        # records that are not what they should be, left out
+    cdef Py_ssize_t room
+    cdef list kept
+
+    def __cinit__(self):
+        self.packet, self.converted, self.scratch = Hep.__new__(Hep), Hep.__new__(Hep), Frames()
+        self.kept = []
+
+    def __dealloc__(self):
+        free(self.rows)
+
+    def __len__(self):
+        return self.count
+
+    def add(self, const unsigned char[::1] data not None, const uint32_t[::1] lengths not None, list needles=None):
+        """Take the records of one block; of all of them only those in which one of `needles` (bytes) occurs, if given.
+
+        A record that contradicts itself is counted in `damaged` and left out.
+        """
+        cdef Py_ssize_t i, at = 0, size = data.shape[0]
+        cdef const unsigned char* start
+        if size == 0:
+            return
+        if needles is not None and not occurs(&data[0], size, needles):
+            return
+        self.kept.append(data)
+        for i in range(lengths.shape[0]):
+            if lengths[i] > size - at:
+                self.damaged += lengths.shape[0] - i
+                return
+            start = &data[at]
+            at += lengths[i]
+            if needles is None or occurs(start, lengths[i], needles):
+                self.take(start, lengths[i])
+
+    cdef int take(self, const unsigned char* data, uint32_t size) except -1:
+        cdef Row* row
+        if self.count == self.room:
+            self.room = max(4096, 2 * self.room)
+            grown = <Row*> realloc(self.rows, self.room * sizeof(Row))
+            if grown == NULL:
+                raise MemoryError
+            self.rows = grown
+        row = &self.rows[self.count]
+        row.data, row.size, row.order = data, size, self.count
+        try:
+            self.identify(row)
+        except WireError:
+            self.damaged += 1
+            return 0
+        self.count += 1
+        return 0
+
+    cdef int load(self, Row* row, Record* record) except -1:
+        """Read the row's record and load its packet."""
+        read_record(row.data, row.size, record)
+        self.packet.load(<unsigned char*> record.packet, record.packet_size, True)
+        self.packet.arrival_us = record.arrival_us
+        return 0
+
+    cdef int identify(self, Row* row) except -1:
+        """Fill in what the row is sorted by."""
+        cdef Record record
+        cdef const unsigned char* p = NULL
+        cdef Py_ssize_t n = 0
+        cdef unsigned char head[8]
+        self.load(row, &record)
+        row.ts = self.packet.captured_us()
+        correlation_id = self.meta(&record).get("correlation_id")
+        if correlation_id is not None and self.packet.sip is None:
+            identity = correlation_id.encode("utf-8", "replace")
+            self.key(row, identity, len(identity))
+        else:
+            self.packet.identity(&p, &n)
+            self.key(row, p, n)
+        memset(head, 0, 8)
+        if row.key_size:
+            memcpy(head, row.key, min(8, row.key_size))
+        row.prefix = number(head, 8)
+        return 0
+
+    cdef int key(self, Row* row, const unsigned char* p, Py_ssize_t size) except -1:
+        """Remember the row's identity: in place when it lies in the record, else a copy of it."""
+        if size and not (row.data <= p and p + size <= row.data + row.size):
+            copy = <bytes> p[:size]
+            self.kept.append(copy)
+            p = copy
+        row.key, row.key_size = p, <uint32_t> size
+        return 0
+
+    cdef dict meta(self, Record* record):
+        """What the route said when it stored the packet."""
+        if not record.meta_size:
+            return NOTHING
+        return msgspec.json.decode(<bytes> record.meta[:record.meta_size])
+
+    # ── rows ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def sort(self):
+        """Put the records in the order of the lake: by hour, call identity, time. `batch` follows it."""
+        if self.count:
+            qsort(self.rows, self.count, sizeof(Row), &by_hour_call_time)
+
+    def hours(self):
+        """[(hour, start, stop), …] of the sorted records: hours since the epoch (UTC) by the packets' own time."""
+        cdef Py_ssize_t i, start = 0
+        cdef list found = []
+        for i in range(1, self.count + 1):
+            if i == self.count or self.rows[i].ts // HOUR != self.rows[start].ts // HOUR:
+                found.append((self.rows[start].ts // HOUR, start, i))
+                start = i
+        return found
+
+    def batch(self, Py_ssize_t start, Py_ssize_t stop):
+        """(RecordBatch of SCHEMA, next): rows `start` up to `stop`, or fewer where the batch would become too big."""
+        cdef Py_ssize_t i = start, octets = 0
+        if not 0 <= start <= stop <= self.count:
+            raise IndexError(f"rows {start}..{stop} of {self.count}")
+        cdef Rows rows = Rows.__new__(Rows, stop - start)
+        while i < stop and octets < BATCH_BYTES:
+            octets += self.fill(rows, &self.rows[i])
+            i += 1
+        return rows.batch(), i
+
+    cdef Py_ssize_t fill(self, Rows rows, Row* row) except -1:
+        """Append one row; about how many bytes it has."""
+        cdef Record record
+        cdef const unsigned char* p = NULL
+        cdef Py_ssize_t n = 0
+        cdef SipFields fields
+        cdef uint64_t kind = 0
+        cdef Hep packet = self.packet
+        self.load(row, &record)
+        cdef int version = packet._version
+        rows.ts.put(row.ts)
+        rows.received_ts.put(record.arrival_us)
+        rows.hep_version.put(version)
+        address(rows.received_ip, record.family == 6, record.address, 16 if record.family == 6 else 4 if record.family else 0)
+        rows.received_port.put(record.port) if record.family else rows.received_port.null()
+        meta = self.meta(&record)
+        rows.store_table.value(self.table(meta.get("table"), row.ts))
+        rows.custom_field1.value(meta.get("custom_field1"))
+        rows.custom_field2.value(meta.get("custom_field2"))
+        rows.custom_field3.value(meta.get("custom_field3"))
+        if version != 3:
+            self.scratch.clear()
+            packet.write_to(self.scratch, 3)
+            packet = self.converted
+            packet.load(self.scratch.data + self.scratch.head, self.scratch.tail - self.scratch.head, True)
+        self.chunks(rows, packet, meta.get("correlation_id"))
+
+        packet.span(&p, &n)
+        memset(&fields, 0, sizeof(fields))
+        packet.number(PROTO_TYPE, &kind)
+        if kind <= SIP and sip_looks(p, n):
+            sip_scan(p, n, &fields)
+            rows.sip(p, &fields)
+        elif n and p[0] == b"{" and packet.sip is not None:
+            raw = (<Sip> packet.sip).raw
+            sip_scan(raw, len(raw), &fields)
+            rows.sip(raw, &fields)
+        else:
+            rows.sip(p, &fields)
+        return 400 + n
+
+    cdef int chunks(self, Rows rows, Hep packet, correlation_id) except -1:
+        """The columns that HEP chunks fill, each by the first chunk of its kind and proper size; the rest is kept as is."""
+        cdef Chunk* chunk
+        cdef Chunk* found[COLUMN_CHUNKS]
+        cdef const unsigned char* p = NULL
+        cdef Py_ssize_t n = 0
+        cdef int i, id
+        cdef bint six
+        memset(found, 0, sizeof(found))
+        for i in range(packet.chunk_count):
+            chunk = &packet.index[i]
+            if chunk.vendor == 0 and chunk.id < COLUMN_CHUNKS and found[chunk.id] == NULL:
+                if CHUNK_SIZE[chunk.id] == -1 or CHUNK_SIZE[chunk.id] == <int> chunk.size:
+                    found[chunk.id] = chunk
+        unsigned_(rows.proto_id, packet, found[PROTO_ID])
+        unsigned_(rows.src_port, packet, found[SRC_PORT])
+        unsigned_(rows.dst_port, packet, found[DST_PORT])
+        unsigned_(rows.proto_type, packet, found[PROTO_TYPE])
+        unsigned_(rows.captagent_id, packet, found[CAPTAGENT_ID])
+        unsigned_(rows.vlan_id, packet, found[VLAN_ID])
+        text(rows.node_name, packet, found[NODE_NAME])
+        if correlation_id is not None:
+            rows.correlation_id.value(correlation_id)
+        else:
+            text(rows.correlation_id, packet, found[CORRELATION_ID])
+        # Some agents send both families; the family chunk says which one holds.
+        six = found[SRC_IP6] != NULL or found[DST_IP6] != NULL
+        if six and (found[SRC_IP4] != NULL or found[DST_IP4] != NULL):
+            six = found[PROTO_FAMILY] == NULL or packet.data[found[PROTO_FAMILY].at] != AF_INET
+        for i in range(SRC_IP4, DST_IP6 + 1):
+            if (i in (SRC_IP6, DST_IP6)) != six:
+                found[i] = NULL
+        chunk = found[SRC_IP6 if six else SRC_IP4]
+        address(rows.src_ip, six, packet.data + chunk.at if chunk else NULL, chunk.size if chunk else 0)
+        chunk = found[DST_IP6 if six else DST_IP4]
+        address(rows.dst_ip, six, packet.data + chunk.at if chunk else NULL, chunk.size if chunk else 0)
+
+        packet.span(&p, &n)
+        if found[PAYLOAD] != NULL or n:
+            rows.payload.raw(p, n)
+        else:
+            rows.payload.null()
+        if found[COMPRESSED_PAYLOAD] != NULL and not n:
+            found[COMPRESSED_PAYLOAD] = NULL              # cannot be inflated: keep it as it is
+        self.others(rows.chunks, packet, found)
+        return 0
+
+    cdef int others(self, Text column, Hep packet, Chunk** found) except -1:
+        """Append the chunks that are in no column, as they were, as one value; null when there are none."""
+        cdef Py_ssize_t before = column.used
+        cdef unsigned char* out
+        cdef Chunk* chunk
+        cdef int i
+        for i in range(packet.chunk_count):
+            chunk = &packet.index[i]
+            if chunk.vendor == 0 and (chunk.id == AUTH_KEY or (chunk.id < COLUMN_CHUNKS and found[chunk.id] == chunk)):
+                continue
+            if column.used + chunk.size + 6 > column.room:
+                column.grow(chunk.size + 6)
+            out = column.at + column.used
+            out[0], out[1], out[2], out[3] = chunk.vendor >> 8, chunk.vendor & 255, chunk.id >> 8, chunk.id & 255
+            out[4], out[5] = (chunk.size + 6) >> 8, (chunk.size + 6) & 255
+            memcpy(out + 6, packet.data + chunk.at, chunk.size)
+            column.used += chunk.size + 6
+        if column.used == before:
+            column.null()
+        else:
+            column.raw(NULL, 0)
+        return 0
+
+    cdef object table(self, template, uint64_t ts):
+        """The table's name with its strftime fields filled in."""
+        if template is None or "%" not in template:
+            return template
+        when = datetime.datetime.fromtimestamp(ts // 1_000_000, datetime.UTC)
+        return when.strftime(template)
+
+
+cdef bint occurs(const unsigned char* data, Py_ssize_t size, list needles) except -1:
+    cdef bytes needle
+    for needle in needles:
+        if memmem(data, size, <const unsigned char*> needle, len(needle)) != NULL:
+            return True
+    return False
+
+
+cdef int unsigned_(Number column, Hep packet, Chunk* chunk) except -1:
+    return column.null() if chunk == NULL else column.put(number(packet.data + chunk.at, chunk.size))
+
+
+cdef int text(Text column, Hep packet, Chunk* chunk) except -1:
+    return column.null() if chunk == NULL else column.text(packet.data + chunk.at, chunk.size)
+
+
+cdef int address(Text column, bint six, const unsigned char* p, Py_ssize_t size) except -1:
+    """Append an address in its usual text form; null unless it has the proper size."""
+    cdef char out[46]
+    if p == NULL or size != (16 if six else 4) or inet_ntop(AF_INET6 if six else AF_INET, p, out, sizeof(out)) == NULL:
+        return column.null()
+    return column.raw(<unsigned char*> out, strlen(out))

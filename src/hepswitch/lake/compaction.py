@@ -1,0 +1,111 @@
+"""Compaction: many small files of one hour and one worker become few, still sorted, by merging streams of row groups.
+
+The merged file is named after the interval of its segments, which makes the files that went into it superseded the moment
+it has its name; then they are deleted. Only segments below the oldest unsealed one are merged, so that no interval
+covers rows that are still to come. Not here: retention, and when to do it (`keeper`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from hepswitch.lake import layout, parquet
+from hepswitch.lake.layout import LakeFile
+
+FAN_IN = 16
+"""Files merged at once at most: each keeps one row group in memory."""
+
+SMALL = 32 << 20
+"""Bytes: files below this are merged while their hour is still filling, as soon as there are FAN_IN of them."""
+
+TARGET = 128 << 20
+"""Bytes: files below this are merged when their hour is over."""
+
+
+def plan(files: Sequence[LakeFile], over: bool, limit: int) -> list[list[LakeFile]]:
+    """The groups to merge among one folder's files (as `layout.files` orders them) of one worker.
+
+    `over`: the hour is past. `limit`: the oldest segment that is not sealed yet.
+    """
+    most, few = (TARGET, 2) if over else (SMALL, FAN_IN)
+    groups: list[list[LakeFile]] = [[]]
+    total = 0
+    for file in files:
+        if file.last >= limit:
+            break
+        size = file.path.stat().st_size
+        if size >= most:
+            groups.append([])
+            total = 0
+            continue
+        if len(groups[-1]) == FAN_IN or total + size > TARGET:
+            groups.append([])
+            total = 0
+        groups[-1].append(file)
+        total += size
+    return [group for group in groups if len(group) >= few]
+
+
+def compact(group: Sequence[LakeFile]) -> LakeFile:
+    """Merge consecutive files of one worker and hour into one and delete them. Raises OSError."""
+    first, last = group[0], group[-1]
+    path = first.path.with_name(layout.file_name(first.worker, first.first, last.last))
+    newest = max(file.path.stat().st_mtime_ns for file in group)
+    temporary = parquet.write(path, merged([file.path for file in group]))
+    # Retention goes by the time of writing: merging must not make packets younger.
+    os.utime(temporary, ns=(newest, newest))
+    parquet.publish(temporary, path)
+    for file in group:
+        file.path.unlink()
+    return LakeFile(path, first.hour, first.worker, first.first, last.last)
+
+
+def merged(paths: Sequence[Path]) -> Iterator[pa.Table]:
+    """The rows of sorted files in one order, in tables of at least a row group. Holds one row group of each file or two."""
+    streams = [_row_groups(path) for path in paths]
+    heads = [next(stream, None) for stream in streams]
+    going = {place for place, head in enumerate(heads) if head is not None}
+    ready: list[pa.Table] = []
+    rows = 0
+    while going:
+        # Whatever comes yet is not below the last key of the stream that it comes from.
+        last = {place: pc.max(heads[place]["key"]).as_py() for place in going}
+        bound = min(last.values())
+        for place, head in enumerate(heads):
+            if head is not None:
+                below = pc.less(head["key"], bound)
+                ready.append(head.filter(below))
+                heads[place] = head.filter(pc.invert(below))
+                rows += len(ready[-1])
+        for place in [place for place in going if last[place] == bound]:
+            if (more := next(streams[place], None)) is None:
+                going.remove(place)
+            else:
+                heads[place] = pa.concat_tables([heads[place], more])
+        if rows >= parquet.ROW_GROUP:
+            yield _in_order(ready)
+            ready, rows = [], 0
+    ready += [head for head in heads if head is not None]
+    if sum(map(len, ready)):
+        yield _in_order(ready)
+
+
+def _row_groups(path: Path) -> Iterator[pa.Table]:
+    with pq.ParquetFile(path) as file:
+        for number in range(file.num_row_groups):
+            table = file.read_row_group(number, use_threads=False)
+            if len(table):
+                key = pc.fill_null(pc.coalesce(table["call_id"], table["correlation_id"]), "")
+                yield table.append_column("key", key)
+
+
+def _in_order(tables: list[pa.Table]) -> pa.Table:
+    table = pa.concat_tables(tables)
+    order = pc.sort_indices(table, [("key", "ascending"), ("ts", "ascending")])
+    return table.take(order).drop_columns(["key"])

@@ -1,0 +1,174 @@
+"""The keeper of a lake: a process that seals closed segments, merges small files, and deletes what need not be kept.
+
+Started as `python -m hepswitch.lake.keeper` with the store's table as one JSON line on standard input; it ends when
+standard input does, after sealing what is closed by then. Only one keeper works on a lake at a time; another one waits.
+Not here: how each is done (`sealer`, `compaction`, `retention`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import structlog
+
+from hepswitch import journal
+from hepswitch.destinations.lake import LakeStore
+from hepswitch.lake import layout
+from hepswitch.lake.compaction import compact, plan
+from hepswitch.lake.retention import retain
+from hepswitch.lake.sealer import seal
+
+log = structlog.get_logger("hepswitch.keeper")
+
+POLL = 0.5
+"""Seconds between two looks at the journals."""
+
+TIDY = 60.0
+"""Seconds between two rounds of merging and deleting."""
+
+GRACE = 300.0
+"""Seconds after the end of an hour before its files are merged for good: segments are closed by age, agents are late."""
+
+LAST_ROUND = 5.0
+"""Seconds that sealing may go on when the switch has stopped; the rest is done at the next start."""
+
+PAUSE = 10.0
+"""Seconds before trying again after the disk refused."""
+
+
+@contextlib.contextmanager
+def holding(root: Path) -> Iterator[bool]:
+    """Hold the lake's lock: True, or False when another keeper has it."""
+    root.mkdir(parents=True, exist_ok=True)
+    fd = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(fd)
+
+
+def clean(root: Path) -> None:
+    """Remove what a killed keeper left unfinished."""
+    for leftover in root.glob(f"date=*/hour=*/.*{layout.TEMPORARY}"):
+        leftover.unlink()
+
+
+def adopt(root: Path) -> None:
+    """Close the open segments of journals that no worker holds: of a smaller number of workers, or of a switch that died."""
+    for _, folder in layout.journals(root):
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            journal.recover(folder)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(fd)
+
+
+def seal_closed(root: Path, stop_at: float = float("inf")) -> int:
+    """Seal every closed segment, in the order of each worker, until the monotonic time `stop_at`. Returns how many."""
+    count = 0
+    for worker, folder in layout.journals(root):
+        for segment in journal.segments(folder):
+            if not segment.closed:
+                continue
+            if time.monotonic() > stop_at:
+                return count
+            begun = time.monotonic()
+            done = seal(root, worker, segment)
+            count += 1
+            if done.damaged or done.unread:
+                log.error("segment damaged", segment=str(segment.path), records=done.damaged, unread_bytes=done.unread)
+            log.debug("sealed", segment=str(segment.path), rows=done.rows, seconds=round(time.monotonic() - begun, 3))
+    if count:
+        pa.default_memory_pool().release_unused()
+    return count
+
+
+def tidy(root: Path, keep: float | None, max_size: int | None, now: float) -> None:
+    """One round of retention, removal of superseded files, and merging. `now` is Unix time."""
+    removed = retain(root, keep, max_size, now)
+    if removed.files:
+        log.info("old packets deleted", files=removed.files, bytes=removed.bytes)
+    limits = {
+        worker: min((segment.number for segment in journal.segments(folder)), default=0)
+        for worker, folder in layout.journals(root)
+    }
+    for hour, folder in layout.folders(root):
+        for file in layout.superseded(layout.all_files(hour, folder)):
+            file.path.unlink()
+        files = layout.files(hour, folder)
+        over = (hour + 1) * 3600 + GRACE < now
+        for worker in sorted({file.worker for file in files}):
+            # A worker without a journal has nothing left to seal.
+            limit = limits.get(worker, sys.maxsize)
+            for group in plan([file for file in files if file.worker == worker], over, limit):
+                compact(group)
+                log.debug("merged", folder=str(folder), worker=worker, files=len(group))
+    pa.default_memory_pool().release_unused()
+
+
+def keep(store: LakeStore, gone: threading.Event) -> None:
+    """Look after the lake until `gone` is set."""
+    with contextlib.ExitStack() as stack:
+        while not (held := contextlib.ExitStack()).enter_context(holding(store.path)):
+            held.close()
+            if gone.wait(1.0):
+                return
+        stack.push(held)
+        clean(store.path)
+        next_tidy = 0.0
+        while not gone.is_set():
+            pause = POLL
+            try:
+                seal_closed(store.path)
+                if time.monotonic() >= next_tidy:
+                    adopt(store.path)
+                    tidy(store.path, store.keep, store.max_size, time.time())
+                    next_tidy = time.monotonic() + TIDY
+            except OSError as error:
+                full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+                log.error("lake cannot be tended", path=str(store.path), error=str(error), disk_full=full, retry_in=PAUSE)
+                pause = PAUSE
+                clean(store.path)
+            gone.wait(pause)
+        with contextlib.suppress(OSError):
+            seal_closed(store.path, time.monotonic() + LAST_ROUND)
+
+
+def main() -> None:
+    """Entry point of the process."""
+    # Terminals signal every process of a group: the supervisor alone decides what it means.
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
+    store = LakeStore.model_validate_json(sys.stdin.buffer.readline())
+    gone = threading.Event()
+
+    def wait_for_the_end() -> None:
+        sys.stdin.buffer.read()
+        gone.set()
+
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
+    keep(store, gone)
+
+
+if __name__ == "__main__":
+    main()

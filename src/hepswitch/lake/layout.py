@@ -1,0 +1,94 @@
+"""Where things are in a lake: the names of folders and files, and which files count.
+
+    captures/
+      .lock                                     held by the keeper
+      journal/w0/000000000012.open              worker 0's journal
+      date=2026-11-23/hour=07/w0-000000000007.parquet
+      date=2026-11-23/hour=06/w0-000000000001-000000000006.parquet
+
+A Parquet file holds the packets of one hour (their own time, UTC) of one segment of one worker's journal, or of an
+interval of segments. A file covered by a wider interval is superseded and does not count. Not here: what is in a file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+TEMPORARY = ".tmp"
+_NAME = re.compile(r"w(\d+)-(\d{12})(?:-(\d{12}))?\.parquet")
+_WORKER = re.compile(r"w(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class LakeFile:
+    """One Parquet file: segments `first` to `last` of `worker`, `hour` in hours since the epoch (UTC)."""
+
+    path: Path
+    hour: int
+    worker: int
+    first: int
+    last: int
+
+
+def folder(root: Path, hour: int) -> Path:
+    """Where the packets of `hour` (hours since the epoch) are."""
+    when = datetime.fromtimestamp(hour * 3600, UTC)
+    return root / f"date={when:%Y-%m-%d}" / f"hour={when:%H}"
+
+
+def file_name(worker: int, first: int, last: int) -> str:
+    """The name of the file of segments `first` to `last`."""
+    return f"w{worker}-{first:012d}.parquet" if first == last else f"w{worker}-{first:012d}-{last:012d}.parquet"
+
+
+def folders(root: Path) -> list[tuple[int, Path]]:
+    """Every (hour, folder) of the lake, oldest first."""
+    found = []
+    for path in root.glob("date=*/hour=*"):
+        try:
+            when = datetime.strptime(path.parent.name + path.name, "date=%Y-%m-%dhour=%H").replace(tzinfo=UTC)
+        except ValueError:
+            continue
+        found.append((int(when.timestamp()) // 3600, path))
+    return sorted(found)
+
+
+def all_files(hour: int, path: Path) -> list[LakeFile]:
+    """The Parquet files of one folder, superseded ones included, in the order of workers and segments."""
+    found = []
+    for file in path.iterdir():
+        if match := _NAME.fullmatch(file.name):
+            found.append(LakeFile(file, hour, int(match[1]), int(match[2]), int(match[3] or match[2])))
+    return sorted(found, key=lambda file: (file.worker, file.first, -file.last))
+
+
+def superseded(files: Iterable[LakeFile]) -> list[LakeFile]:
+    """Those of one folder's files (as `all_files` orders them) that another one covers."""
+    found, worker, reach = [], -1, -1
+    for file in files:
+        if file.worker != worker:
+            worker, reach = file.worker, -1
+        if file.last <= reach:
+            found.append(file)
+        reach = max(reach, file.last)
+    return found
+
+
+def files(hour: int, path: Path) -> list[LakeFile]:
+    """The files of one folder that count; none when it was just removed."""
+    try:
+        found = all_files(hour, path)
+    except FileNotFoundError:
+        return []
+    gone = set(superseded(found))
+    return [file for file in found if file not in gone]
+
+
+def journals(root: Path) -> list[tuple[int, Path]]:
+    """Every (worker, folder) of the journals."""
+    found = ((_WORKER.fullmatch(path.name), path) for path in (root / "journal").glob("w*"))
+    return sorted((int(match[1]), path) for match, path in found if match and path.is_dir())
