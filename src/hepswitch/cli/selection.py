@@ -1,0 +1,147 @@
+"""What the commands that read a lake share: which lake, which packets, times in, JSON and CSV out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from hepswitch.lake.query import Lake, Query
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+DEFAULT_LAKE = Path("captures")
+
+lake_option = click.option(
+    "--lake",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="HEPSWITCH_LAKE",
+    help="The lake's folder. Without it: the one of the configuration, else ./captures.",
+)
+
+_FILTERS = (
+    click.option("--call-id", help="Call-ID, or the call that RTCP and logs belong to."),
+    click.option("--from", "from_user", metavar="USER", help="User of From."),
+    click.option("--to", "to_user", metavar="USER", help="User of To."),
+    click.option("--user", help="User of From, To, request URI or P-Asserted-Identity."),
+    click.option("--method", help="Method of a request: INVITE, REGISTER …"),
+    click.option("--status", metavar="486|4xx", help="Status of a reply."),
+    click.option("--ip", metavar="ADDRESS", help="Source or destination address."),
+    click.option("--user-agent", metavar="TEXT", help="Some part of User-Agent or Server."),
+    click.option("--since", metavar="2h|TIME", help="From then on: ago, or ISO 8601 (UTC unless it says otherwise)."),
+    click.option("--until", metavar="2h|TIME", help="Before then."),
+)
+
+
+def query_options(command: Command) -> Command:
+    """The options that say which packets are meant. `*` and `?` make a pattern of Call-IDs, users, addresses, methods."""
+    for option in reversed(_FILTERS):
+        command = option(command)
+    return command
+
+
+def make_query(filters: dict[str, Any], limit: int | None = None) -> Query:
+    """The Query of the options of `query_options`. Wrong ones end the command with exit status 2."""
+    from hepswitch.lake.query import Query
+
+    values = dict(filters)
+    for name in ("since", "until"):
+        values[name] = None if values[name] is None else _moment(values[name], f"--{name}")
+    query = Query(**values, limit=limit)
+    try:
+        query.condition()
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    return query
+
+
+def open_lake(lake: Path | None, config: Path | None) -> Lake:
+    """The lake that is meant. Ends the command with exit status 1 when there is none."""
+    path = lake
+    if path is None and config is not None:
+        path = _configured(config)
+    path = path or DEFAULT_LAKE
+    if not path.is_dir():
+        click.echo(f"no lake at {path}: name its folder with --lake, or a configuration with --config", err=True)
+        raise SystemExit(1)
+    from hepswitch.lake.query import Lake
+
+    return Lake(path)
+
+
+def _configured(config: Path) -> Path:
+    from hepswitch.config import ConfigError, load
+    from hepswitch.destinations.lake import LakeStore
+
+    try:
+        stores = load(config).stores.values()
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        raise SystemExit(2) from None
+    found = next((store.path for store in stores if isinstance(store, LakeStore)), None)
+    if found is None:
+        raise click.UsageError(f"{config} has no lake among its [stores]; name one with --lake")
+    return found
+
+
+def _moment(text: str, option: str) -> datetime:
+    from hepswitch.units import parse_duration
+
+    try:
+        return datetime.now(UTC) - timedelta(seconds=parse_duration(text))
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        message = f"{text!r} is no time: write 30m, 2h, 7d (ago) or 2026-11-23T07:30"
+        raise click.BadParameter(message, param_hint=option) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can hold it: times as ISO 8601, octets as text where they are UTF-8, else as `<name>_base64`."""
+    if isinstance(value, dict):
+        return dict(_item(name, item) for name, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return value
+
+
+def _item(name: str, value: Any) -> tuple[str, Any]:
+    if isinstance(value, bytes):
+        try:
+            return name, value.decode()
+        except UnicodeDecodeError:
+            from base64 import b64encode
+
+            return f"{name}_base64", b64encode(value).decode()
+    return name, plain(value)
+
+
+def print_json(rows: Iterable[dict[str, Any]]) -> None:
+    """One JSON object a line."""
+    import msgspec
+
+    encode = msgspec.json.Encoder(enc_hook=str).encode
+    for row in rows:
+        click.echo(encode(plain(row)))
+
+
+def print_csv(names: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """A line of names, then one a row (RFC 4180)."""
+    import csv
+
+    writer = csv.writer(sys.stdout)
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow([plain(value) for value in row])

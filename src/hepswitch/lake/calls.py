@@ -1,0 +1,62 @@
+"""Calls: the messages of a lake grouped by Call-ID, one row a call. What `search` shows first.
+
+Not here: the legs of one call and their flow (`ladder`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hepswitch.lake.query import Lake, Query
+
+COLUMNS = (
+    "start", "end", "method", "from_user", "from_domain", "to_user", "to_domain",
+    "status", "reason", "duration", "messages", "call_id",
+)  # fmt: skip
+"""What is known of a call. `method` is that of its first request; `status` and `reason` are its first 2xx reply, else its
+last final reply, else its last provisional one; `duration` is seconds from the answer of an INVITE to BYE, null without
+both; `start` and `end` are its first and last message, `messages` how many there are."""
+
+_CALLS = """
+with hits as (select distinct call_id from messages where {condition} and call_id is not null),
+     firsts as (
+       select call_id, arg_min(coalesce(method, cseq_method), ts) as method, min(ts) as start, max(ts) as "end",
+              arg_min(from_user, ts) as from_user, arg_min(from_domain, ts) as from_domain,
+              arg_min(to_user, ts) as to_user, arg_min(to_domain, ts) as to_domain, count(*) as messages
+       from messages where call_id in (from hits) and {window} group by call_id
+       order by start desc {limit}),
+     replies as (
+       select m.call_id,
+              min(ts) filter (status between 200 and 299) as answered,
+              arg_min(status, ts) filter (status between 200 and 299) as good,
+              arg_min(reason, ts) filter (status between 200 and 299) as good_reason,
+              arg_max(status, ts) filter (status >= 300) as bad,
+              arg_max(reason, ts) filter (status >= 300) as bad_reason,
+              arg_max(status, ts) filter (status < 200) as waiting,
+              arg_max(reason, ts) filter (status < 200) as waiting_reason
+       from messages m join firsts f on m.call_id = f.call_id and m.cseq_method = f.method
+       where status is not null and {window} group by m.call_id),
+     ends as (
+       select call_id, min(ts) as ended from messages
+       where method = 'BYE' and call_id in (select call_id from firsts) and {window} group by call_id)
+select start, "end", method, from_user, from_domain, to_user, to_domain,
+       coalesce(good, bad, waiting) as status,
+       case when good is not null then good_reason when bad is not null then bad_reason else waiting_reason end as reason,
+       case when method = 'INVITE' and answered <= ended then (epoch_us(ended) - epoch_us(answered)) / 1e6 end as duration,
+       messages, firsts.call_id
+from firsts left join replies using (call_id) left join ends using (call_id)
+order by start
+"""
+
+
+def calls(lake: Lake, query: Query) -> list[dict[str, Any]]:
+    """The calls in which some message is what `query` means, in the order of their start, with the columns of COLUMNS.
+
+    `query.limit` keeps the latest calls. Only messages between `since` and `until` are looked at, so a call that reaches
+    out of that time is described by its part inside.
+    """
+    condition, values = query.condition()
+    window, times = Query(since=query.since, until=query.until).condition()
+    sql = _CALLS.format(condition=condition, window=window, limit="" if query.limit is None else "limit ?")
+    limit = [] if query.limit is None else [query.limit]
+    return lake.rows(sql, [*values, *times, *limit, *times, *times], query)

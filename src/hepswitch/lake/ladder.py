@@ -1,0 +1,187 @@
+"""The flow of a call as a ladder: who talks to whom, message by message. A pure model made from rows of the lake.
+
+Columns are hosts in the order in which they appear in the signalling; hosts that only send media reports come after them.
+Not here: finding the rows (`query`), drawing the ladder (`cli.ladder`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from hepswitch.wire.chunks import PROTO_TYPES
+from hepswitch.wire.rtcp import summary
+
+SIP, RTCP, LOG = 1, 5, 100
+REPORTS = (34, 35)
+
+Address = tuple[str, int | None]
+
+
+@dataclass(slots=True)
+class Event:
+    """One arrow (source → target are columns) or, when source is target, a note at that column.
+
+    `kind` is "request", "reply", "rtcp", "report", "log" or "other". `leg` counts the Call-IDs from 0, None when the packet
+    belongs to no leg. `copies` is how many capture agents sent this very message.
+    """
+
+    at: datetime
+    offset: float
+    kind: str
+    source: int
+    target: int
+    label: str
+    leg: int | None
+    status: int | None
+    sdp: bool
+    retransmission: bool
+    row: Mapping[str, Any]
+    copies: int = 1
+
+
+@dataclass(slots=True)
+class Ladder:
+    """Columns (`endpoints`), Call-IDs (`legs`) and what happened, in the order of time."""
+
+    endpoints: list[str] = field(default_factory=list)
+    legs: list[str] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+    @property
+    def outcome(self) -> str:
+        """How the first leg's first request ended: "answered, 16.0 s", "486 Busy Here", "no final reply" …"""
+        leg = [event for event in self.events if event.leg == 0 and event.kind in ("request", "reply")]
+        method = leg[0].row["method"] or leg[0].row["cseq_method"] if leg else None
+        replies = [event for event in leg if event.status is not None and event.row["cseq_method"] == method]
+        good = next((event for event in replies if 200 <= (event.status or 0) < 300), None)
+        if good is None:
+            final = [event for event in replies if (event.status or 0) >= 300]
+            return f"{final[-1].status} {final[-1].row['reason'] or ''}".rstrip() if final else "no final reply"
+        if method != "INVITE":
+            return f"{good.status} {good.row['reason'] or ''}".rstrip()
+        bye = next((event for event in leg if event.row["method"] == "BYE" and event.at >= good.at), None)
+        return f"answered, {(bye.at - good.at).total_seconds():.1f} s" if bye else "answered, no BYE"
+
+
+def build(rows: Iterable[Mapping[str, Any]]) -> Ladder:
+    """The ladder of `rows`: mappings with the columns of docs/lake.md, in the order of time."""
+    rows = list(rows)
+    ladder = Ladder()
+    columns = _columns(rows)
+    ladder.endpoints = columns.labels
+    legs: dict[str, int] = {}
+    drawn: dict[object, list[Event]] = {}
+    heard: dict[object, int] = {}
+    for row in rows:
+        event = _event(row, (row["ts"] - rows[0]["ts"]).total_seconds(), columns, legs)
+        if row["proto_type"] == SIP:
+            same = _identity(row)
+            agent = (same, row["captagent_id"], row["node_name"])
+            heard[agent] = nth = heard.get(agent, 0) + 1
+            before = drawn.setdefault(same, [])
+            if nth <= len(before):  # another agent has sent this one already
+                before[nth - 1].copies += 1
+                continue
+            event.retransmission = bool(before)
+            before.append(event)
+        ladder.events.append(event)
+    ladder.legs = list(legs)
+    return ladder
+
+
+@dataclass(slots=True)
+class _Columns:
+    """Which column an address belongs to: its host's, or its own where ports of one host talk to each other."""
+
+    split: set[str]
+    labels: list[str] = field(default_factory=list)
+    numbers: dict[Address, int] = field(default_factory=dict)
+
+    def key(self, ip: str | None, port: int | None) -> Address:
+        name = ip or "?"
+        return (name, port) if name in self.split else (name, None)
+
+    def of(self, ip: str | None, port: int | None) -> int:
+        return self.numbers[self.key(ip, port)]
+
+
+def _columns(rows: list[Mapping[str, Any]]) -> _Columns:
+    columns = _Columns(
+        {row["src_ip"] or "?" for row in rows if row["proto_type"] == SIP and row["src_ip"] == row["dst_ip"]}
+    )
+    ports: dict[Address, set[int]] = {}
+    for signalling in (True, False):
+        for row in rows:
+            if (row["proto_type"] == SIP) != signalling:
+                continue
+            for ip, port in ((row["src_ip"], row["src_port"]), (row["dst_ip"], row["dst_port"])):
+                key = columns.key(ip, port)
+                columns.numbers.setdefault(key, len(columns.numbers))
+                if port:
+                    ports.setdefault(key, set()).add(port) if signalling else ports.setdefault(key, set())
+    for key in columns.numbers:
+        seen = ports.get(key, set())
+        columns.labels.append(endpoint(key[0], next(iter(seen)) if len(seen) == 1 else None))
+    return columns
+
+
+def endpoint(ip: str, port: int | None) -> str:
+    """Address and port as people write them: 192.0.2.1:5060, [2001:db8::1]:5060."""
+    if port is None:
+        return ip
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+
+
+def _event(row: Mapping[str, Any], offset: float, columns: _Columns, legs: dict[str, int]) -> Event:
+    source, target = columns.of(row["src_ip"], row["src_port"]), columns.of(row["dst_ip"], row["dst_port"])
+    kind, label = _kind_and_label(row)
+    if kind == "log":
+        target = source
+    leg = legs.setdefault(row["call_id"], len(legs)) if row["call_id"] else legs.get(row["correlation_id"])
+    sdp = row["proto_type"] == SIP and _carries_sdp(row)
+    return Event(row["ts"], offset, kind, source, target, label, leg, row["status"], sdp, False, row)
+
+
+def _kind_and_label(row: Mapping[str, Any]) -> tuple[str, str]:
+    kind = row["proto_type"]
+    payload = row["payload"] or b""
+    if kind == SIP:
+        if row["status"] is None:
+            return "request", row["method"] or "SIP"
+        label = f"{row['status']} {row['reason'] or ''}".rstrip()
+        return "reply", f"{label} ({row['cseq_method']})" if row["cseq_method"] else label
+    if kind == RTCP:
+        return "rtcp", summary(payload)
+    if kind in REPORTS:
+        return "report", summary(payload)
+    text = " ".join(payload.decode("utf-8", "replace").split())
+    if kind == LOG:
+        return "log", text
+    return "other", f"{PROTO_TYPES.get(kind, f'type {kind}')} {text}".rstrip()
+
+
+def _carries_sdp(row: Mapping[str, Any]) -> bool:
+    content = (row["content_type"] or "").lower()
+    return content.startswith("application/sdp") or (
+        content.startswith("multipart/") and b"\nm=" in (row["payload"] or b"")
+    )
+
+
+def _identity(row: Mapping[str, Any]) -> object:
+    """The same for a message and its retransmissions."""
+    names = (
+        "call_id",
+        "src_ip",
+        "src_port",
+        "dst_ip",
+        "dst_port",
+        "method",
+        "status",
+        "cseq",
+        "cseq_method",
+        "via_branch",
+    )
+    return (*(row[name] for name in names), row["payload"])
