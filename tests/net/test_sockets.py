@@ -45,7 +45,7 @@ def test_port_in_use_names_the_endpoint_and_the_remedy() -> None:
 def test_foreign_address_and_unknown_name_are_told_apart() -> None:
     with pytest.raises(OSError, match=r"udp://192\.0\.2\.1:0: 192\.0\.2\.1 is no address of this machine"):
         sockets.bind_udp(Endpoint("udp", "192.0.2.1", 0), 65536)
-    with pytest.raises(OSError, match="'no-such-host.invalid' is no address here"):
+    with pytest.raises(OSError, match=r"'no-such-host\.invalid' is no address here"):
         sockets.listen_tcp(Endpoint("tcp", "no-such-host.invalid", 0))
 
 

@@ -3,8 +3,9 @@
     server  tls://0.0.0.0:9061?cert=FILE&key=FILE[&client_ca=FILE]
     client  tls://homer:9061[?ca=FILE][&verify=no][&cert=FILE&key=FILE]
 
-`client_ca`: clients must show a certificate that it signed (mutual TLS); a client shows its `cert`.
-`ca`: who signed the server's certificate, else the system's authorities; `verify=no` accepts any server. TLS 1.2 is the least version. Not here: connections.
+`client_ca`: clients must show a certificate that it signed (mutual TLS); a client shows its `cert`. `ca`: who signed the
+server's certificate, else the system's authorities; `verify=no` accepts any server. TLS 1.2 is the least version.
+Not here: connections.
 """
 
 from __future__ import annotations

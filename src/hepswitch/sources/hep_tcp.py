@@ -61,6 +61,8 @@ class TcpSource:
         self.connections: set[_Connection] = set()
         self.max_connections = max_connections
         self.paused = False
+        self._empty = asyncio.Event()
+        self._empty.set()
         self.loop: asyncio.AbstractEventLoop
         self._sock = sock
         self._tls = tls
@@ -86,15 +88,31 @@ class TcpSource:
         """Accept no more, take what has arrived already unless paused, close all connections."""
         self._server.close()
         self._sweeper.cancel()
-        end = self.loop.time() + LINGER
-        while not self.paused and (now := self.loop.time()) < end:
-            if all(now - connection.heard >= QUIET for connection in self.connections):
+        begun = self.loop.time()
+        while not self.paused and (now := self.loop.time()) < begun + LINGER:
+            if all(now - max(connection.heard, begun) >= QUIET for connection in self.connections):
                 break
             await asyncio.sleep(QUIET / 2)
         for connection in list(self.connections):
             connection.close()
-        while self.connections:
-            await asyncio.sleep(0)
+        await self._empty.wait()
+
+    def admit(self, connection: _Connection) -> bool:
+        """Take a new connection in, unless there are enough."""
+        if len(self.connections) >= self.max_connections:
+            self.listener.connections_refused += 1
+            return False
+        self.connections.add(connection)
+        self._empty.clear()
+        self.listener.connections += 1
+        return True
+
+    def dismiss(self, connection: _Connection) -> None:
+        """A connection that was admitted is over."""
+        self.connections.remove(connection)
+        self.listener.connections -= 1
+        if not self.connections:
+            self._empty.set()
 
     def pause(self) -> None:
         """Stop reading; the senders' TCP fills up and makes them wait. What was read already is processed."""
@@ -147,12 +165,9 @@ class _Connection(asyncio.BufferedProtocol):
         self.transport = cast(asyncio.Transport, transport)
         self.batch = Batch(source.listener, _peer(self.transport))
         self.heard = source.loop.time()
-        if len(source.connections) >= source.max_connections:
-            source.listener.connections_refused += 1
-            transport.abort()
+        if not source.admit(self):
+            self.transport.abort()
             return
-        source.connections.add(self)
-        source.listener.connections += 1
         # Not at once: uvloop begins to read when this returns, whatever was said before.
         source.loop.call_soon(self.pause_if_due)
 
@@ -168,7 +183,7 @@ class _Connection(asyncio.BufferedProtocol):
         if not self.transport.is_closing():
             self.transport.resume_reading()
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+    def get_buffer(self, sizehint: int) -> memoryview:
         return self.reader.get_buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -206,8 +221,7 @@ class _Connection(asyncio.BufferedProtocol):
             return
         if self.reader.pending:
             self.broken("truncated")
-        self.source.connections.discard(self)
-        self.source.listener.connections -= 1
+        self.source.dismiss(self)
 
 
 def _peer(transport: asyncio.Transport) -> tuple[str, int]:

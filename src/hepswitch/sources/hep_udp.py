@@ -74,8 +74,8 @@ class UdpSource:
         self._loop.remove_reader(self._sock)
         if self._timer is not None:
             self._timer.cancel()
-        # Bounded: a sender may go on for ever.
-        for _ in range(1024):
+        # Bounded, as senders may go on for ever, by more than a receive buffer holds.
+        for _ in range(64):
             if not self._turn():
                 break
         self._sock.close()
