@@ -159,6 +159,8 @@ cdef int _call(Balancer balancer, Hep packet, uint64_t candidates) except -1:
     # Rendezvous hashing: every node has a score for the call, the highest has the call. Without a node only its own
     # calls move, each to its second best. With weights the score is -w / ln(u), u uniform in (0, 1): a node's share is
     # its weight's share. It grows with u, so equal weights need no logarithm and choose the same.
+    if candidates & (candidates - 1) == 0:
+        return _first(balancer, packet, candidates)
     cdef uint64_t key = packet.call_key(), drawn, highest = 0
     cdef double score, best_score = -1.0
     cdef int i, best = -1
