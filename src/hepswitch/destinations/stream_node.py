@@ -142,6 +142,7 @@ class StreamNode(Node):
         """Deliver what waits in memory until `deadline` (of the loop's clock); then spool the rest or discard it."""
         self._closing = True
         self.flush()
+        self.room = 0
         while self._flight.undelivered and self._loop.time() < deadline:
             if self._channel is None and self._spool is not None:
                 break
@@ -152,7 +153,6 @@ class StreamNode(Node):
             await asyncio.gather(self._keeper, return_exceptions=True)
         if self._channel is not None:
             self._hang_up(self._channel, clean=True)
-        self.room = 0
         self._leave()
         self._turn("closed")
 

@@ -27,6 +27,9 @@ log = structlog.get_logger("hepswitch.destinations")
 SEND_BUFFER = 4 << 20
 """Bytes asked for with SO_SNDBUF; the kernel may cap it."""
 
+PATIENCE = 1.0
+"""Seconds that a slow name server may hold up the start."""
+
 REFRESH = 60.0
 """Seconds after which a name is looked up again."""
 
@@ -53,10 +56,11 @@ class UdpNode(Node):
         self._follower: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Resolve and connect; when that fails, go on trying in the background."""
+        """Resolve and connect; when that fails or takes long, go on trying in the background."""
         self._loop = asyncio.get_running_loop()
         with contextlib.suppress(OSError):
-            await self._connect()
+            async with asyncio.timeout(PATIENCE):
+                await self._connect()
         self._follower = asyncio.create_task(self._follow())
 
     async def _follow(self) -> None:
