@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / ".bench"
 
 sys.path.insert(0, str(ROOT / "tests"))
+from hepswitch import journal  # noqa: E402
 from running import RunningSwitch, running_switch, wait_for  # noqa: E402
 
 __all__ = ["RunningSwitch", "running_switch", "wait_for"]
@@ -230,8 +231,13 @@ def settled(switch: RunningSwitch, count: int, deadline: float = 60.0) -> dict[s
 
 
 def sealed(captures: Path, deadline: float = 120.0) -> None:
-    """Wait until the journal is empty: everything is in Parquet."""
-    wait_for(lambda: not any(captures.glob("journal/*/*.[so][ep][ge]*")), "sealing of the journal", deadline)
+    """Wait until no packet is in the journals any more: all are in Parquet."""
+
+    def done() -> bool:
+        rest = [segment for path in captures.glob("journal/*") for segment in journal.segments(path)]
+        return not any(segment.closed or segment.size > journal.HEADER.size for segment in rest)
+
+    wait_for(done, "sealing of the journal", deadline)
 
 
 # ── frames ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -254,7 +260,7 @@ _DIALOG = (
 )
 
 
-def _chunk(kind: int, value: bytes) -> bytes:
+def chunk(kind: int, value: bytes) -> bytes:
     return struct.pack(">HHH", 0, kind, 6 + len(value)) + value
 
 
@@ -272,10 +278,10 @@ def dialog(now: float, header: str = "X-Round: 0") -> list[bytes]:
         ends = [(bytes((10, 1, 0, 1)), 5060), (bytes((10, 1, 0, 2)), 5060)]
         (src, src_port), (dst, dst_port) = reversed(ends) if reply else ends
         chunks = b"".join((
-            _chunk(1, b"\x02"), _chunk(2, b"\x11"), _chunk(3, src), _chunk(4, dst),
-            _chunk(7, struct.pack(">H", src_port)), _chunk(8, struct.pack(">H", dst_port)),
-            _chunk(9, struct.pack(">I", int(now))), _chunk(10, struct.pack(">I", int(now % 1 * 1e6))),
-            _chunk(11, b"\x01"), _chunk(12, struct.pack(">I", 2001)), _chunk(15, sip.encode()),
+            chunk(1, b"\x02"), chunk(2, b"\x11"), chunk(3, src), chunk(4, dst),
+            chunk(7, struct.pack(">H", src_port)), chunk(8, struct.pack(">H", dst_port)),
+            chunk(9, struct.pack(">I", int(now))), chunk(10, struct.pack(">I", int(now % 1 * 1e6))),
+            chunk(11, b"\x01"), chunk(12, struct.pack(">I", 2001)), chunk(15, sip.encode()),
         ))  # fmt: skip
         frames.append(b"HEP3" + struct.pack(">H", 6 + len(chunks)) + chunks)
     return frames

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-CAPTURE = Path(__file__).resolve().parent / "calls.pcapng"
+CAPTURE = Path(os.path.relpath(Path(__file__).resolve().parent / "calls.pcapng"))
 HEPSWITCH = (sys.executable, "-m", "hepswitch.cli")
 FREE_PORTS = {
     "HEPSWITCH_LISTEN": '["udp://127.0.0.1:0", "tcp://127.0.0.1:0"]',
@@ -94,7 +94,7 @@ def main() -> int:
             udp = next(url for url in said["on"] if url.startswith("udp"))
             control, lake = said["control"], str(folder / "captures")
             print(f"listening on {', '.join(said['on'])}, everything is stored in {lake}")
-            show("replay", str(CAPTURE), "--to", udp)
+            show("replay", str(CAPTURE), "--to", udp, "--rate", "500", "--now")
             wait_until_stored(control)
             show("stats", "--url", control)
             show("ladder", "--lake", lake, completed_call(lake))

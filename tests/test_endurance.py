@@ -1,0 +1,20 @@
+"""The promises of benchmarks/mustshow.py, small: kill -9 loses and doubles nothing, a far end may go away for a while."""
+
+from __future__ import annotations
+
+import mustshow
+
+
+def test_nothing_that_was_counted_as_stored_is_lost_or_doubled_by_kill_9() -> None:
+    figures = mustshow.kill(count=30_000, rate=10_000, rounds=2)
+    assert all(figures["counted"])
+
+
+def test_a_tcp_destination_that_goes_away_gets_everything_in_order() -> None:
+    figures = mustshow.pause(rate=2_000, away=2.0, before=1.0, after=1.0)
+    assert figures["connections"] == 2
+
+
+def test_udp_through_a_script_loses_nothing_and_the_books_balance() -> None:
+    figures = mustshow.relay(count=20_000, rate=10_000)
+    assert all(figures["nodes"]), "both nodes get calls"
