@@ -107,6 +107,9 @@ class Worker:
         """The books of the dead process as far as they are known: what it had queued is gone, what it had spooled its
         successor will find on disk and account for."""
         self._writer.close()
+        for listener in self.last["received"].values():
+            # Gauges, and the drops that the kernel counts with the socket: the successor reports them again.
+            listener["kernel_drops"] = listener["connections"] = 0
         rows = [*self.last["destinations"].values(), *self.last["stores"].values()]
         for row in rows + [node for outlet in rows for node in outlet.get("nodes", {}).values()]:
             row["accepted"] -= row["spooled"]
