@@ -104,6 +104,8 @@ class HepOutlet(Balancer):
         self._fork = config.policy == "all"
         resolver = Resolver()
         self._rows = [_node(parse_endpoint(url), config, spool_dirs, resolver) for url in config.urls]
+        for node in self._rows:
+            node.on_press = self._press
         super().__init__(self._rows, config.policy)
 
     async def open(self) -> None:
@@ -115,12 +117,13 @@ class HepOutlet(Balancer):
         """Hand what was offered since the last call to the far ends, as far as they take it now."""
         for node in self._rows:
             node.flush()
-        full = [node.full for node in self._rows]
-        self._press(any(full) if self._fork else all(full))
 
-    def _press(self, full: bool) -> None:
-        if full != self.full:
-            self.full = full
+    def _press(self) -> None:
+        """A node became full or has room again."""
+        full = [node.full for node in self._rows]
+        now = any(full) if self._fork else all(full)
+        if now != self.full:
+            self.full = now
             if self.on_pressure is not None:
                 self.on_pressure()
 

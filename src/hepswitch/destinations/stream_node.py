@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import ssl
 from collections import Counter
+from collections.abc import Callable
 
 import structlog
 
@@ -65,6 +66,7 @@ class StreamNode(Node):
     ) -> None:
         super().__init__(str(endpoint), weight, 3, queue)
         self.full = False
+        self.on_press: Callable[[], None] | None = None
         self._endpoint = endpoint
         self._resolver = resolver
         self._tls: ssl.SSLContext | None = client_context(endpoint) if endpoint.scheme == "tls" else None
@@ -185,7 +187,8 @@ class StreamNode(Node):
             self._store_staging()
         if self._channel is not None and not self._writing:
             self._pump()
-        self._press()
+        else:
+            self._press()
 
     def overflow(self) -> bool:
         """The inbox is full: go on in the spool. False when there is none."""
@@ -200,10 +203,14 @@ class StreamNode(Node):
     def _press(self) -> None:
         """Sources should stop before packets have to be refused or fall off the spool."""
         if self._spool is None:
-            fill = (self._bytes_queued()) / self._limit if self._limit else 1.0
+            fill = self._bytes_queued() / self._limit if self._limit else 1.0
         else:
             fill = self._spool.fill if self._spooling else 0.0
-        self.full = fill >= (LOW if self.full else HIGH)
+        full = fill >= (LOW if self.full else HIGH)
+        if full != self.full:
+            self.full = full
+            if self.on_press is not None:
+                self.on_press()
 
     def _bytes_queued(self) -> int:
         return self._flight.unsent + self._flight.sent - self._flight.settled
@@ -240,6 +247,7 @@ class StreamNode(Node):
         unsaved = self._spool is not None and self._spool.unsaved
         if self._poll is None and (unsaved or self._flight.sent > self._flight.settled):
             self._poll = self._loop.call_later(POLL, self._ask)
+        self._press()
 
     def _go_on(self) -> None:
         self._again = None
@@ -250,7 +258,6 @@ class StreamNode(Node):
         self._pump()
         if self._spool is not None:
             self._spool.save()
-        self._press()
 
     def _write(self, channel: Channel) -> bool:
         """One write. True when the kernel took all of it."""

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import socket
 from collections import Counter
+from collections.abc import Callable
 
 import structlog
 
@@ -39,6 +40,8 @@ class UdpNode(Node):
 
     full = False
     """Datagrams are never worth stopping a source for."""
+
+    on_press: Callable[[], None] | None = None
 
     def __init__(self, endpoint: Endpoint, weight: float, version: int, queue: int, resolver: Resolver) -> None:
         super().__init__(str(endpoint), weight, version, queue)
