@@ -61,7 +61,7 @@ def test_a_reply() -> None:
     sip = Sip(b"SIP/2.0 404 Not  Found \r\nServer: x\r\nP-Preferred-Identity: <sip:p@x>\r\nCSeq: 1\r\n\r\n")
     assert not sip.is_request
     assert (sip.status, sip.reason, sip.method) == (404, "Not  Found", None)
-    assert (sip.cseq, sip.cseq_method) == (1, None)          # seen in 400 answers
+    assert (sip.cseq, sip.cseq_method) == (1, None)  # seen in 400 answers
     assert (sip.user_agent, sip.pid_user) == ("x", "p")
     assert sip.body == b""
 
@@ -75,7 +75,7 @@ def test_compact_forms_and_line_ends(ending: bytes) -> None:
     assert (sip.from_tag, sip.to_uri, sip.to_tag) == ("1", "sip:b@h", "2")
     assert (sip.contact, sip.content_type, sip.body) == ("*", "text/plain", b"abc")
     assert sip.header("From") == "<sip:a@h>;tag=1"
-    assert Sip(ending.join(lines)).call_id == "id@h"          # found without the scan, too
+    assert Sip(ending.join(lines)).call_id == "id@h"  # found without the scan, too
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_addresses(value: str, uri: str | None, user: str | None, domain: str | 
 def test_headers_repeat_in_order() -> None:
     sip = Sip(b"BYE sip:b SIP/2.0\r\nVia: 1\r\nv: 2, 3\r\nVIA : 4\r\nX: \r\n\r\nVia: 5")
     assert sip.headers("via") == sip.headers("v") == ["1", "2, 3", "4"]
-    assert sip.headers("Session-Expires") == [""]        # whose compact form is x
+    assert sip.headers("Session-Expires") == [""]  # whose compact form is x
     assert sip.header("Route") is None
 
 
@@ -182,7 +182,7 @@ def test_any_bytes_at_all(data: bytes) -> None:
     for name in dir(Sip):
         if not name.startswith("_") and not callable(getattr(Sip, name)):
             getattr(sip, name)
-    assert sip.call_id == Sip(data).call_id                    # scan and quick look agree
+    assert sip.call_id == Sip(data).call_id  # scan and quick look agree
     for name in ("via", "v", "x", ""):
         assert (sip.headers(name) or [None])[0] == sip.header(name)
     assert len(sip.body) <= len(data)
