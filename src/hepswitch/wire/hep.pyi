@@ -10,12 +10,14 @@ _Write = TypeVar("_Write")
 class Field(Generic[_Read, _Write]):
     """An attribute that stands for a generic chunk. None when the packet has no such chunk; setting None deletes it."""
 
-    name: str
-    type: str
     @overload
-    def __get__(self, instance: None, owner: type) -> Self: ...
+    def __get__(self, instance: None, owner: object) -> Self: ...
     @overload
-    def __get__(self, instance: Hep, owner: type) -> _Read | None: ...
+    def __get__(self, instance: Hep, owner: object) -> _Read | None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def type(self) -> str: ...
     def __set__(self, instance: Hep, value: _Write | None) -> None: ...
     def __delete__(self, instance: Hep) -> None: ...
 
@@ -32,10 +34,10 @@ class Hep:
 
     Accepted besides what the specification says: the magic `EEP3`; bytes behind the advertised length (ignored and not given
     back); a datagram that is gzip as a whole (`bytes()` gives the inflated packet); a packet that its sender's buffer cut,
-    if the payload had begun: then `truncated` is true, the chunks before the cut and the payload's beginning are kept and the
-    lengths corrected. A cut before the payload is WireError "truncated". Chunks of an odd size stay as they are: their
-    attributes read as numbers of that size, or None. Versions 1 and 2 go by version and family, never by their length byte;
-    trailing NULs are not part of the payload.
+    if the payload had begun: then `truncated` is true, the chunks before the cut and the payload's beginning are kept and
+    the lengths corrected, for a message's beginning still finds its call. A cut before the payload is WireError "truncated".
+    Chunks of an odd size stay as they are: their attributes read as numbers of that size, or None. Versions 1 and 2 go by
+    version and family, never by their length byte; trailing NULs are not part of the payload.
     """
 
     proto_family: Number
@@ -85,7 +87,7 @@ class Hep:
     def version(self) -> int:
         """1, 2 or 3. Setting it converts the packet at once, with every field that the target can carry.
 
-        ValueError when the target cannot carry the packet at all: versions 1 and 2 hold SIP between two addresses of one family.
+        ValueError when the target cannot carry the packet at all: versions 1 and 2 hold SIP between addresses of one family.
         From version 1 the arrival becomes the packet's time; a capture id above 65,535 becomes 0 in version 2, "unknown".
         """
     @version.setter
@@ -126,9 +128,9 @@ class Hep:
         for generic chunks, else bytes. None also when the chunk's size does not fit the type.
         """
     def set(self, chunk: int | str, value: Value, type: str | None = None, vendor: int | None = None) -> None:
-        """Write a chunk by name or number (int, "0x1f", "31"): the first with that number and vendor, else a new one at the end.
+        """Write a chunk by name or number (int, "0x1f", "31"): the first of that number and vendor, else a new one.
 
-        By name the vendor is 0 and the type the specification's, by number vendor 3 (OpenSIPS) and utf8-string, unless given.
+        Unless given, the vendor is 0 and the type the specification's by name, 3 (OpenSIPS) and utf8-string by number.
         ValueError when the type cannot hold the value, when the packet would exceed 65,535 bytes, or when its version cannot
         carry the chunk.
         """

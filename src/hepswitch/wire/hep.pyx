@@ -162,10 +162,10 @@ cdef class Hep:
 
     Accepted besides what the specification says: the magic `EEP3`; bytes behind the advertised length (ignored and not given
     back); a datagram that is gzip as a whole (`bytes()` gives the inflated packet); a packet that its sender's buffer cut,
-    if the payload had begun: then `truncated` is true, the chunks before the cut and the payload's beginning are kept and the
-    lengths corrected. A cut before the payload is WireError "truncated". Chunks of an odd size stay as they are: their
-    attributes read as numbers of that size, or None. Versions 1 and 2 go by version and family, never by their length byte;
-    trailing NULs are not part of the payload.
+    if the payload had begun: then `truncated` is true, the chunks before the cut and the payload's beginning are kept and
+    the lengths corrected, for a message's beginning still finds its call. A cut before the payload is WireError "truncated".
+    Chunks of an odd size stay as they are: their attributes read as numbers of that size, or None. Versions 1 and 2 go by
+    version and family, never by their length byte; trailing NULs are not part of the payload.
     """
 
     proto_family = Number(PROTO_FAMILY)
@@ -760,9 +760,9 @@ cdef class Hep:
         return True
 
     def set(self, chunk, value, type=None, vendor=None) -> None:
-        """Write a chunk by name or number (int, "0x1f", "31"): the first with that number and vendor, else a new one at the end.
+        """Write a chunk by name or number (int, "0x1f", "31"): the first of that number and vendor, else a new one.
 
-        By name the vendor is 0 and the type the specification's, by number vendor 3 (OpenSIPS) and utf8-string, unless given.
+        Unless given, the vendor is 0 and the type the specification's by name, 3 (OpenSIPS) and utf8-string by number.
         ValueError when the type cannot hold the value, when the packet would exceed 65,535 bytes, or when its version cannot
         carry the chunk.
         """
@@ -778,6 +778,9 @@ cdef class Hep:
             vendor = 3
         if not 0 <= vendor <= 0xFFFF:
             raise ValueError(f"a vendor is a number 0..65535, not {vendor!r}")
+        if 0 < self._version < 3 and vendor == 0 and id in by_id and not SRC_IP4 <= id <= DST_IP6:
+            setattr(self, by_id[id].name, value)          # the header says how wide a field is and in which byte order
+            return
         raw = encode(type or "utf8-string", value, f"chunk {chunk!r}")
         self.put_value(vendor, id, raw, len(raw))
 
@@ -800,7 +803,7 @@ cdef class Hep:
     def version(self) -> int:
         """1, 2 or 3. Setting it converts the packet at once, with every field that the target can carry.
 
-        ValueError when the target cannot carry the packet at all: versions 1 and 2 hold SIP between two addresses of one family.
+        ValueError when the target cannot carry the packet at all: versions 1 and 2 hold SIP between addresses of one family.
         From version 1 the arrival becomes the packet's time; a capture id above 65,535 becomes 0 in version 2, "unknown".
         """
         return self._version
@@ -1000,7 +1003,7 @@ cdef int chunk_number(chunk) except -1:
 
 
 cdef str out_of_range(name, int width, value):
-    return f"{name} takes a number 0..{(1 << 8 * width) - 1}, not {value}"
+    return f"{name} takes a number 0..{int.from_bytes(b'\xff' * width)}, not {value}"
 
 
 cdef str too_big(size):

@@ -1,0 +1,177 @@
+"""One target for each decoder. Its docstring is the invariant, in one sentence; a target that returns has found it kept.
+
+A target takes any bytes and a source of chance. It raises nothing: `WireError` is caught where it is allowed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from hepswitch.wire import pcap as pcap_module
+from hepswitch.wire import sdp as sdp_module
+from hepswitch.wire.batch import Batch
+from hepswitch.wire.chunks import by_name
+from hepswitch.wire.errors import WireError
+from hepswitch.wire.frames import Frames
+from hepswitch.wire.hep import Hep
+from hepswitch.wire.ip import Decoder
+from hepswitch.wire.record import read, write
+from hepswitch.wire.sip import Sip
+from hepswitch.wire.stream import FrameReader
+
+
+class BrokenInvariantError(Exception):
+    """A decoder did not keep what its target promises."""
+
+
+def must(holds: bool, what: str) -> None:
+    """Raise `BrokenInvariantError` saying `what` should have held."""
+    if not holds:
+        raise BrokenInvariantError(what)
+
+
+def readable(kind: type) -> tuple[str, ...]:
+    """The attributes of a class that can be read."""
+    return tuple(
+        name
+        for name in dir(kind)
+        if not name.startswith("_") and not callable(getattr(kind, name)) and hasattr(getattr(kind, name), "__get__")
+    )
+
+
+HEP_NAMES = readable(Hep)
+SIP_NAMES = readable(Sip)
+SET = tuple(name for name in by_name if name != "payload")
+VALUES: tuple[Any, ...] = (
+    *(0, 1, 5, 10, 255, 256, 65535, 1 << 32, (1 << 64) - 1, 1 << 64, -1),
+    *("10.1.2.3", "2001:db8::7", "SIP", "", "x" * 50, b"", b"y" * 7, b"z" * 300, None),
+)
+NUMBERS = (0x01, 0x03, 0x05, 0x09, 0x0B, 0x0F, 0x10, 0x11, 0x1F, 0x80, 0xFFFF)
+TYPES = ("uint8", "uint16", "uint32", "uint64", "inet4-addr", "inet6-addr", "utf8-string", "octet-string")
+
+
+def any_of(items: tuple[Any, ...], random: Random) -> Any:
+    """One of the items; several times as fast as `random.choice`."""
+    return items[int(random.random() * len(items))]
+
+
+def edit(packet: Hep, random: Random) -> None:
+    """Change one thing, or fail with ValueError or (a number where text belongs) TypeError."""
+    kind = int(random.random() * 8)
+    if kind < 3:
+        setattr(packet, any_of(SET, random), any_of(VALUES, random))
+    elif kind == 3:
+        packet.payload = any_of((b"", b"INVITE sip:a@b SIP/2.0\r\n\r\n", b"p" * 500, b"\0\0", None), random)
+    elif kind == 4:
+        packet.set(any_of(NUMBERS, random), any_of(VALUES, random), any_of(TYPES, random), any_of((None, 0, 3), random))
+    elif kind == 5:
+        packet.delete(any_of(NUMBERS, random), any_of((None, 0, 3), random))
+    elif kind == 6:
+        packet.version = any_of((1, 2, 3), random)
+    else:
+        packet.time = 1.7e9
+
+
+def hep(data: bytes, random: Random) -> None:
+    """Any bytes are a packet or WireError; whatever is read or changed (ValueError at worst), it stays HEP that says so."""
+    try:
+        packet = Hep(data, 1.5e9)
+    except WireError:
+        return
+    if packet.version < 3 or (data[:1] != b"\x1f" and not packet.truncated):
+        must(data.startswith(bytes(packet)), "an unchanged packet gives back its bytes")
+    for name in HEP_NAMES:
+        getattr(packet, name)
+    packet.chunks()
+    for _ in range(3):
+        with contextlib.suppress(ValueError, TypeError):
+            edit(packet, random)
+        raw = bytes(packet)
+        again = Hep(raw)
+        must(bytes(again) == raw, "an edited packet is whole HEP")
+        if packet.version == 3:
+            must(again.chunks() == packet.chunks(), "an edited packet decodes to its chunks")
+    packet.payload, packet.call_identity, packet.sip  # noqa: B018
+    version = any_of((1, 2, 3), random)
+    try:
+        packet.version = version
+    except ValueError:
+        return
+    must(Hep(bytes(packet)).version == version, "a converted packet has the version asked for")
+
+
+def stream(data: bytes, random: Random) -> None:
+    """However a stream is cut into reads, its frames are the same, and WireError is all that ends it."""
+    whole = collect(data, [len(data)])
+    if random.random() < 0.1:
+        sizes = [1] * len(data)
+    else:
+        sizes = [random.randrange(1, 400) for _ in range(len(data) // 100 + 1)]
+        sizes.append(max(0, len(data) - sum(sizes)))
+    must(collect(data, sizes) == whole, "frames do not depend on the reads")
+
+
+def collect(data: bytes, sizes: list[int]) -> tuple[list[bytes], str]:
+    """The frames of a stream that is read in pieces of `sizes`, and why it ended."""
+    reader, batch, found, at = FrameReader(), Batch(None), [], 0
+    for size in sizes:
+        piece = data[at : at + min(size, 65536)]
+        at += len(piece)
+        with reader.get_buffer() as buffer:
+            buffer[: len(piece)] = piece
+        reader.fed(len(piece))
+        try:
+            while reader.fill(batch):
+                found += batch
+        except WireError as error:
+            return found, error.reason
+    return found, ""
+
+
+def record(data: bytes, _: Random) -> None:
+    """Any bytes are a record or WireError; a record that holds a packet can be written again and reads the same."""
+    try:
+        found = read(data)
+        packet = Hep(found.hep, found.arrival_us / 1e6)
+    except WireError:
+        return
+    except ValueError:
+        return  # an arrival beyond all times
+    if bytes(packet) == found.hep:
+        frames = Frames()
+        write(frames, packet, found.sender_ip, found.sender_port, found.meta)
+        again = read(frames[0])
+        must((again.hep, again.sender_ip) == (found.hep, found.sender_ip), "a record reads as written")
+
+
+def sip(data: bytes, _: Random) -> None:
+    """Of any bytes every attribute of Sip can be read, and nothing raises."""
+    message = Sip(data)
+    for name in SIP_NAMES:
+        getattr(message, name)
+    message.header("v"), message.headers("Via"), message.messages()
+
+
+def sdp(data: bytes, _: Random) -> None:
+    """Any bytes are a session description or None."""
+    found = sdp_module.parse(data)
+    if found is not None:
+        found.media_addresses, found.rtcp_addresses  # noqa: B018
+
+
+def pcap(data: bytes, _: Random) -> None:
+    """Any bytes are a capture's frames, ending in WireError at worst, and any frame is datagrams or nothing."""
+    decoder = Decoder()
+    with contextlib.suppress(WireError):
+        for frame in pcap_module.read(io.BytesIO(data)):
+            list(decoder.decode(frame))
+    list(decoder.finish())
+
+
+TARGETS: dict[str, Callable[[bytes, Random], None]] = {
+    target.__name__: target for target in (hep, stream, record, sip, sdp, pcap)
+}
