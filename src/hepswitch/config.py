@@ -18,8 +18,6 @@ from urllib.parse import parse_qsl, urlencode
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     model_validator,
@@ -27,7 +25,8 @@ from pydantic import (
 
 from hepswitch.destinations.hep import HepDestination
 from hepswitch.destinations.lake import LakeStore
-from hepswitch.units import Endpoint, parse_duration, parse_endpoint, parse_size
+from hepswitch.tables import Duration, Size, Table
+from hepswitch.units import Endpoint, parse_endpoint
 
 ENVIRONMENT = "HEPSWITCH_"
 """Prefix of environment overrides: HEPSWITCH_WORKERS=4, HEPSWITCH_HEP_ROUTE__MODE=sip (`__` goes a table deeper)."""
@@ -57,15 +56,7 @@ def _control_address(text: str) -> str:
 
 
 ListenUrl = Annotated[str, AfterValidator(_listen_url)]
-Size = Annotated[int, BeforeValidator(parse_size)]
-Duration = Annotated[float, BeforeValidator(parse_duration)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
-
-
-class Table(BaseModel):
-    """A table of the file: unknown keys are mistakes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class HepRouteTable(Table):
@@ -120,7 +111,7 @@ class Config(Table):
         description="Kernel buffer of each UDP socket; the kernel's own limit may cap it (a warning says so).",
     )
     spool_dir: Path = Field(Path("spool"), description="Where packets for destinations that are away wait.")
-    drain: Duration = Field(5.0, ge=0, description="How long a stop waits for destinations to take what is queued.")
+    drain: Duration = Field(5.0, description="How long a stop waits for destinations to take what is queued.")
     hep_route: HepRouteTable = HepRouteTable()
     destinations: dict[Name, HepDestination] = Field({}, description="Where packets are relayed to, by name.")
     stores: dict[Name, LakeStore] = Field(
@@ -233,13 +224,14 @@ def _describe(error: ValidationError, source: str, text: str) -> Iterator[str]:
 
 
 def _similar(location: list[str]) -> str:
-    model: type[BaseModel] | None = Config
-    models = {
-        "hep_route": HepRouteTable, "control": ControlTable, "log": LogTable,
-        "destinations": HepDestination, "stores": LakeStore,
-    }  # fmt: skip
-    if len(location) > 1:
-        model = models.get(location[0])
+    tables: dict[str, type[Table]] = {
+        "hep_route": HepRouteTable,
+        "control": ControlTable,
+        "log": LogTable,
+        "destinations": HepDestination,
+        "stores": LakeStore,
+    }
+    model: type[Table] | None = Config if len(location) == 1 else tables.get(location[0])
     known = list(model.model_fields) if model else []
     near = difflib.get_close_matches(location[-1], known, n=1)
     return f": did you mean {near[0]}?" if near else f"; known here: {', '.join(known)}"

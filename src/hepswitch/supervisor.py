@@ -165,8 +165,8 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signum, self._stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(self.reload()))
         async with asyncio.TaskGroup() as tasks, contextlib.AsyncExitStack() as stack:
+            loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(self.reload()))
             control = Control(self, parse_endpoint(f"tcp://{self.config.control.listen}"))
             self.control_url = await stack.enter_async_context(control)
             self._workers = [Worker(self.config, n, sockets) for n, sockets in enumerate(self._sockets)]

@@ -42,7 +42,6 @@ def cli(config: Path | None) -> None:
         raise SystemExit(2) from None
     try:
         uvloop.run(supervisor.run())
-    except* (WorkerError, OSError) as errors:
-        for error in errors.exceptions:
-            click.echo(str(error), err=True)
+    except* (WorkerError, OSError) as group:
+        click.echo("\n".join(str(error) for error in group.exceptions), err=True)
         raise SystemExit(1) from None

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from hepswitch.books import Snapshot
 from hepswitch.destinations.balance import MOST_NODES, Balancer
@@ -28,7 +28,8 @@ from hepswitch.destinations.spool import Spool
 from hepswitch.destinations.stream_node import StreamNode
 from hepswitch.destinations.udp_node import UdpNode
 from hepswitch.net.resolve import Resolver
-from hepswitch.units import Endpoint, parse_endpoint, parse_size
+from hepswitch.tables import Size, Table
+from hepswitch.units import Endpoint, parse_endpoint
 
 TLS_OPTIONS = {"ca", "verify", "cert", "key"}
 
@@ -54,13 +55,8 @@ def _weight(endpoint: Endpoint) -> float:
     return weight
 
 
-Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
-
-
-class HepDestination(BaseModel):
+class HepDestination(Table):
     """`[destinations.NAME]`: the far ends of `relay("NAME")`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     urls: list[Annotated[str, AfterValidator(_node_url)]] = Field(
         min_length=1,

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Annotated
 
 import structlog
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from hepswitch.books import Snapshot
 from hepswitch.destinations.lake_queue import LakeQueue
 from hepswitch.destinations.outlet import Backoff
 from hepswitch.journal import Journal
+from hepswitch.tables import Duration, Size, Table
 from hepswitch.units import parse_duration, parse_size
 
 log = structlog.get_logger("hepswitch.lake")
@@ -46,14 +47,8 @@ def _keep(text: str | float | None) -> float | None:
     return None if text in (None, "forever") else parse_duration(text)
 
 
-Size = Annotated[int, BeforeValidator(parse_size)]
-Duration = Annotated[float, BeforeValidator(parse_duration)]
-
-
-class LakeStore(BaseModel):
+class LakeStore(Table):
     """`[stores.NAME]`: an embedded store, a folder of Parquet files."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: Annotated[str, AfterValidator(_lake_url)] = Field("lake:./captures", description="lake:FOLDER.")
     keep: Annotated[float | None, BeforeValidator(_keep)] = Field(
@@ -146,7 +141,9 @@ class LakeOutlet(LakeQueue):
         reason = "disk full" if error.errno in NO_SPACE else "journal error"
         pause = self._backoff.next()
         if self._state != reason:
-            log.error("lake cannot write", store=self.name, path=str(self._config.path), error=str(error), retry_in=pause)
+            log.error(
+                "lake cannot write", store=self.name, path=str(self._config.path), error=str(error), retry_in=pause
+            )
         self._state = self.overflow = reason
         self._timer = self._loop.call_later(pause, self._write)
         self._press()
