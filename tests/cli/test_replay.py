@@ -28,7 +28,7 @@ BYE = b"BYE sip:bob@h SIP/2.0\r\nCall-ID: two@h\r\nCSeq: 2 BYE\r\nContent-Length
 RECEIVER_REPORT = struct.pack("!BBHI", 0x80, 201, 1, 7)
 
 
-def run(*arguments: str | Path) -> Result:
+def run(*arguments: object) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
@@ -72,13 +72,15 @@ def calls(tmp_path: Path) -> Path:
     path, builder = tmp_path / "calls.pcapng", FrameBuilder()
     with path.open("wb") as file:
         writer = pcap.Writer(file)
-        for number, (proto, src, sport, dst, dport, payload) in enumerate([
-            (17, "10.0.0.1", 5060, "10.0.0.2", 5060, INVITE),
-            (17, "10.0.0.2", 9999, "10.0.0.1", 4001, RECEIVER_REPORT),
-            (17, "10.0.0.2", 9999, "10.0.0.1", 7777, RECEIVER_REPORT),
-            (17, "10.0.0.2", 5060, "10.0.0.1", 5060, b"\r\n\r\n"),
-            (6, "2001:db8::1", 5060, "2001:db8::2", 5062, BYE + BYE),
-        ]):  # fmt: skip
+        for number, (proto, src, sport, dst, dport, payload) in enumerate(
+            [
+                (17, "10.0.0.1", 5060, "10.0.0.2", 5060, INVITE),
+                (17, "10.0.0.2", 9999, "10.0.0.1", 4001, RECEIVER_REPORT),
+                (17, "10.0.0.2", 9999, "10.0.0.1", 7777, RECEIVER_REPORT),
+                (17, "10.0.0.2", 5060, "10.0.0.1", 5060, b"\r\n\r\n"),
+                (6, "2001:db8::1", 5060, "2001:db8::2", 5062, BYE + BYE),
+            ]
+        ):
             for made in builder.frames(proto, src, sport, dst, dport, payload):
                 writer.write(START + number * 50_000, made)
     return path
@@ -175,8 +177,13 @@ def test_what_goes_wrong_is_said(tmp_path: Path, calls: Path, sink: Sink) -> Non
     assert result.exit_code == 1
     assert f"{broken}: bad magic" in result.stderr
     for arguments in (
-        [calls], [calls, "--to", "http://x"], [calls, "--to", to, "--rate", "0"], [calls, "--to", to, "--rate", "5", "--speed", "2"],
-        [calls, "--to", to, "--version", "1", "--capture-id", "1"], ["-", "--to", to, "--loop", "2"],
-        [calls, "--to", to, "--since", "yesterday-ish"], [tmp_path / "missing", "--to", to],
-    ):  # fmt: skip
+        [calls],
+        [calls, "--to", "http://x"],
+        [calls, "--to", to, "--rate", "0"],
+        [calls, "--to", to, "--rate", "5", "--speed", "2"],
+        [calls, "--to", to, "--version", "1", "--capture-id", "1"],
+        ["-", "--to", to, "--loop", "2"],
+        [calls, "--to", to, "--since", "yesterday-ish"],
+        [tmp_path / "missing", "--to", to],
+    ):
         assert run(*arguments).exit_code == 2, arguments

@@ -47,10 +47,17 @@ def test_link_types(src: str, dst: str) -> None:
     expected = [Datagram(1, 17, src, 1, dst, 2, b"hello")]
     macs = bytes(12)
     for linktype, data in [
-        (1, macs + kind + ip + b"padding"), (1, macs + b"\x81\0\0\7" + kind + ip), (1, macs + b"\x88\xa8\0\1\x81\0\0\7" + kind + ip),
-        (101, ip), (228, ip), (229, ip), (0, b"\2\0\0\0" + ip), (108, b"\0\0\0\x18" + ip),
-        (113, bytes(14) + kind + ip), (276, kind + bytes(18) + ip),
-    ]:  # fmt: skip
+        (1, macs + kind + ip + b"padding"),
+        (1, macs + b"\x81\0\0\7" + kind + ip),
+        (1, macs + b"\x88\xa8\0\1\x81\0\0\7" + kind + ip),
+        (101, ip),
+        (228, ip),
+        (229, ip),
+        (0, b"\2\0\0\0" + ip),
+        (108, b"\0\0\0\x18" + ip),
+        (113, bytes(14) + kind + ip),
+        (276, kind + bytes(18) + ip),
+    ]:
         assert decode(frame(data, linktype)) == expected, linktype
     assert decode(frame(macs + b"\x08\x06" + ip)) == decode(frame(ip, 147)) == decode(frame(b"", 1)) == []
 
@@ -175,26 +182,65 @@ def test_tshark_reads_what_is_written(tmp_path: Path, form: str) -> None:
     expected = []
     with path.open("wb") as file:
         writer = pcap.Writer(file, form)  # type: ignore[arg-type]
-        for number, (proto, src, sport, dst, dport) in enumerate([
-            (17, A4, 5060, B4, 5060), (17, A6, 5060, B6, 12345), (6, A4, 5060, B4, 5060), (6, B4, 5060, A4, 5060), (6, A4, 5060, B4, 5060),
-            (22, A4, 40000, B4, 5061), (22, A6, 40000, B6, 5061), (132, A4, 5060, B4, 5060), (50, A6, 40001, B6, 9999), (17, A4, 5060, B6, 5060),
-        ]):  # fmt: skip
+        for number, (proto, src, sport, dst, dport) in enumerate(
+            [
+                (17, A4, 5060, B4, 5060),
+                (17, A6, 5060, B6, 12345),
+                (6, A4, 5060, B4, 5060),
+                (6, B4, 5060, A4, 5060),
+                (6, A4, 5060, B4, 5060),
+                (22, A4, 40000, B4, 5061),
+                (22, A6, 40000, B6, 5061),
+                (132, A4, 5060, B4, 5060),
+                (50, A6, 40001, B6, 9999),
+                (17, A4, 5060, B6, 5060),
+            ]
+        ):
             for made in builder.frames(proto, src, sport, dst, dport, sip(number, b"x" * number * 7)):
                 writer.write(1_700_000_000_000_001 + number, made)
-            expected.append(["1", f"call-{number}", "1700000000.%06d000" % (number + 1), ""])
+            expected.append(["1", f"call-{number}", f"1700000000.{number + 1:06d}000", ""])
     fields = ["ip.checksum.status", "sip.Call-ID", "frame.time_epoch", "_ws.expert.message"]
     done = subprocess.run(
-        ["tshark", "-n", "-r", path, "-T", "fields", "-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE",
-         "-o", "tcp.check_checksum:TRUE", *(word for name in fields for word in ("-e", name))],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [
+            "tshark",
+            "-n",
+            "-r",
+            path,
+            "-T",
+            "fields",
+            "-o",
+            "ip.check_checksum:TRUE",
+            "-o",
+            "udp.check_checksum:TRUE",
+            "-o",
+            "tcp.check_checksum:TRUE",
+            *(word for name in fields for word in ("-e", name)),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     lines = [line.split("\t") for line in done.stdout.splitlines()]
     assert [line[1:] for line in lines] == [line[1:] for line in expected]
     checked = subprocess.run(
-        ["tshark", "-n", "-r", path, "-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE",
-         "-Y", "_ws.malformed || ip.checksum.status == 0 || udp.checksum.status == 0 || tcp.checksum.status == 0 || tcp.analysis.flags"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [
+            "tshark",
+            "-n",
+            "-r",
+            path,
+            "-o",
+            "ip.check_checksum:TRUE",
+            "-o",
+            "udp.check_checksum:TRUE",
+            "-o",
+            "tcp.check_checksum:TRUE",
+            "-Y",
+            "_ws.malformed || ip.checksum.status == 0 || udp.checksum.status == 0 || tcp.checksum.status == 0 || tcp.analysis.flags",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert checked.stdout == ""
 
 

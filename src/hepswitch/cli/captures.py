@@ -21,7 +21,7 @@ _OLD_PROTOCOLS = (6, 17, 22, 50, 132)
 
 
 def looks_like_hep(data: bytes) -> bool:
-    """Whether a datagram begins like HEP: v3 by its magic (or gzip, which some agents pack it in), v1 and v2 by their header."""
+    """Whether a datagram begins like HEP: v3 by its magic (or gzip, which some agents pack it in), v1/v2 by the header."""
     if data[:4] in _MAGIC or data[:2] == _GZIP:
         return True
     return len(data) >= _OLD_HEADER and data[0] in (1, 2) and data[2] in (2, 10) and data[3] in _OLD_PROTOCOLS

@@ -144,7 +144,7 @@ class Selection:
 
     def _new(self, datagram: ip.Datagram, kind: int, payload: bytes, call_id: str | None) -> Hep:
         seconds, microseconds = divmod(datagram.time_us, 1_000_000)
-        correlation = {} if call_id is None else {"correlation_id": call_id.encode("utf-8", "surrogateescape")}
+        identity = None if call_id is None else call_id.encode("utf-8", "surrogateescape")
         return Hep.new(
             payload,
             proto_id=datagram.proto_id,
@@ -156,7 +156,7 @@ class Selection:
             timestamp_us=microseconds,
             proto_type=kind,
             captagent_id=CAPTURE_ID,
-            **correlation,
+            correlation_id=identity,
         )
 
 

@@ -32,7 +32,7 @@ BATCH = 256
 _TIMEOUT = 10.0
 
 
-class _EndpointType(click.ParamType):
+class _EndpointType(click.ParamType[Endpoint]):
     name = "url"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Endpoint:
@@ -42,20 +42,20 @@ class _EndpointType(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class _RateType(click.ParamType):
+class _RateType(click.ParamType[float]):
     name = "rate"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
-            rate = float("inf") if value == "max" else float(str(value).removesuffix("/s").replace("_", ""))
+            rate = float("inf") if value == "max" else float(str(value).removesuffix("/s"))
         except ValueError:
             rate = 0.0
-        if rate > 0:
-            return rate
-        self.fail(f"{value!r} is not a rate: write for example 5000, 40000/s or max", param, ctx)
+        if not rate > 0:
+            self.fail(f"{value!r} is not a rate: write for example 5000, 40000/s or max", param, ctx)
+        return rate
 
 
-class _TimeType(click.ParamType):
+class _TimeType(click.ParamType[datetime]):
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:

@@ -99,6 +99,8 @@ def _read_pcapng(file: BinaryIO) -> Iterator[CapturedFrame]:
         body = b""
         if kind_bytes == _SECTION_MAGIC:
             body = file.read(4)
+            if len(body) < 4:
+                return
             order = _order(at, body)
             interfaces = []
         if len(length_bytes) < 4:
@@ -124,7 +126,7 @@ def _read_pcapng(file: BinaryIO) -> Iterator[CapturedFrame]:
 
 def _order(at: int, magic: bytes) -> str:
     for order in ("<", ">"):
-        if len(magic) == 4 and struct.unpack(order + "I", magic)[0] == _ORDER_MAGIC:
+        if struct.unpack(order + "I", magic)[0] == _ORDER_MAGIC:
             return order
     raise WireError(at + 8, "bad byte-order magic")
 
