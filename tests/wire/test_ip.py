@@ -235,7 +235,13 @@ def test_tshark_reads_what_is_written(tmp_path: Path, form: str) -> None:
             "-o",
             "tcp.check_checksum:TRUE",
             "-Y",
-            "_ws.malformed || ip.checksum.status == 0 || udp.checksum.status == 0 || tcp.checksum.status == 0 || tcp.analysis.flags",
+            " || ".join(
+                [
+                    "_ws.malformed",
+                    "tcp.analysis.flags",
+                    *(f"{name}.checksum.status == 0" for name in ("ip", "udp", "tcp")),
+                ]
+            ),
         ],
         capture_output=True,
         text=True,
