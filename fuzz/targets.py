@@ -93,6 +93,7 @@ def hep(data: bytes, random: Random) -> None:
         raw = bytes(packet)
         again = Hep(raw)
         must(bytes(again) == raw, "an edited packet is whole HEP")
+        must((again.payload or b"").rstrip(b"\0") == (packet.payload or b"").rstrip(b"\0"), "a payload stays what it is")
         if packet.version == 3:
             must(again.chunks() == packet.chunks(), "an edited packet decodes to its chunks")
     packet.payload, packet.call_identity, packet.sip  # noqa: B018

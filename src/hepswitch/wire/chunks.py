@@ -122,6 +122,9 @@ PROTO_TYPES: Final = {
 IP_PROTOCOLS: Final = {6: "TCP", 17: "UDP", 22: "TLS", 50: "WS", 132: "SCTP"}
 
 
+_FOLDED: Final = {number: name.casefold() for number, name in PROTO_TYPES.items()}
+
+
 class ProtoType(int):
     """A protocol type (chunk 0x0b): a number that compares with its name too, whatever its case.
 
@@ -132,7 +135,7 @@ class ProtoType(int):
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, str):
-            return str(self).casefold() == other.casefold()
+            return _FOLDED.get(int(self)) == other.casefold()
         return int.__eq__(self, other) is True
 
     def __ne__(self, other: object) -> bool:
@@ -149,8 +152,8 @@ class ProtoType(int):
     @classmethod
     def named(cls, name: str) -> ProtoType:
         """The type called `name` (any case). ValueError when none is."""
-        for number, known in PROTO_TYPES.items():
-            if known.casefold() == name.casefold():
+        for number, folded in _FOLDED.items():
+            if folded == name.casefold():
                 return cls(number)
         raise ValueError(
             f"no protocol type is called {name!r}: use its number, or one of {', '.join(PROTO_TYPES.values())}"

@@ -94,7 +94,7 @@ cdef class Number(Field):
             return self
         if not (<Hep?> instance).number(self.id, &value):
             return None
-        return ProtoType(value) if self.is_type else value
+        return kinds[value] if self.is_type and value < 256 else value
 
     def __set__(self, instance, value):
         cdef uint64_t number
@@ -547,6 +547,8 @@ cdef class Hep:
         name = chunk.lower() if isinstance(chunk, str) else chunk
         if name in by_name and type is None and not vendor:
             return getattr(self, name)
+        if name == "payload" and not vendor:
+            return None if self.payload is None else decode(type, self.payload)
         if name in ("src_ip", "dst_ip") and not vendor:
             found = self.address(by_name[name].id, by_name[name].id + 2)
         else:
@@ -690,16 +692,15 @@ cdef class Hep:
     cdef int replace(self, Chunk* chunk, const unsigned char* p, Py_ssize_t n) except -1:
         cdef Py_ssize_t at = chunk.at, end = at + chunk.size, delta = n - <Py_ssize_t> chunk.size
         cdef Chunk* after
-        if self._version < 3:                             # the payload is all that changes its size: NULs behind it go
-            delta += self.size - end if n != <Py_ssize_t> chunk.size else 0
-            end = end if n == <Py_ssize_t> chunk.size else self.size
+        if self._version < 3 and chunk.id == PAYLOAD:     # NULs behind it go
+            delta -= self.size - end
+            end = self.size
         if self.size + delta > MOST:
             raise ValueError(too_big(self.size + delta))
         self.own(max(self.size, self.size + delta))
         if delta:
             memmove(self.data + at + n, self.data + end, self.size - end)
             self.size += delta
-            chunk.size = <uint32_t> n
             if self._version == 3:
                 put16(self.data + at - 2, n + HEAD)
                 put16(self.data + 4, self.size)
@@ -707,6 +708,7 @@ cdef class Hep:
             while after < self.index + self.chunk_count and self._version == 3:
                 after.at = <uint32_t> (<Py_ssize_t> after.at + delta)
                 after += 1
+        chunk.size = <uint32_t> n
         if n:
             memcpy(self.data + at, p, n)
         return 0
@@ -913,6 +915,7 @@ cdef class Hep:
         return at + n - out
 
 
+kinds = [ProtoType(number) for number in range(256)]
 names_before_payload = list(dict.fromkeys(chunk.name for chunk in GENERIC if chunk.name != "payload"))
 
 
