@@ -28,7 +28,9 @@ def journal_of(root: Path, worker: int = 0, segment_bytes: int = 1 << 20) -> Jou
     return Journal(root / "journal" / f"w{worker}", segment_bytes)
 
 
-def store(root: Path, packets: Iterable[bytes], worker: int = 0, block: int = 200, meta: dict[str, Any] | None = None) -> None:
+def store(
+    root: Path, packets: Iterable[bytes], worker: int = 0, block: int = 200, meta: dict[str, Any] | None = None
+) -> None:
     """Append packets to the journal in blocks, as a worker does, and close the segment."""
     with journal_of(root, worker) as log:
         waiting: list[bytes] = []

@@ -13,7 +13,12 @@ from dataclasses import dataclass
 
 START = 1_795_000_000.0
 MESSAGES = 7
-AGENTS = ["Acme-SBC/7.4.1 (build 2215)", "FPBX-16.0.40(18.20.2)", "Linksys/SPA942-6.1.5(a)", "Yealink SIP-T46S 66.86.0.15"]
+AGENTS = [
+    "Acme-SBC/7.4.1 (build 2215)",
+    "FPBX-16.0.40(18.20.2)",
+    "Linksys/SPA942-6.1.5(a)",
+    "Yealink SIP-T46S 66.86.0.15",
+]
 
 
 @dataclass(frozen=True)
@@ -53,12 +58,19 @@ def _call(dice: random.Random, begin: float) -> list[Message]:
     ring, talk = dice.uniform(0.5, 4.0), dice.uniform(2.0, 60.0)
 
     def message(
-        after: float, start_line: str, cseq: str, branch: str, body: str = "", tag: bool = True, back: bool = False, ua: int = 0
+        after: float,
+        start_line: str,
+        cseq: str,
+        branch: str,
+        body: str = "",
+        tag: bool = True,
+        back: bool = False,
+        ua: int = 0,
     ) -> Message:
         head = [
             start_line,
             f"Via: SIP/2.0/UDP {a[0]}:5060;branch=z9hG4bK{branch};rport",
-            f"From: \"Customer {caller[-4:]}\" <sip:{caller}@voice.example.net>;tag={from_tag}",
+            f'From: "Customer {caller[-4:]}" <sip:{caller}@voice.example.net>;tag={from_tag}',
             f"To: <sip:{callee}@voice.example.net>" + (f";tag={to_tag}" if tag else ""),
             f"Call-ID: {call_id}",
             f"CSeq: {cseq}",

@@ -9,13 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from lakes import ARRIVAL, records
-from traffic import calls, hep
 
 from hepswitch.destinations.records import COLUMNS, SCHEMA, Records
 from hepswitch.lake.rebuild import packet
 from hepswitch.wire.frames import Frames
 from hepswitch.wire.hep import Hep
+from lakes import ARRIVAL, records
+from traffic import calls, hep
 
 INVITE = (
     b"INVITE sip:bob@biloxi.example.com SIP/2.0\r\n"
@@ -86,7 +86,12 @@ def test_a_request_fills_its_columns() -> None:
 def test_a_reply_has_status_and_reason() -> None:
     reply = b"SIP/2.0 486 Busy Here\r\nCall-ID: a\r\nCSeq: 1 INVITE\r\nTo: <sip:b@c>;tag=t\r\n\r\n"
     found = row(SIP, chunk(0, 15, reply))
-    assert (found["method"], found["status"], found["reason"], found["cseq_method"]) == (None, 486, "Busy Here", "INVITE")
+    assert (found["method"], found["status"], found["reason"], found["cseq_method"]) == (
+        None,
+        486,
+        "Busy Here",
+        "INVITE",
+    )
     assert (found["call_id"], found["to_tag"]) == ("a", "t")
 
 
@@ -101,13 +106,18 @@ def test_addresses_of_both_kinds() -> None:
     six = [chunk(0, 5, bytes(15) + b"\x01"), chunk(0, 6, bytes.fromhex("20010db8" + "00" * 11 + "02"))]
     found = rows(v3(chunk(0, 1, b"\x0a"), *six))[0]
     assert (found["src_ip"], found["dst_ip"]) == ("::1", "2001:db8::2")
-    four = row(*six)                                    # the family chunk says IPv4
+    four = row(*six)  # the family chunk says IPv4
     assert (four["src_ip"], four["dst_ip"]) == ("10.0.0.1", "10.0.0.2")
     assert four["chunks"] == b"".join(six)
 
 
 def test_what_has_no_column_is_kept_and_the_key_is_not() -> None:
-    others = [chunk(3, 0x1F, b"abcd"), chunk(0, 0x20, b"\x01\x90"), chunk(0, 12, b"\x00\x00\x00\x09"), chunk(0, 7, b"odd")]
+    others = [
+        chunk(3, 0x1F, b"abcd"),
+        chunk(0, 0x20, b"\x01\x90"),
+        chunk(0, 12, b"\x00\x00\x00\x09"),
+        chunk(0, 7, b"odd"),
+    ]
     found = row(SIP, chunk(0, 0x0E, b"secret"), *others, chunk(0, 15, INVITE))
     assert found["chunks"] == b"".join(others)
     assert found["captagent_id"] == 228

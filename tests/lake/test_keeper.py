@@ -12,15 +12,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from lakes import journal_of, records, sealed, store
-from traffic import START, calls, hep
 
 from hepswitch import journal
 from hepswitch.destinations.lake import LakeStore
 from hepswitch.lake import compaction, keeper, layout, parquet, retention, sealer
 from hepswitch.lake.query import Lake
-
-HOUR = int(START) // 3600
+from lakes import journal_of, records, sealed, store
+from traffic import START, calls, hep
 
 
 def numbered(count: int, begin: int = 0, when: float = START, step: float = 0.0) -> list[bytes]:
@@ -37,6 +35,11 @@ def numbers(root: Path) -> Counter[int]:
     """How often each packet is found."""
     _, rows = Lake(root).sql("select captagent_id from messages")
     return Counter(number for (number,) in rows)
+
+
+def _quiet() -> float:
+    """A moment when nothing has been written for a while."""
+    return time.time() + keeper.QUIET + 1.0
 
 
 def parquet_files(root: Path) -> list[str]:
@@ -126,9 +129,9 @@ def test_small_files_are_merged_when_the_hour_is_over(tmp_path: Path) -> None:
         store(tmp_path, numbered(20, begin + 1000), worker=1)
     sealed(tmp_path)
     expected = numbers(tmp_path)
-    keeper.tidy(tmp_path, None, None, (HOUR + 1) * 3600.0)
+    keeper.tidy(tmp_path, None, None, time.time())
     assert len(parquet_files(tmp_path)) == 10
-    keeper.tidy(tmp_path, None, None, (HOUR + 1) * 3600.0 + keeper.GRACE + 1)
+    keeper.tidy(tmp_path, None, None, _quiet())
     assert [Path(name).name for name in parquet_files(tmp_path)] == [
         "w0-000000000000-000000000004.parquet",
         "w1-000000000000-000000000004.parquet",
@@ -139,7 +142,7 @@ def test_small_files_are_merged_when_the_hour_is_over(tmp_path: Path) -> None:
         assert keys == sorted(keys)
     store(tmp_path, numbered(20, 500))
     sealed(tmp_path)
-    keeper.tidy(tmp_path, None, None, (HOUR + 9) * 3600.0)
+    keeper.tidy(tmp_path, None, None, _quiet())
     assert "w0-000000000000-000000000005.parquet" in {Path(name).name for name in parquet_files(tmp_path)}
     assert numbers(tmp_path) == expected + Counter(range(500, 520))
 
@@ -153,7 +156,7 @@ def test_merging_many_row_groups_keeps_order(tmp_path: Path, monkeypatch: pytest
     store(tmp_path, [hep(message, captagent_id=7, proto_type=100) for message in _logs(40)])
     sealed(tmp_path)
     expected = numbers(tmp_path)
-    keeper.tidy(tmp_path, None, None, (HOUR + 9) * 3600.0)
+    keeper.tidy(tmp_path, None, None, _quiet())
     (path,) = tmp_path.glob("date=*/hour=*/*.parquet")
     rows = pq.read_table(path, columns=["call_id", "correlation_id", "ts"]).to_pylist()
     keys = [(row["call_id"] or row["correlation_id"] or "", row["ts"]) for row in rows]
@@ -172,7 +175,7 @@ def test_merging_again_after_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for begin in range(0, 100, 20):
         store(tmp_path, numbered(20, begin))
     sealed(tmp_path)
-    late = (HOUR + 9) * 3600.0
+    late = _quiet()
     for crash_at in range(8):
         done = _crash_after(monkeypatch, step, crash_at, lambda: keeper.tidy(tmp_path, None, None, late))
         assert numbers(tmp_path) == Counter(range(100))
@@ -191,10 +194,10 @@ def test_nothing_is_merged_past_an_unsealed_segment(tmp_path: Path) -> None:
     hidden.rename(tmp_path / "aside")
     sealed(tmp_path)
     (tmp_path / "aside").rename(hidden)
-    keeper.tidy(tmp_path, None, None, (HOUR + 9) * 3600.0)
+    keeper.tidy(tmp_path, None, None, _quiet())
     assert numbers(tmp_path) == Counter(range(100))
     sealed(tmp_path)
-    keeper.tidy(tmp_path, None, None, (HOUR + 9) * 3600.0)
+    keeper.tidy(tmp_path, None, None, _quiet())
     assert numbers(tmp_path) == Counter(range(100))
     assert len(parquet_files(tmp_path)) == 1
 
@@ -204,7 +207,7 @@ def test_a_filling_hour_is_merged_when_there_are_many_files(tmp_path: Path, monk
     for begin in range(0, 90, 10):
         store(tmp_path, numbered(10, begin))
     sealed(tmp_path)
-    keeper.tidy(tmp_path, None, None, START)
+    keeper.tidy(tmp_path, None, None, time.time())
     assert [Path(name).name for name in parquet_files(tmp_path)] == [
         "w0-000000000000-000000000003.parquet", "w0-000000000004-000000000007.parquet", "w0-000000000008.parquet"
     ]  # fmt: skip
@@ -217,7 +220,7 @@ def test_superseded_files_are_passed_over_and_deleted(tmp_path: Path) -> None:
     (path,) = tmp_path.glob("date=*/hour=*/*.parquet")
     path.with_name(layout.file_name(0, 0, 3)).write_bytes(path.read_bytes())
     assert numbers(tmp_path) == Counter(range(10))
-    keeper.tidy(tmp_path, None, None, START)
+    keeper.tidy(tmp_path, None, None, time.time())
     assert not path.exists()
 
 

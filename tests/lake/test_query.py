@@ -11,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from lakes import journal_of, records, sealed, store
-from traffic import START, Message, calls, hep
 
 from hepswitch.journal import recover
 from hepswitch.lake import keeper
 from hepswitch.lake.query import Lake, Query, QueryError
 from hepswitch.wire.hep import Hep
+from lakes import journal_of, records, sealed, store
+from traffic import START, Message, calls, hep
 
 MESSAGES = list(calls(60, per_second=2.0))
 PACKETS = [hep(message) for message in MESSAGES]
@@ -124,7 +124,9 @@ def test_packets_come_back_as_they_were(lake: Lake) -> None:
     before = [Hep(packet) for packet in PACKETS if Hep(packet).sip.call_id == call_id]
     after = [Hep(packet) for packet in lake.packets(Query(call_id=call_id))]
     names = ("src_ip", "dst_ip", "src_port", "dst_port", "time", "proto_type", "captagent_id", "node_name", "payload")
-    assert [[getattr(p, name) for name in names] for p in after] == [[getattr(p, name) for name in names] for p in before]
+    assert [[getattr(p, name) for name in names] for p in after] == [
+        [getattr(p, name) for name in names] for p in before
+    ]
 
 
 def test_a_call_with_its_legs_reports_and_logs(tmp_path: Path) -> None:
@@ -182,7 +184,7 @@ def test_each_packet_once_while_the_lake_moves(tmp_path: Path) -> None:
     """Sealing, merging and writing go on while it is asked: what was stored before a question is found once."""
     stop = threading.Event()
     stored = 0
-    failures: list[BaseException] = []
+    failures: list[Exception] = []
 
     def write() -> None:
         nonlocal stored
@@ -195,16 +197,16 @@ def test_each_packet_once_while_the_lake_moves(tmp_path: Path) -> None:
                     number += len(packets)
                     stored = number
                     time.sleep(0.002)
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 (whatever it is, the test shows it)
             failures.append(error)
 
     def tend() -> None:
-        late = START + 86400.0
+        late = time.time() + 86400.0
         try:
             while not stop.is_set():
                 keeper.seal_closed(tmp_path)
                 keeper.tidy(tmp_path, None, None, late)
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 (whatever it is, the test shows it)
             failures.append(error)
 
     tmp_path.joinpath("journal").mkdir()
@@ -238,7 +240,7 @@ from lakes import journal_of, records
 from traffic import calls, hep
 messages = list(calls(20))
 number = int(sys.argv[2])
-with journal_of(Path(sys.argv[1]), segment_bytes=30_000) as log:
+with journal_of(Path(sys.argv[1]), segment_bytes=100_000) as log:
     while True:
         packets = [hep(messages[(number + i) % 140], captagent_id=number + i) for i in range(1 + number % 13)]
         log.append(records(packets))
@@ -253,16 +255,18 @@ def test_kill_9_of_writer_and_keeper(tmp_path: Path) -> None:
     dice = random.Random(3)
     tests = str(Path(__file__).parent.parent)
     number = 0
-    for _ in range(4):
+    for _ in range(3):
         keeper_process = subprocess.Popen(
             [sys.executable, "-c", TENDER, str(tmp_path)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
         )
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(number), tests], stdout=subprocess.PIPE)
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path), str(number), tests], stdout=subprocess.PIPE
+        )
         assert writer.stdout is not None
         assert keeper_process.stdout is not None
         keeper_process.stdout.readline()
         said = writer.stdout.read(8)
-        deadline = time.monotonic() + dice.uniform(0.2, 0.6)
+        deadline = time.monotonic() + dice.uniform(0.1, 0.3)
         while time.monotonic() < deadline:
             said += writer.stdout.read(8)
         keeper_process.kill()
@@ -278,7 +282,7 @@ def test_kill_9_of_writer_and_keeper(tmp_path: Path) -> None:
         assert _numbers(tmp_path) == Counter(range(number))
     keeper.clean(tmp_path)
     keeper.seal_closed(tmp_path)
-    keeper.tidy(tmp_path, None, None, START + 86400.0)
+    keeper.tidy(tmp_path, None, None, time.time() + 86400.0)
     assert _numbers(tmp_path) == Counter(range(number))
 
 
@@ -291,7 +295,7 @@ keeper.clean(root)
 print("ready", flush=True)
 while True:
     keeper.seal_closed(root)
-    keeper.tidy(root, None, None, 1.8e9)
+    keeper.tidy(root, None, None, time.time() + 86400.0)
     time.sleep(0.01)
 """
 

@@ -33,6 +33,7 @@ cdef extern from "<arpa/inet.h>" nogil:
     enum: AF_INET6
 
 TIME = pa.timestamp("us", "UTC")
+MILLISECONDS = pa.timestamp("ms", "UTC")
 
 COLUMNS = [
     ("ts", TIME, "when the packet was captured, by its own clock; when it arrived, if it carries no time"),
@@ -69,7 +70,7 @@ COLUMNS = [
     ("callid_aleg", pa.string(), "X-CID: the Call-ID of the other leg"),
     ("vlan_id", pa.uint16(), "VLAN (chunk 0x12)"),
     ("hep_version", pa.uint8(), "1, 2 or 3: as the route left the packet"),
-    ("received_ts", TIME, "when the packet arrived here"),
+    ("received_ts", MILLISECONDS, "when the packet arrived here, to the millisecond"),
     ("received_ip", pa.string(), "who sent it to us: address"),
     ("received_port", pa.uint16(), "who sent it to us: port"),
     ("store_table", pa.string(), "table= of store(), its strftime fields filled in from ts (UTC)"),
@@ -320,7 +321,7 @@ cdef class Rows:
             self.via_branch.array(pa.string()), self.contact_user.array(pa.string()), self.pid_user.array(pa.string()),
             self.auth_user.array(pa.string()), self.user_agent.array(pa.string()), self.content_type.array(pa.string()),
             self.reason_header.array(pa.string()), self.callid_aleg.array(pa.string()), self.vlan_id.array(pa.uint16()),
-            self.hep_version.array(pa.uint8()), self.received_ts.array(TIME), self.received_ip.array(pa.string()),
+            self.hep_version.array(pa.uint8()), self.received_ts.array(MILLISECONDS), self.received_ip.array(pa.string()),
             self.received_port.array(pa.uint16()), self.store_table.array(pa.string()),
             self.custom_field1.array(pa.string()), self.custom_field2.array(pa.string()),
             self.custom_field3.array(pa.string()), self.chunks.array(pa.binary()), self.payload.array(pa.binary()),
@@ -470,7 +471,7 @@ cdef class Records:
         self.load(row, &record)
         cdef int version = packet._version
         rows.ts.put(row.ts)
-        rows.received_ts.put(record.arrival_us)
+        rows.received_ts.put(record.arrival_us // 1000)
         rows.hep_version.put(version)
         address(rows.received_ip, record.family == 6, record.address, 16 if record.family == 6 else 4 if record.family else 0)
         rows.received_port.put(record.port) if record.family else rows.received_port.null()

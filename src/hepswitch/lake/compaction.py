@@ -10,19 +10,27 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from hepswitch.destinations.records import SCHEMA
 from hepswitch.lake import layout, parquet
 from hepswitch.lake.layout import LakeFile
+
+_NO_IDENTITY = pa.scalar("")
+_NO_ROWS = SCHEMA.append(pa.field("key", pa.string())).empty_table()
 
 FAN_IN = 16
 """Files merged at once at most: each keeps one row group in memory."""
 
 SMALL = 32 << 20
 """Bytes: files below this are merged while their hour is still filling, as soon as there are FAN_IN of them."""
+
+LOPSIDED = 8
+"""A file this many times as big as the others of its group is left alone until there are more of them."""
 
 TARGET = 128 << 20
 """Bytes: files below this are merged when their hour is over."""
@@ -31,7 +39,7 @@ TARGET = 128 << 20
 def plan(files: Sequence[LakeFile], over: bool, limit: int) -> list[list[LakeFile]]:
     """The groups to merge among one folder's files (as `layout.files` orders them) of one worker.
 
-    `over`: the hour is past. `limit`: the oldest segment that is not sealed yet.
+    `over`: nothing is added to the folder any more. `limit`: the oldest segment that is not sealed yet.
     """
     most, few = (TARGET, 2) if over else (SMALL, FAN_IN)
     groups: list[list[LakeFile]] = [[]]
@@ -49,7 +57,13 @@ def plan(files: Sequence[LakeFile], over: bool, limit: int) -> list[list[LakeFil
             total = 0
         groups[-1].append(file)
         total += size
-    return [group for group in groups if len(group) >= few]
+    return [group for group in groups if len(group) >= few and _worthwhile(group)]
+
+
+def _worthwhile(group: Sequence[LakeFile]) -> bool:
+    """Not a big file written again for a few packets that came late."""
+    sizes = sorted(file.path.stat().st_size for file in group)
+    return sizes[-1] <= LOPSIDED * sum(sizes[:-1])
 
 
 def compact(group: Sequence[LakeFile]) -> LakeFile:
@@ -57,7 +71,7 @@ def compact(group: Sequence[LakeFile]) -> LakeFile:
     first, last = group[0], group[-1]
     path = first.path.with_name(layout.file_name(first.worker, first.first, last.last))
     newest = max(file.path.stat().st_mtime_ns for file in group)
-    temporary = parquet.write(path, merged([file.path for file in group]))
+    temporary = parquet.write(path, merged([file.path for file in group]), parquet.THOROUGH)
     # Retention goes by the time of writing: merging must not make packets younger.
     os.utime(temporary, ns=(newest, newest))
     parquet.publish(temporary, path)
@@ -69,8 +83,8 @@ def compact(group: Sequence[LakeFile]) -> LakeFile:
 def merged(paths: Sequence[Path]) -> Iterator[pa.Table]:
     """The rows of sorted files in one order, in tables of at least a row group. Holds one row group of each file or two."""
     streams = [_row_groups(path) for path in paths]
-    heads = [next(stream, None) for stream in streams]
-    going = {place for place, head in enumerate(heads) if head is not None}
+    heads = [next(stream, _NO_ROWS) for stream in streams]
+    going = {place for place, head in enumerate(heads) if len(head)}
     ready: list[pa.Table] = []
     rows = 0
     while going:
@@ -78,11 +92,10 @@ def merged(paths: Sequence[Path]) -> Iterator[pa.Table]:
         last = {place: pc.max(heads[place]["key"]).as_py() for place in going}
         bound = min(last.values())
         for place, head in enumerate(heads):
-            if head is not None:
-                below = pc.less(head["key"], bound)
-                ready.append(head.filter(below))
-                heads[place] = head.filter(pc.invert(below))
-                rows += len(ready[-1])
+            below = pc.less(head["key"], bound)
+            ready.append(head.filter(below))
+            heads[place] = head.filter(pc.invert(below))
+            rows += len(ready[-1])
         for place in [place for place in going if last[place] == bound]:
             if (more := next(streams[place], None)) is None:
                 going.remove(place)
@@ -91,7 +104,7 @@ def merged(paths: Sequence[Path]) -> Iterator[pa.Table]:
         if rows >= parquet.ROW_GROUP:
             yield _in_order(ready)
             ready, rows = [], 0
-    ready += [head for head in heads if head is not None]
+    ready += heads
     if sum(map(len, ready)):
         yield _in_order(ready)
 
@@ -101,8 +114,8 @@ def _row_groups(path: Path) -> Iterator[pa.Table]:
         for number in range(file.num_row_groups):
             table = file.read_row_group(number, use_threads=False)
             if len(table):
-                key = pc.fill_null(pc.coalesce(table["call_id"], table["correlation_id"]), "")
-                yield table.append_column("key", key)
+                key = pc.coalesce(table["call_id"], table["correlation_id"], _NO_IDENTITY)
+                yield table.append_column("key", cast("pa.ChunkedArray[Any]", key))
 
 
 def _in_order(tables: list[pa.Table]) -> pa.Table:

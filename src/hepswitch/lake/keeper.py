@@ -36,8 +36,8 @@ POLL = 0.5
 TIDY = 60.0
 """Seconds between two rounds of merging and deleting."""
 
-GRACE = 300.0
-"""Seconds after the end of an hour before its files are merged for good: segments are closed by age, agents are late."""
+QUIET = 60.0
+"""Seconds without a new file after which an hour's files are merged for good: nothing seems to come any more."""
 
 LAST_ROUND = 5.0
 """Seconds that sealing may go on when the switch has stopped; the rest is done at the next start."""
@@ -114,7 +114,7 @@ def tidy(root: Path, keep: float | None, max_size: int | None, now: float) -> No
         for file in layout.superseded(layout.all_files(hour, folder)):
             file.path.unlink()
         files = layout.files(hour, folder)
-        over = (hour + 1) * 3600 + GRACE < now
+        over = max((file.path.stat().st_mtime for file in files), default=now) + QUIET < now
         for worker in sorted({file.worker for file in files}):
             # A worker without a journal has nothing left to seal.
             limit = limits.get(worker, sys.maxsize)
@@ -144,7 +144,9 @@ def keep(store: LakeStore, gone: threading.Event) -> None:
                     next_tidy = time.monotonic() + TIDY
             except OSError as error:
                 full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-                log.error("lake cannot be tended", path=str(store.path), error=str(error), disk_full=full, retry_in=PAUSE)
+                log.error(
+                    "lake cannot be tended", path=str(store.path), error=str(error), disk_full=full, retry_in=PAUSE
+                )
                 pause = PAUSE
                 clean(store.path)
             gone.wait(pause)

@@ -59,10 +59,8 @@ def folders(root: Path) -> list[tuple[int, Path]]:
 
 def all_files(hour: int, path: Path) -> list[LakeFile]:
     """The Parquet files of one folder, superseded ones included, in the order of workers and segments."""
-    found = []
-    for file in path.iterdir():
-        if match := _NAME.fullmatch(file.name):
-            found.append(LakeFile(file, hour, int(match[1]), int(match[2]), int(match[3] or match[2])))
+    named = ((file, _NAME.fullmatch(file.name)) for file in path.iterdir())
+    found = [LakeFile(file, hour, int(m[1]), int(m[2]), int(m[3] or m[2])) for file, m in named if m]
     return sorted(found, key=lambda file: (file.worker, file.first, -file.last))
 
 

@@ -18,18 +18,33 @@ from hepswitch.lake.layout import TEMPORARY
 ROW_GROUP = 8192
 """Rows of a row group: what a look-up reads at least, and how far compression sees."""
 
-LEVEL = 3
-"""Of zstd."""
+QUICK, THOROUGH = 1, 6
+"""Levels of zstd: for sealing, which must keep up with the traffic, and for merging, which is done once."""
 
 IDENTITIES = ("call_id", "correlation_id")
 """Columns with Bloom filters: a look-up passes over files that do not know the call."""
 
-PLAIN = {"ts", "received_ts", "payload", "chunks", "call_id", "from_tag", "to_tag", "via_branch", "cseq"}
-"""Columns of mostly distinct values: a dictionary would be built for nothing."""
+SIMILAR = (
+    "call_id", "correlation_id", "from_tag", "to_tag", "via_branch", "src_ip", "dst_ip",
+    "from_user", "to_user", "ruri_user", "contact_user", "pid_user", "auth_user",
+)  # fmt: skip
+"""Columns that differ from call to call but hardly within one, whose rows are neighbours: each value is written as what
+it does not share with the one before, which takes a third less than a dictionary."""
+
+ENCODINGS = dict.fromkeys(SIMILAR, "DELTA_BYTE_ARRAY") | {
+    "ts": "DELTA_BINARY_PACKED",
+    "received_ts": "DELTA_BINARY_PACKED",
+}
+
+REPEATING = [name for name in SCHEMA.names if name not in ENCODINGS and name not in ("payload", "chunks")]
+"""Columns of few different values: a dictionary."""
 
 
-def write(path: Path, batches: Iterable[pa.RecordBatch | pa.Table]) -> Path:
-    """Write the batches to a temporary file beside `path`, each as row groups, down to the disk. Returns the temporary file."""
+def write(path: Path, batches: Iterable[pa.RecordBatch | pa.Table], level: int) -> Path:
+    """Write the batches to a temporary file beside `path`, each as row groups, down to the disk; its name is returned.
+
+    `level` is QUICK or THOROUGH. Raises OSError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}{TEMPORARY}")
     with temporary.open("wb") as stream:
@@ -37,8 +52,9 @@ def write(path: Path, batches: Iterable[pa.RecordBatch | pa.Table]) -> Path:
             stream,
             SCHEMA,
             compression="zstd",
-            compression_level=LEVEL,
-            use_dictionary=[name for name in SCHEMA.names if name not in PLAIN],
+            compression_level=level,
+            use_dictionary=REPEATING,  # type: ignore[arg-type]  # a list is documented, the stubs know bool only
+            column_encoding=ENCODINGS,
             bloom_filter_options={name: {"ndv": ROW_GROUP // 4, "fpp": 0.01} for name in IDENTITIES},
             store_schema=False,
             write_batch_size=ROW_GROUP,

@@ -68,7 +68,8 @@ class Query:
             if (value := getattr(self, name)) is not None:
                 add(_same(name, value), value)
         if self.method is not None:
-            add(_same("method", self.method), self.method.upper())
+            # With a status the replies to that method are meant.
+            add(_same("method" if self.status is None else "cseq_method", self.method), self.method.upper())
         if self.user is not None:
             names = ("from_user", "to_user", "ruri_user", "pid_user")
             add(f"({' or '.join(_same(name, self.user) for name in names)})", *[self.user] * len(names))
@@ -133,7 +134,7 @@ class Lake:
             ids = sorted(known)
             marks = ", ".join("?" * len(ids))
             sql = " union ".join(
-                f"select * from messages where {name} in ({marks})"  # noqa: S608 (values are bound)
+                f"select * from messages where {name} in ({marks})"  # noqa: S608
                 for name in ("call_id", "correlation_id", "callid_aleg")
             )
             needles = [name.encode("utf-8", "surrogateescape") for name in ids]
@@ -143,7 +144,7 @@ class Lake:
         return sorted(found, key=lambda row: (row["ts"], row["received_ts"]))
 
     def rows(self, sql: str, values: Sequence[Any], query: Query) -> list[Row]:
-        """What our own `sql` over `messages` gives, its `?` filled with `values`. `query` says which packets it can concern."""
+        """What our own `sql` over `messages` gives, its `?` filled with `values`. `query`: the packets it can concern."""
         return self._ask(lambda connection: _rows(connection.execute(sql, values)), query.hours, query.needles())
 
     def sql(self, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -157,7 +158,9 @@ class Lake:
             raise QueryError(str(error)) from error
         kinds = duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN
         if len(statements) != 1 or statements[0].type not in kinds:
-            raise QueryError("only one statement that reads is allowed here: select …, with … select, describe, explain")
+            raise QueryError(
+                "only one statement that reads is allowed here: select …, with … select, describe, explain"
+            )
 
         def run(connection: duckdb.DuckDBPyConnection) -> tuple[list[str], list[tuple[Any, ...]]]:
             done = connection.execute(statements[0])
@@ -191,15 +194,16 @@ class Lake:
         wanted: Callable[[int], bool] = lambda _: True,
         needles: Sequence[bytes] | None = None,
     ) -> Answer:
-        for attempt in range(ATTEMPTS):
-            with self.connect(wanted, needles) as connection:
+        for _ in range(ATTEMPTS):
+            with snapshot(self.path, wanted) as seen:
                 try:
-                    return question(connection)
-                except duckdb.IOException:
-                    # A file was merged or deleted between listing and reading. A lake that holds still is broken.
-                    if attempt == ATTEMPTS - 1:
+                    with _connection(seen, needles) as connection:
+                        return question(connection)
+                except (duckdb.IOException, duckdb.PermissionException):
+                    # A file that was merged or deleted between listing and reading is a reason to look again.
+                    if all(path.exists() for path in seen.files):
                         raise
-        raise LakeBusyError(str(self.path))
+        raise LakeBusyError(f"{self.path}: files are merged faster than they can be read; try again")
 
 
 @contextlib.contextmanager
@@ -216,8 +220,8 @@ def _connection(seen: Snapshot, needles: Sequence[bytes] | None) -> Iterator[duc
         if fresh is not None:
             connection.register("fresh", fresh)
             parts.append("select * from fresh")
-        connection.execute("set enable_external_access = false")
         connection.execute(f"create view messages as {' union all '.join(parts) or _nothing()}")
+        connection.execute("set enable_external_access = false")
         connection.execute("set lock_configuration = true")
         yield connection
 
@@ -234,7 +238,10 @@ def _nothing() -> str:
 def _rows(done: duckdb.DuckDBPyConnection) -> list[Row]:
     names = [column[0] for column in done.description or ()]
     return [
-        {name: value.astimezone(UTC) if isinstance(value, datetime) else value for name, value in zip(names, row, strict=True)}
+        {
+            name: value.astimezone(UTC) if isinstance(value, datetime) else value
+            for name, value in zip(names, row, strict=True)
+        }
         for row in done.fetchall()
     ]
 

@@ -42,7 +42,7 @@ def seal(root: Path, worker: int, segment: Segment) -> Sealed:
     written = []
     for hour, start, stop in records.hours():
         path = layout.folder(root, hour) / layout.file_name(worker, segment.number, segment.number)
-        written.append((parquet.write(path, _batches(records, start, stop)), path))
+        written.append((parquet.write(path, _batches(records, start, stop), parquet.QUICK), path))
     for temporary, path in written:
         parquet.publish(temporary, path)
     if unread or records.damaged:
@@ -56,4 +56,3 @@ def _batches(records: Records, start: int, stop: int) -> Iterator[pa.RecordBatch
     while start < stop:
         batch, start = records.batch(start, min(stop, start + parquet.ROW_GROUP))
         yield batch
-

@@ -42,7 +42,9 @@ class Snapshot:
 
         With `needles` all rows in whose bytes one of these occurs are given, and maybe some others.
         """
-        wanted = None if needles is None else [*needles, *(needle.replace(b"/", b"\\/") for needle in needles), *DEFLATED]
+        wanted = (
+            None if needles is None else [*needles, *(needle.replace(b"/", b"\\/") for needle in needles), *DEFLATED]
+        )
         found = [stream for stream in self.segments if wanted is None or _mentions(stream, wanted)]
         if not found:
             return None
@@ -70,7 +72,9 @@ def snapshot(root: Path, wanted: Callable[[int], bool] = lambda _: True) -> Iter
     Raises FileNotFoundError when there is no lake, LakeBusyError when it does not hold still.
     """
     if not root.is_dir():
-        raise FileNotFoundError(f"{root}: there is no lake here; name its folder with --lake, or let the switch store first")
+        raise FileNotFoundError(
+            f"{root}: there is no lake here; name its folder with --lake, or let the switch store first"
+        )
     for _ in range(ATTEMPTS):
         with contextlib.ExitStack() as stack:
             segments = _open_segments(root, stack)
@@ -101,7 +105,11 @@ def _numbers(folder: Path) -> list[int]:
     before: set[int] | None = None
     while True:
         names = (entry.name.partition(".") for entry in os.scandir(folder))
-        now = {int(stem) for stem, dot, suffix in names if dot + suffix in (journal.OPEN, journal.CLOSED) and stem.isdigit()}
+        now = {
+            int(stem)
+            for stem, dot, suffix in names
+            if dot + suffix in (journal.OPEN, journal.CLOSED) and stem.isdigit()
+        }
         if now == before:
             return sorted(now)
         before = now
