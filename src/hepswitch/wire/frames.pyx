@@ -15,7 +15,8 @@ cdef extern from "<endian.h>" nogil:
 
 cdef Py_ssize_t MOST = 16 << 20               # bytes of one frame
 cdef Py_ssize_t LEAST_ROOM = 4096
-cdef Py_ssize_t KEPT_ROOM = 1 << 20           # a buffer up to this size is kept when its frames are gone
+cdef Py_ssize_t KEPT_ROOM = 1 << 20           # a buffer up to this size is kept when its frames are gone,
+cdef Py_ssize_t KEPT_SLOTS = 1 << 14          # and an index of as many frames
 
 
 cdef class Frames:
@@ -93,15 +94,15 @@ cdef class Frames:
     cdef int settle(self) except -1:
         """Give memory back after a burst."""
         cdef Py_ssize_t live = self.tail - self.head
-        if live == 0:
+        if self.first == self.last:
             self.head = self.tail = self.first = self.last = 0
+            if self.slots > KEPT_SLOTS:
+                free(self.ends)
+                self.ends = NULL
+                self.slots = 0
         if self.capacity > KEPT_ROOM and live < self.capacity // 8:
             self.to_front()
-            self.resize(max(self.capacity // 4, KEPT_ROOM))
-        if live == 0 and self.slots > KEPT_ROOM // 64:
-            free(self.ends)
-            self.ends = NULL
-            self.slots = 0
+            self.resize(max(4 * live, KEPT_ROOM))
         return 0
 
     def __len__(self):
