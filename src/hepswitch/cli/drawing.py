@@ -120,7 +120,7 @@ class _Grid:
         self._margin = margin
         count = len(endpoints)
         room = max(NARROWEST, min(WIDEST, (width - margin) // count)) - 2
-        self._names = [textwrap.wrap(name, room, break_on_hyphens=False) for name in endpoints]
+        self._names = [_folded(name, room) for name in endpoints]
         halves = [max(map(len, lines)) // 2 + 1 for lines in self._names]
         first = margin + halves[0]
         span = (width - 1 - halves[-1] - first) // max(1, count - 1)
@@ -210,6 +210,14 @@ class _Grid:
         for i, character in enumerate(text, start):
             if 0 <= i < len(line):
                 line[i] = character
+
+
+def _folded(name: str, room: int) -> list[str]:
+    """The name of an endpoint in lines of at most `room` columns: the port goes first."""
+    address, colon, port = name.rpartition(":")
+    if len(name) <= room or not port.isdigit() or (address.count(":") and not address.endswith("]")):
+        return textwrap.wrap(name, room)
+    return [*textwrap.wrap(address, room), colon + port]
 
 
 def _legend(events: list[Event], glyphs: Glyphs) -> Iterator[Text]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from hepswitch.wire.chunks import PROTO_TYPES
@@ -16,6 +16,9 @@ from hepswitch.wire.rtcp import summary
 
 SIP, RTCP, LOG = 1, 5, 100
 REPORTS = (34, 35)
+
+COPY = timedelta(milliseconds=250)
+"""The same message from another agent within this time is one packet seen twice: SIP repeats after 500 ms (RFC 3261, T1)."""
 
 Address = tuple[str, int | None]
 
@@ -73,20 +76,19 @@ def build(rows: Iterable[Mapping[str, Any]]) -> Ladder:
     columns = _columns(rows)
     ladder.endpoints = columns.labels
     legs: dict[str, int] = {}
-    drawn: dict[object, list[Event]] = {}
-    heard: dict[object, int] = {}
+    drawn: dict[object, list[tuple[Event, set[object]]]] = {}
     for row in rows:
         event = _event(row, (row["ts"] - rows[0]["ts"]).total_seconds(), columns, legs)
         if row["proto_type"] == SIP:
-            same = _identity(row)
-            agent = (same, row["captagent_id"], row["node_name"])
-            heard[agent] = nth = heard.get(agent, 0) + 1
-            before = drawn.setdefault(same, [])
-            if nth <= len(before):  # another agent has sent this one already
-                before[nth - 1].copies += 1
+            before = drawn.setdefault(_identity(row), [])
+            agent = row["captagent_id"], row["node_name"]
+            copied = next((seen for seen in before if agent not in seen[1] and event.at - seen[0].at < COPY), None)
+            if copied is not None:
+                copied[0].copies += 1
+                copied[1].add(agent)
                 continue
             event.retransmission = bool(before)
-            before.append(event)
+            before.append((event, {agent}))
         ladder.events.append(event)
     ladder.legs = list(legs)
     return ladder
