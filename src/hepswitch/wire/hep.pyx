@@ -834,7 +834,7 @@ cdef class Hep:
         """Write the packet in another version into frames' reserve, or without frames into new memory at out."""
         cdef const unsigned char* p = NULL
         cdef Py_ssize_t n = 0, room
-        cdef uint64_t kind = SIP
+        cdef uint64_t kind = 0
         cdef Chunk* source = self.address(SRC_IP4, SRC_IP6)
         cdef Chunk* target = self.address(DST_IP4, DST_IP6)
         if not 1 <= version <= 3:
@@ -844,7 +844,7 @@ cdef class Hep:
         self.span(&p, &n)
         if version < 3 and self._version == 3:
             self.number(PROTO_TYPE, &kind)
-            if kind > SIP and kind != SIP_JSON:
+            if kind != SIP and self.sip is None:          # type 0 or none at all is SIP when it looks like it
                 raise ValueError(f"HEPv{version} carries nothing but SIP, and this is {ProtoType(kind)}")
             if source != NULL and target != NULL and source.size != target.size:
                 raise ValueError(f"HEPv{version} carries two addresses of one family, not {self.src_ip} and {self.dst_ip}")
