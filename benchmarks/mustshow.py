@@ -27,6 +27,7 @@ from typing import Any
 import harness
 import traffic
 from harness import RunningSwitch, blast, of_role, settled, sink, wait_for
+from hepswitch.lake import keeper
 from hepswitch.lake.query import Lake
 
 Figures = dict[str, Any]
@@ -71,27 +72,17 @@ def relay(count: int = 500_000, rate: int = 40_000) -> Figures:
 # ── lake ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def lake(count: int = 1_000_000) -> Figures:
+def lake(count: int = 1_000_000, calls_per_second: float = 100.0) -> Figures:
     """`count` messages of interleaved calls into the lake: small on disk once sealed, and a call is found at once."""
     with harness.workplace() as folder:
         captures = folder / "captures"
         with harness.running_switch(folder, harness.store_config(folder, options='seal_after = "2s"')) as switch:
-            start, wanted, size, block = time.monotonic(), b"", 0, bytearray()
-            with socket.create_connection(switch.address("tcp")) as stream:
-                for message in itertools.islice(traffic.calls(-(-count // traffic.MESSAGES), per_second=1000), count):
-                    frame = traffic.hep(message)
-                    block += frame
-                    size += len(frame)
-                    if size < count * 400:  # one from the middle
-                        wanted = message.payload
-                    if len(block) > 1 << 18:
-                        stream.sendall(block)
-                        block.clear()
-                stream.sendall(block)
+            start = time.monotonic()
+            sent, call_id = fill(switch.address("tcp"), count, calls_per_second)
             book = settled(switch, count)
             filled = time.monotonic() - start
             harness.sealed(captures)
-        call_id = re.findall(rb"Call-ID: (\S+)", wanted)[0].decode()
+            after_sealing = size_of(captures)
         command = [sys.executable, "-m", "hepswitch.cli", "search", "--lake", str(captures), "--json"]
         command += ["--messages", "--call-id", call_id]
         times = []
@@ -99,18 +90,42 @@ def lake(count: int = 1_000_000) -> Figures:
             start = time.monotonic()
             found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
             times.append(time.monotonic() - start)
-        stored_bytes = sum(path.stat().st_size for path in captures.rglob("*") if path.is_file())
+        keeper.tidy(captures, None, None, time.time())  # what the keeper does when the hour is over
+        after_merging = size_of(captures)
         _, [(total,)] = Lake(captures).sql("SELECT count(*) FROM messages")
     figures = {
         "sent": count, "delivered": book["stores"]["lake"]["delivered"], "found": total, "filled_s": round(filled, 1),
-        "bytes_sent": round(size / count), "bytes_stored": round(stored_bytes / count, 1),
-        "messages_of_call": len(found), "search_s": [round(one, 3) for one in times],
+        "bytes_sent": round(sent / count), "bytes_sealed": round(after_sealing / count, 1),
+        "bytes_merged": round(after_merging / count, 1), "messages_of_call": len(found),
+        "search_s": [round(one, 3) for one in times],
     }  # fmt: skip
     must(total == count == figures["delivered"], "packets are missing", figures)
     must(len(found) == traffic.MESSAGES, "the call was not found", figures)
-    must(stored_bytes / count <= 60, "a message takes more than 60 bytes", figures)
+    must(after_sealing / count <= 60, "a message takes more than 60 bytes", figures)
     must(sorted(times)[2] < 0.5, "the search takes longer than half a second", figures)
     return figures
+
+
+def fill(address: tuple[str, int], count: int, calls_per_second: float) -> tuple[int, str]:
+    """Send `count` messages over TCP; how many bytes, and a Call-ID from their middle."""
+    calls = traffic.calls(-(-count // traffic.MESSAGES), calls_per_second)
+    size, wanted, block = 0, b"", bytearray()
+    with socket.create_connection(address) as stream:
+        for number, message in enumerate(itertools.islice(calls, count)):
+            if number == count // 2:
+                wanted = message.payload
+            block += traffic.hep(message)
+            if len(block) > 1 << 18:
+                stream.sendall(block)
+                size += len(block)
+                block.clear()
+        stream.sendall(block)
+    return size + len(block), re.findall(rb"Call-ID: (\S+)", wanted)[0].decode()
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of the files in a folder and below."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 # ── kill ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -207,7 +207,7 @@ def write(path: Path, text: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few packets, one round, nothing written")
-    parser.add_argument("--count", type=int, default=400_000, help="packets a round")
+    parser.add_argument("--count", type=int, default=200_000, help="packets a round")
     parser.add_argument("--rate", type=int, default=40_000, help="packets a second")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="only lines whose name contains this; nothing written")
