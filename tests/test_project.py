@@ -113,7 +113,7 @@ def test_help_answers_at_once() -> None:
 
 
 def test_a_worker_does_not_load_what_only_readers_need() -> None:
-    heavy = ("pyarrow", "duckdb", "starlette", "uvicorn", "rich")
+    heavy = ("pyarrow", "duckdb", "starlette", "uvicorn")
     code = f"import sys, hepswitch.worker; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
