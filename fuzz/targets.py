@@ -86,16 +86,14 @@ def hep(data: bytes, random: Random) -> None:
         must(data.startswith(bytes(packet)), "an unchanged packet gives back its bytes")
     for name in HEP_NAMES:
         getattr(packet, name)
-    packet.chunks()
-    for _ in range(3):
+    for _ in range(2):
         with contextlib.suppress(ValueError, TypeError):
             edit(packet, random)
-        raw = bytes(packet)
-        again = Hep(raw)
-        must(bytes(again) == raw, "an edited packet is whole HEP")
-        must((again.payload or b"").rstrip(b"\0") == (packet.payload or b"").rstrip(b"\0"), "a payload stays what it is")
-        if packet.version == 3:
-            must(again.chunks() == packet.chunks(), "an edited packet decodes to its chunks")
+        must(bytes(Hep(bytes(packet))) == bytes(packet), "an edited packet is whole HEP")
+    again = Hep(bytes(packet))
+    must((again.payload or b"").rstrip(b"\0") == (packet.payload or b"").rstrip(b"\0"), "a payload stays what it is")
+    if packet.version == 3:
+        must(again.chunks() == packet.chunks(), "an edited packet decodes to its chunks")
     packet.payload, packet.call_identity, packet.sip  # noqa: B018
     version = any_of((1, 2, 3), random)
     try:

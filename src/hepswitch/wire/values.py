@@ -5,8 +5,8 @@ Not here: which chunk has which type (`chunks`), where chunks lie in a packet (`
 
 from __future__ import annotations
 
-import ipaddress
 import json
+import socket
 import zlib
 from typing import Final, NamedTuple
 
@@ -42,9 +42,9 @@ def decode(kind: str, raw: bytes) -> Value | None:
     if kind in _WIDTH:
         return int.from_bytes(raw) if 1 <= len(raw) <= 8 else None
     if kind == "inet4-addr":
-        return str(ipaddress.IPv4Address(raw)) if len(raw) == 4 else None
+        return socket.inet_ntop(socket.AF_INET, raw) if len(raw) == 4 else None
     if kind == "inet6-addr":
-        return str(ipaddress.IPv6Address(raw)) if len(raw) == 16 else None
+        return socket.inet_ntop(socket.AF_INET6, raw) if len(raw) == 16 else None
     if kind == "utf8-string":
         return raw.decode("utf-8", "surrogateescape")
     if kind == "octet-string":
@@ -60,10 +60,10 @@ def encode(kind: str, value: object, what: str) -> bytes:
             raise ValueError(f"{what} is a {kind}: it takes a number 0..{most}, not {value!r}")
         return value.to_bytes(_WIDTH[kind])
     if kind in ("inet4-addr", "inet6-addr"):
-        made = ipaddress.IPv4Address if kind == "inet4-addr" else ipaddress.IPv6Address
+        family = socket.AF_INET if kind == "inet4-addr" else socket.AF_INET6
         try:
-            return made(str(value)).packed
-        except ValueError:
+            return socket.inet_pton(family, str(value))
+        except (OSError, ValueError):
             version = kind[4]
             raise ValueError(f"{what} is an {kind}: it takes an IPv{version} address, not {value!r}") from None
     if kind in ("utf8-string", "octet-string"):
