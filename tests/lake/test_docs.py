@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import duckdb
-from lakes import sealed, store
-from traffic import calls, hep
 
 from hepswitch.destinations.records import COLUMNS
 from hepswitch.lake.query import Lake
 from hepswitch.wire.hep import Hep
+from lakes import sealed, store
+from traffic import calls, hep
 
 PAGE = (Path(__file__).parents[2] / "docs" / "lake.md").read_text()
 

@@ -1,4 +1,4 @@
-"""Compaction: many small files of one hour and one worker become few, still sorted, by merging streams of row groups.
+"""Compaction: many small files of one hour and one worker become few, still sorted, by merging streams of rows.
 
 The merged file is named after the interval of its segments, which makes the files that went into it superseded the moment
 it has its name; then they are deleted. Only segments below the oldest unsealed one are merged, so that no interval
@@ -23,8 +23,14 @@ from hepswitch.lake.layout import LakeFile
 _NO_IDENTITY = pa.scalar("")
 _NO_ROWS = SCHEMA.append(pa.field("key", pa.string())).empty_table()
 
-FAN_IN = 16
-"""Files merged at once at most: each keeps one row group in memory."""
+FAN_IN = 8
+"""Files merged at once at most: each keeps a piece of this many rows in memory."""
+
+READ_BUFFER = 64 << 10
+"""Bytes of each column that are read ahead, in place of the whole column."""
+
+PIECE = 1024
+"""Rows that are read at once from each file."""
 
 SMALL = 32 << 20
 """Bytes: files below this are merged while their hour is still filling, as soon as there are FAN_IN of them."""
@@ -81,8 +87,8 @@ def compact(group: Sequence[LakeFile]) -> LakeFile:
 
 
 def merged(paths: Sequence[Path]) -> Iterator[pa.Table]:
-    """The rows of sorted files in one order, in tables of at least a row group. Holds one row group of each file or two."""
-    streams = [_row_groups(path) for path in paths]
+    """The rows of sorted files in one order, in tables of at least a row group. Holds a piece of each file or two."""
+    streams = [_pieces(path) for path in paths]
     heads = [next(stream, _NO_ROWS) for stream in streams]
     going = {place for place, head in enumerate(heads) if len(head)}
     ready: list[pa.Table] = []
@@ -92,10 +98,11 @@ def merged(paths: Sequence[Path]) -> Iterator[pa.Table]:
         last = {place: pc.max(heads[place]["key"]).as_py() for place in going}
         bound = min(last.values())
         for place, head in enumerate(heads):
-            below = pc.less(head["key"], bound)
-            ready.append(head.filter(below))
-            heads[place] = head.filter(pc.invert(below))
-            rows += len(ready[-1])
+            # Sorted, so what is below the bound comes first.
+            below = pc.less(head["key"], bound).to_pylist().count(True)
+            ready.append(head.slice(0, below))
+            heads[place] = head.slice(below)
+            rows += below
         for place in [place for place in going if last[place] == bound]:
             if (more := next(streams[place], None)) is None:
                 going.remove(place)
@@ -109,10 +116,10 @@ def merged(paths: Sequence[Path]) -> Iterator[pa.Table]:
         yield _in_order(ready)
 
 
-def _row_groups(path: Path) -> Iterator[pa.Table]:
-    with pq.ParquetFile(path) as file:
-        for number in range(file.num_row_groups):
-            table = file.read_row_group(number, use_threads=False)
+def _pieces(path: Path) -> Iterator[pa.Table]:
+    with pq.ParquetFile(path, buffer_size=READ_BUFFER) as file:
+        for batch in file.iter_batches(PIECE, use_threads=False):
+            table = pa.Table.from_batches([batch])
             if len(table):
                 key = pc.coalesce(table["call_id"], table["correlation_id"], _NO_IDENTITY)
                 yield table.append_column("key", cast("pa.ChunkedArray[Any]", key))

@@ -117,11 +117,18 @@ def tidy(root: Path, keep: float | None, max_size: int | None, now: float) -> No
         over = max((file.path.stat().st_mtime for file in files), default=now) + QUIET < now
         for worker in sorted({file.worker for file in files}):
             # A worker without a journal has nothing left to seal.
-            limit = limits.get(worker, sys.maxsize)
-            for group in plan([file for file in files if file.worker == worker], over, limit):
-                compact(group)
-                log.debug("merged", folder=str(folder), worker=worker, files=len(group))
+            while _merge(hour, folder, worker, over, limits.get(worker, sys.maxsize)):
+                pass
     pa.default_memory_pool().release_unused()
+
+
+def _merge(hour: int, folder: Path, worker: int, over: bool, limit: int) -> bool:
+    """Merge what is to be merged of one worker in one folder; False when there is nothing (more)."""
+    groups = plan([file for file in layout.files(hour, folder) if file.worker == worker], over, limit)
+    for group in groups:
+        compact(group)
+        log.debug("merged", folder=str(folder), worker=worker, files=len(group))
+    return bool(groups)
 
 
 def keep(store: LakeStore, gone: threading.Event) -> None:
