@@ -31,6 +31,8 @@ IDLE_TIMEOUT = 600.0
 """Seconds without a byte after which a connection is closed. Agents send keep-alives far more often."""
 FRAME_TIMEOUT = 30.0
 """Seconds from the first to the last byte of one frame."""
+GATHER = 0.002
+"""Seconds that frames of a connection which had nothing more to read may gather before it is read again."""
 NEVER = float("inf")
 LINGER = 0.5
 """Seconds at most that `stop` goes on reading what has arrived already."""
@@ -41,7 +43,7 @@ QUIET = 0.02
 class TcpSource:
     """Serves `sock` (listening; owned from now on) and calls `flow(batch)`, which must not raise.
 
-    With `tls` the same over TLS. `after()` is called once for each turn of the event loop that found something.
+    With `tls` the same over TLS. `after()` is called within GATHER of a read, once for all connections.
     """
 
     def __init__(
@@ -67,7 +69,9 @@ class TcpSource:
         self._sock = sock
         self._tls = tls
         self._after = after
-        self._after_due = False
+        self._tick: asyncio.TimerHandle | None = None
+        self._resting: list[_Connection] = []
+        self._stopping = False
         self._idle_timeout = idle_timeout
         self._frame_timeout = frame_timeout
         self._server: asyncio.Server
@@ -88,6 +92,7 @@ class TcpSource:
         """Accept no more, take what has arrived already unless paused, close all connections."""
         self._server.close()
         self._sweeper.cancel()
+        self._stopping = True
         begun = self.loop.time()
         while not self.paused and (now := self.loop.time()) < begun + LINGER:
             if all(now - max(connection.heard, begun) >= QUIET for connection in self.connections):
@@ -96,6 +101,9 @@ class TcpSource:
         for connection in list(self.connections):
             connection.close()
         await self._empty.wait()
+        if self._tick is not None:
+            self._tick.cancel()
+            self._gathered()
 
     def admit(self, connection: _Connection) -> bool:
         """Take a new connection in, unless there are enough."""
@@ -118,7 +126,7 @@ class TcpSource:
         """Stop reading; the senders' TCP fills up and makes them wait. What was read already is processed."""
         self.paused = True
         for connection in self.connections:
-            connection.pause_if_due()
+            connection.pause()
 
     def resume(self) -> None:
         """Go on reading."""
@@ -127,15 +135,22 @@ class TcpSource:
         for connection in self.connections:
             connection.resumed(now)
 
-    def call_after(self) -> None:
-        """`after()` is due when the other connections that are ready now have been read too."""
-        if not self._after_due:
-            self._after_due = True
-            self.loop.call_soon(self._run_after)
+    def was_read(self, connection: _Connection, drained: bool) -> None:
+        """Something was read. When that was all (`drained`) the next read waits a little: a wake-up costs as much as
+        many frames, so let them gather. `after()` is due at the same time, for all connections together."""
+        if self._tick is None:
+            self._tick = self.loop.call_later(GATHER, self._gathered)
+        if drained and not self._stopping:
+            self._resting.append(connection)
+            connection.pause()
 
-    def _run_after(self) -> None:
-        self._after_due = False
+    def _gathered(self) -> None:
+        self._tick = None
+        resting, self._resting = self._resting, []
         self._after()
+        if not self.paused:
+            for connection in resting:
+                connection.go_on()
 
     def _sweep(self) -> None:
         """Close connections that have been silent, or stuck inside a frame, for too long."""
@@ -159,6 +174,7 @@ class _Connection(asyncio.BufferedProtocol):
         self.transport: asyncio.Transport
         self.heard = 0.0
         self.frame_since = NEVER
+        self.room = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         source = self.source
@@ -172,19 +188,28 @@ class _Connection(asyncio.BufferedProtocol):
         source.loop.call_soon(self.pause_if_due)
 
     def pause_if_due(self) -> None:
-        if self.source.paused and not self.transport.is_closing():
+        if self.source.paused:
+            self.pause()
+
+    def pause(self) -> None:
+        if not self.transport.is_closing():
             self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def resumed(self, now: float) -> None:
         """The peer could not send while it was not read: that was not its silence."""
         self.heard = now
         if self.frame_since != NEVER:
             self.frame_since = now
-        if not self.transport.is_closing():
-            self.transport.resume_reading()
+        self.go_on()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self.reader.get_buffer()
+        buffer = self.reader.get_buffer()
+        self.room = len(buffer)
+        return buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         self.heard = self.source.loop.time()
@@ -192,13 +217,13 @@ class _Connection(asyncio.BufferedProtocol):
         try:
             while self.reader.fill(self.batch):
                 self.source.flow(self.batch)
-                self.source.call_after()
                 self.frame_since = NEVER
         except WireError as error:
             self.broken(error.reason)
             return
         if self.reader.pending and self.frame_since == NEVER:
             self.frame_since = self.heard
+        self.source.was_read(self, nbytes < self.room)
 
     def broken(self, reason: str) -> None:
         """Count the frame that cannot be read, and close: nothing behind it can be told apart."""
