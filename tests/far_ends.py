@@ -11,9 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from hepswitch.wire.hep import Hep
-
 from hepswitch.books import Snapshot
+from hepswitch.wire.hep import Hep
 
 DEADLINE = 20.0
 

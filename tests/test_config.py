@@ -96,7 +96,7 @@ def test_a_listener_twice(tmp_path: Path) -> None:
 
 
 def test_broken_toml_and_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="not valid TOML: .*line 1"):
+    with pytest.raises(ConfigError, match=r"not valid TOML: .*line 1"):
         load(_write(tmp_path, "listen == 1\n"), {})
     with pytest.raises(ConfigError, match="cannot be read"):
         load(tmp_path / "none.toml", {})

@@ -8,8 +8,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from hepswitch.wire.hep import Hep
 
+from hepswitch.wire.hep import Hep
 from running import RunningSwitch, running_switch, wait_for
 
 LISTEN = 'listen = ["udp://127.0.0.1:0", "tcp://127.0.0.1:0"]\n'

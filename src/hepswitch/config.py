@@ -17,7 +17,6 @@ from urllib.parse import parse_qsl, urlencode
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     Field,
     ValidationError,
     model_validator,

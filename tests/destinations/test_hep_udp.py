@@ -8,11 +8,11 @@ from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
-from hepswitch.wire.hep import Hep
 from pydantic import ValidationError
 
 from far_ends import UdpSink, assert_balanced, number, packet, until
 from hepswitch.destinations.hep import HepDestination, HepOutlet
+from hepswitch.wire.hep import Hep
 
 Opened = Callable[..., Coroutine[Any, Any, HepOutlet]]
 

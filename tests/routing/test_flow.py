@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hepswitch.wire.batch import Batch
-from hepswitch.wire.hep import Hep
 
 from hepswitch import books
 from hepswitch.routing.flow import Flow
 from hepswitch.routing.packet import Context, Message, Packet, RouteError
+from hepswitch.wire.batch import Batch
+from hepswitch.wire.hep import Hep
 
 INVITE = b"INVITE sip:bob@example.net SIP/2.0\r\nCall-ID: c1\r\nFrom: <sip:alice@a>;tag=1\r\nCSeq: 1 INVITE\r\n\r\n"
 
