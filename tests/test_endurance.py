@@ -12,7 +12,7 @@ def test_nothing_that_was_counted_as_stored_is_lost_or_doubled_by_kill_9() -> No
 
 def test_a_tcp_destination_that_goes_away_gets_everything_in_order() -> None:
     figures = mustshow.pause(rate=2_000, away=2.0, before=1.0, after=1.0)
-    assert figures["connections"] == 2
+    assert figures["connections"] >= 2, "it was away"
 
 
 def test_udp_through_a_script_loses_nothing_and_the_books_balance() -> None:
