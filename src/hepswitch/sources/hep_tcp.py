@@ -31,7 +31,7 @@ IDLE_TIMEOUT = 600.0
 """Seconds without a byte after which a connection is closed. Agents send keep-alives far more often."""
 FRAME_TIMEOUT = 30.0
 """Seconds from the first to the last byte of one frame."""
-GATHER = 0.002
+GATHER = 0.005
 """Seconds that frames of a connection which had nothing more to read may gather before it is read again."""
 NEVER = float("inf")
 LINGER = 0.5
