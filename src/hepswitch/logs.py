@@ -8,7 +8,7 @@ import sys
 import structlog
 
 
-def setup(level: str, style: str) -> None:
+def setup(level: str = "info", style: str = "console") -> None:
     """Write events of `level` and above; `style` is "console" or "json"."""
     renderer: structlog.typing.Processor
     if style == "json":

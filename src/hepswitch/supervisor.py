@@ -218,8 +218,9 @@ class Supervisor:
                 sys.executable,
                 "-m",
                 "hepswitch.lake.keeper",
+                self.config.log.level,
+                self.config.log.format,
                 stdin=asyncio.subprocess.PIPE,
-                start_new_session=True,
             )
             assert process.stdin is not None
             try:

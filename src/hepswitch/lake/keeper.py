@@ -1,6 +1,6 @@
 """The keeper of a lake: a process that seals closed segments, merges small files, and deletes what need not be kept.
 
-Started as `python -m hepswitch.lake.keeper` with the store's table as one JSON line on standard input; it ends when
+Started as `python -m hepswitch.lake.keeper [LEVEL FORMAT]` (of its log) with the store's table as one JSON line on standard input; it ends when
 standard input does, after sealing what is closed by then. Only one keeper works on a lake at a time; another one waits.
 Not here: how each is done (`sealer`, `compaction`, `retention`).
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 import pyarrow as pa
 import structlog
 
-from hepswitch import journal
+from hepswitch import journal, logs
 from hepswitch.destinations.lake import LakeStore
 from hepswitch.lake import layout
 from hepswitch.lake.compaction import compact, plan
@@ -166,6 +166,7 @@ def main() -> None:
     # Terminals signal every process of a group: the supervisor alone decides what it means.
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
+    logs.setup(*sys.argv[1:3])
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     store = LakeStore.model_validate_json(sys.stdin.buffer.readline())
