@@ -1,7 +1,8 @@
 """The keeper of a lake: a process that seals closed segments, merges small files, and deletes what need not be kept.
 
-Started as `python -m hepswitch.lake.keeper [LEVEL FORMAT]` (of its log) with the store's table as one JSON line on standard input; it ends when
-standard input does, after sealing what is closed by then. Only one keeper works on a lake at a time; another one waits.
+Started as `python -m hepswitch.lake.keeper [LEVEL FORMAT]` (of its log) with the store's table as one JSON line on
+standard input; it ends when standard input does, after sealing what is closed by then. Only one keeper works on a lake
+at a time; another one waits.
 Not here: how each is done (`sealer`, `compaction`, `retention`).
 """
 
