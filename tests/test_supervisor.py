@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
+import trustme
 
 from hepswitch.wire.hep import Hep
 from running import RunningSwitch, running_switch, wait_for
@@ -108,3 +109,30 @@ def test_a_taken_port_is_a_message_and_exit_status_2(tmp_path: Path) -> None:
         ):
             pass
         assert url in str(caught.value)
+
+
+def test_two_switches_in_a_chain_over_tls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    (tmp_path / "route.py").write_text(
+        "from hepswitch import hep_route\n@hep_route\ndef r(hep):\n    hep.relay('storing')\n"
+    )
+    storing, edge = tmp_path / "storing", tmp_path / "edge"
+    storing.mkdir()
+    edge.mkdir()
+    listen = 'listen = ["tls://127.0.0.1:0?cert=../cert.pem&key=../key.pem"]\n'
+    with running_switch(storing, listen) as far:
+        relay = (
+            'listen = ["udp://127.0.0.1:0"]\n[hep_route]\nmode = "script"\nscript = "../route.py"\n'
+            f'[destinations.storing]\nurls = ["tls://127.0.0.1:{far.address("tls")[1]}?ca=../ca.pem"]\n'
+        )
+        with running_switch(edge, relay) as near:
+            near.send_udp(*[_packet(n) for n in range(300)])
+            _stored(far, 300)
+            near.wait_stats(
+                lambda book: book["destinations"]["storing"]["delivered"] == 300, "acknowledgement of 300 packets"
+            )
+            assert near.stats()["balanced"] is True
