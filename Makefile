@@ -27,7 +27,7 @@ help:
 # The Cython core, in place: only what changed is compiled.
 .venv/.built: .venv/.installed setup.py $(CORE)
 	@echo 'building the core …'
-	@mkdir -p build && $(BIN)/python setup.py --quiet build_ext --inplace >build/core.log 2>&1 || { cat build/core.log; exit 1; }
+	@mkdir -p build && $(BIN)/python setup.py --quiet build_ext --inplace --parallel $$(nproc) >build/core.log 2>&1 || { cat build/core.log; exit 1; }
 	@touch $@
 
 build: .venv/.built
