@@ -21,25 +21,20 @@ from hepswitch.lake import layout, parquet
 from hepswitch.lake.layout import LakeFile
 
 _NO_IDENTITY = pa.scalar("")
-_NO_ROWS = SCHEMA.append(pa.field("key", pa.string())).empty_table()
+_NO_ROWS = SCHEMA.empty_table()
 
-FAN_IN = 8
-"""Files merged at once at most: each keeps a piece of this many rows in memory."""
+FAN_IN = 4
+"""Files merged at once at most: each has a row group in memory."""
 
-READ_BUFFER = 64 << 10
-"""Bytes of each column that are read ahead, in place of the whole column."""
+PIECE = parquet.ROW_GROUP // 4 // FAN_IN
+"""Rows that are taken at once from each file at most, so that together they are not more than a quarter of a row group."""
 
-PIECE = 1024
-"""Rows that are read at once from each file."""
-
-SMALL = 32 << 20
-"""Bytes: files below this are merged while their hour is still filling, as soon as there are FAN_IN of them."""
+SMALL = 8 << 20
+"""Bytes: files below this are merged, as soon as there are FAN_IN of them or their hour is over. A segment of 32 MiB makes
+a file of 3 MiB and four of these one that is left alone: where there is much traffic, rows are merged once."""
 
 LOPSIDED = 8
 """A file this many times as big as the others of its group is left alone until there are more of them."""
-
-TARGET = 128 << 20
-"""Bytes: files below this are merged when their hour is over."""
 
 
 def plan(files: Sequence[LakeFile], over: bool, limit: int) -> list[list[LakeFile]]:
@@ -47,22 +42,18 @@ def plan(files: Sequence[LakeFile], over: bool, limit: int) -> list[list[LakeFil
 
     `over`: nothing is added to the folder any more. `limit`: the oldest segment that is not sealed yet.
     """
-    most, few = (TARGET, 2) if over else (SMALL, FAN_IN)
+    few = 2 if over else FAN_IN
     groups: list[list[LakeFile]] = [[]]
-    total = 0
     for file in files:
         if file.last >= limit:
             break
         size = file.path.stat().st_size
-        if size >= most:
+        if size >= SMALL:
             groups.append([])
-            total = 0
             continue
-        if len(groups[-1]) == FAN_IN or total + size > TARGET:
+        if len(groups[-1]) == FAN_IN:
             groups.append([])
-            total = 0
         groups[-1].append(file)
-        total += size
     return [group for group in groups if len(group) >= few and _worthwhile(group)]
 
 
@@ -87,45 +78,61 @@ def compact(group: Sequence[LakeFile]) -> LakeFile:
 
 
 def merged(paths: Sequence[Path]) -> Iterator[pa.Table]:
-    """The rows of sorted files in one order, in tables of at least a row group. Holds a piece of each file or two."""
-    streams = [_pieces(path) for path in paths]
-    heads = [next(stream, _NO_ROWS) for stream in streams]
-    going = {place for place, head in enumerate(heads) if len(head)}
-    ready: list[pa.Table] = []
-    rows = 0
-    while going:
-        # Whatever comes yet is not below the last key of the stream that it comes from.
-        last = {place: pc.max(heads[place]["key"]).as_py() for place in going}
-        bound = min(last.values())
-        for place, head in enumerate(heads):
-            # Sorted, so what is below the bound comes first.
-            below = pc.less(head["key"], bound).to_pylist().count(True)
-            ready.append(head.slice(0, below))
-            heads[place] = head.slice(below)
-            rows += below
-        for place in [place for place in going if last[place] == bound]:
-            if (more := next(streams[place], None)) is None:
-                going.remove(place)
-            else:
-                heads[place] = pa.concat_tables([heads[place], more])
-        if rows >= parquet.ROW_GROUP:
-            yield _in_order(ready)
-            ready, rows = [], 0
-    ready += heads
-    if sum(map(len, ready)):
-        yield _in_order(ready)
+    """The rows of sorted files in one order, in tables of a row group. Holds about a row group of each file."""
+    streams = [_row_groups(path) for path in paths]
+    heads = {number: head for number, stream in enumerate(streams) if (head := next(stream, None)) is not None}
+    ready = _NO_ROWS
+    while heads:
+        # The first of the places that the heads come to by PIECE rows: so a step takes no more of each of them.
+        bound = min(_place(head, min(PIECE, len(head)) - 1) for head in heads.values())
+        counts = {number: _up_to(head, bound) for number, head in heads.items()}
+        ready = pa.concat_tables(
+            [ready, _in_order([heads[number].slice(0, count) for number, count in counts.items()])]
+        )
+        # All files come to the end of their row groups at about the same time: each lets go of one before it reads another.
+        for number, count in counts.items():
+            if count < len(heads[number]):
+                heads[number] = heads[number].slice(count)
+                continue
+            del heads[number]
+            if (more := next(streams[number], None)) is not None:
+                heads[number] = more
+        if len(ready) >= parquet.ROW_GROUP:
+            yield ready.slice(0, parquet.ROW_GROUP)
+            ready = ready.slice(parquet.ROW_GROUP)
+    if len(ready):
+        yield ready
 
 
-def _pieces(path: Path) -> Iterator[pa.Table]:
-    with pq.ParquetFile(path, buffer_size=READ_BUFFER) as file:
-        for batch in file.iter_batches(PIECE, use_threads=False):
-            table = pa.Table.from_batches([batch])
-            if len(table):
-                key = pc.coalesce(table["call_id"], table["correlation_id"], _NO_IDENTITY)
-                yield table.append_column("key", cast("pa.ChunkedArray[Any]", key))
+def _row_groups(path: Path) -> Iterator[pa.Table]:
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        for number in range(file.num_row_groups):
+            if file.metadata.row_group(number).num_rows:
+                yield _with_key(file.read_row_group(number, use_threads=False))
+
+
+def _with_key(table: pa.Table) -> pa.Table:
+    key = pc.coalesce(table["call_id"], table["correlation_id"], _NO_IDENTITY)
+    return table.append_column("key", cast("pa.ChunkedArray[Any]", key))
+
+
+def _place(table: pa.Table, row: int) -> tuple[str, int]:
+    """What a row is sorted by."""
+    return table["key"][row].as_py(), table["ts"][row].value
+
+
+def _up_to(table: pa.Table, place: tuple[str, int]) -> int:
+    """How many rows come before this place in the order, or are at it."""
+    first, last = 0, min(PIECE, len(table))
+    while first < last:
+        middle = (first + last) // 2
+        if _place(table, middle) <= place:
+            first = middle + 1
+        else:
+            last = middle
+    return first
 
 
 def _in_order(tables: list[pa.Table]) -> pa.Table:
     table = pa.concat_tables(tables)
-    order = pc.sort_indices(table, [("key", "ascending"), ("ts", "ascending")])
-    return table.take(order).drop_columns(["key"])
+    return table.take(pc.sort_indices(table, [("key", "ascending"), ("ts", "ascending")])).drop_columns(["key"])

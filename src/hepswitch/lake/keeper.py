@@ -9,6 +9,7 @@ Not here: how each is done (`sealer`, `compaction`, `retention`).
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
@@ -19,11 +20,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import structlog
 
 from hepswitch import journal, logs
-from hepswitch.destinations.lake import LakeStore
 from hepswitch.lake import layout
 from hepswitch.lake.compaction import compact, plan
 from hepswitch.lake.retention import retain
@@ -45,6 +46,26 @@ LAST_ROUND = 5.0
 
 PAUSE = 10.0
 """Seconds before trying again after the disk refused."""
+
+
+M_MMAP_THRESHOLD = -3
+"""malloc.h (glibc): pieces of this size and more are memory of their own, which goes back to the system when freed."""
+
+BIG = 128 << 10
+"""Bytes: that size."""
+
+
+class Charge(msgspec.Struct):
+    """What a keeper needs of the store's table (`destinations.lake.LakeStore`, whose checks take 10 MiB of modules)."""
+
+    url: str
+    keep: float | None
+    max_size: int | None
+
+    @property
+    def path(self) -> Path:
+        """The lake's folder."""
+        return Path(self.url.removeprefix("lake:"))
 
 
 @contextlib.contextmanager
@@ -132,7 +153,7 @@ def _merge(hour: int, folder: Path, worker: int, over: bool, limit: int) -> bool
     return bool(groups)
 
 
-def keep(store: LakeStore, gone: threading.Event) -> None:
+def keep(store: Charge, gone: threading.Event) -> None:
     """Look after the lake until `gone` is set."""
     with contextlib.ExitStack() as stack:
         while not (held := contextlib.ExitStack()).enter_context(holding(store.path)):
@@ -162,15 +183,24 @@ def keep(store: LakeStore, gone: threading.Event) -> None:
             seal_closed(store.path, time.monotonic() + LAST_ROUND)
 
 
+def settle() -> None:
+    """Make Arrow content with one core and little memory."""
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
+    # Arrow's own allocator keeps half again as much as is needed.
+    pa.set_memory_pool(pa.system_memory_pool())
+    if hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, BIG)
+
+
 def main() -> None:
     """Entry point of the process."""
     # Terminals signal every process of a group: the supervisor alone decides what it means.
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     logs.setup(*sys.argv[1:3])
-    pa.set_cpu_count(1)
-    pa.set_io_thread_count(1)
-    store = LakeStore.model_validate_json(sys.stdin.buffer.readline())
+    settle()
+    store = msgspec.json.decode(sys.stdin.buffer.readline(), type=Charge)
     gone = threading.Event()
 
     def wait_for_the_end() -> None:
