@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,3 +138,16 @@ def test_two_switches_in_a_chain_over_tls(tmp_path: Path) -> None:
                 lambda book: book["destinations"]["storing"]["delivered"] == 300, "acknowledgement of 300 packets"
             )
             assert near.stats()["balanced"] is True
+
+
+def test_a_lake_in_use_is_a_message_and_exit_status_1(tmp_path: Path) -> None:
+    text = f'listen = ["udp://127.0.0.1:0"]\n[stores.lake]\nurl = "lake:{tmp_path}/captures"\n'
+    other = tmp_path / "other"
+    other.mkdir()
+    with running_switch(tmp_path, text):
+        (other / "hepswitch.toml").write_text(f'{text}[control]\nlisten = "127.0.0.1:0"\n')
+        command = [sys.executable, "-m", "hepswitch.cli", "run", "--config", str(other / "hepswitch.toml")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "another process writes to this journal: stop the other switch" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""Logs: structlog on standard error, for a person or as JSON lines."""
+"""Logs: structlog on standard error, for a person or as JSON lines; and errors in words."""
 
 from __future__ import annotations
 
@@ -8,14 +8,30 @@ import sys
 import structlog
 
 
+def words(error: BaseException) -> str:
+    """What an error says to a person: an OSError without its number, with its file in front."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
+
+
 def setup(level: str = "info", style: str = "console") -> None:
-    """Write events of `level` and above; `style` is "console" or "json"."""
+    """Write events of `level` and above; `style` is "console" or "json".
+
+    Tracebacks come without local variables: these hold packets and secrets.
+    """
     renderer: structlog.typing.Processor
     if style == "json":
         renderer = structlog.processors.JSONRenderer()
-        errors: structlog.typing.Processor = structlog.processors.dict_tracebacks
+        errors: structlog.typing.Processor = structlog.processors.ExceptionRenderer(
+            structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        )
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        renderer = structlog.dev.ConsoleRenderer(
+            # Plain: a traceback with local variables would put packets and secrets into the log.
+            colors=sys.stderr.isatty(),
+            exception_formatter=structlog.dev.plain_traceback,
+        )
         errors = structlog.processors.StackInfoRenderer()
     structlog.configure(
         processors=[

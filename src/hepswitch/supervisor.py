@@ -20,6 +20,7 @@ import structlog
 from hepswitch import books
 from hepswitch.config import Config, ConfigError
 from hepswitch.control.http import Control
+from hepswitch.logs import words
 from hepswitch.net.sockets import bind_udp, listen_tcp, spread_evenly
 from hepswitch.net.tls import server_context
 from hepswitch.units import Endpoint, parse_endpoint
@@ -139,7 +140,7 @@ class Supervisor:
             try:
                 self._bind(endpoint)
             except OSError as error:
-                mistakes.append(str(error))
+                mistakes.append(words(error))
         if mistakes:
             raise ConfigError("\n".join(mistakes))
 

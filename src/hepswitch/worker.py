@@ -44,9 +44,10 @@ async def _serve(channel: socket.socket) -> None:
         switch = Switch(config, sockets, first["worker"])
         await switch.start()
     except Exception as error:
-        log.exception("worker cannot start", worker=first["worker"])
-        await say({"error": f"{type(error).__name__}: {error}"})
-        raise SystemExit(1) from error
+        if not isinstance(error, (OSError, ScriptError)):  # these say all there is to say
+            log.exception("worker cannot start", worker=first["worker"])
+        await say({"error": logs.words(error)})
+        raise SystemExit(1) from None
     # What lives now lives for good: do not walk it again in every collection.
     gc.collect()
     gc.freeze()

@@ -43,5 +43,5 @@ def cli(config: Path | None) -> None:
     try:
         uvloop.run(supervisor.run())
     except* (WorkerError, OSError) as group:
-        click.echo("\n".join(str(error) for error in group.exceptions), err=True)
+        click.echo("\n".join(logs.words(error) for error in group.exceptions), err=True)
         raise SystemExit(1) from None
