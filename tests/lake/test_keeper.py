@@ -77,7 +77,7 @@ def test_sealed_rows_are_sorted_and_compressed(tmp_path: Path) -> None:
         total += path.stat().st_size
         rows += len(keys)
     assert rows == 14000
-    assert total / rows <= 60
+    assert total / rows <= 62, "a segment alone; merged ones take less"
 
 
 @pytest.mark.parametrize("step", ["replace", "unlink"])
@@ -124,32 +124,33 @@ def _crash_after(monkeypatch: pytest.MonkeyPatch, step: str, count: int, action:
 
 
 def test_small_files_are_merged_when_the_hour_is_over(tmp_path: Path) -> None:
-    for begin in range(0, 60, 20):
+    for begin in range(0, 100, 20):
         store(tmp_path, numbered(20, begin))
         store(tmp_path, numbered(20, begin + 1000), worker=1)
     sealed(tmp_path)
     expected = numbers(tmp_path)
     keeper.tidy(tmp_path, None, None, time.time())
-    assert len(parquet_files(tmp_path)) == 6
+    assert len(parquet_files(tmp_path)) == 10
     keeper.tidy(tmp_path, None, None, _quiet())
     assert [Path(name).name for name in parquet_files(tmp_path)] == [
-        "w0-000000000000-000000000002.parquet",
-        "w1-000000000000-000000000002.parquet",
+        "w0-000000000000-000000000004.parquet",
+        "w1-000000000000-000000000004.parquet",
     ]
-    assert numbers(tmp_path) == expected == Counter([*range(60), *range(1000, 1060)])
+    assert numbers(tmp_path) == expected == Counter([*range(100), *range(1000, 1100)])
     for path in tmp_path.glob("date=*/hour=*/*.parquet"):
         keys = [(row["call_id"], row["ts"]) for row in pq.read_table(path, columns=["call_id", "ts"]).to_pylist()]
         assert keys == sorted(keys)
     store(tmp_path, numbered(20, 500))
     sealed(tmp_path)
     keeper.tidy(tmp_path, None, None, _quiet())
-    assert "w0-000000000000-000000000003.parquet" in {Path(name).name for name in parquet_files(tmp_path)}
+    assert "w0-000000000000-000000000005.parquet" in {Path(name).name for name in parquet_files(tmp_path)}
     assert numbers(tmp_path) == expected + Counter(range(500, 520))
 
 
 def test_merging_many_row_groups_keeps_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet, "ROW_GROUP", 16)
-    for begin in range(0, 600, 300):
+    monkeypatch.setattr(parquet, "PORTION", 16)
+    for begin in range(0, 900, 300):
         store(tmp_path, numbered(300, begin, step=0.001))
     # The same calls again in another segment, and packets that belong to no call.
     store(tmp_path, numbered(300, 0, step=0.001))
@@ -162,7 +163,7 @@ def test_merging_many_row_groups_keeps_order(tmp_path: Path, monkeypatch: pytest
     keys = [(row["call_id"] or row["correlation_id"] or "", row["ts"]) for row in rows]
     assert keys == sorted(keys)
     assert numbers(tmp_path) == expected
-    assert pq.ParquetFile(path).metadata.num_rows == 940
+    assert pq.ParquetFile(path).metadata.num_rows == 1240
 
 
 def _logs(count: int) -> list[Any]:

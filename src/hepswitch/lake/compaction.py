@@ -23,15 +23,15 @@ from hepswitch.lake.layout import LakeFile
 _NO_IDENTITY = pa.scalar("")
 _NO_ROWS = SCHEMA.empty_table()
 
-FAN_IN = 4
+FAN_IN = 8
 """Files merged at once at most: each has a row group in memory."""
 
 PIECE = parquet.ROW_GROUP // 4 // FAN_IN
 """Rows that are taken at once from each file at most, so that together they are not more than a quarter of a row group."""
 
-SMALL = 8 << 20
+SMALL = 16 << 20
 """Bytes: files below this are merged, as soon as there are FAN_IN of them or their hour is over. A segment of 32 MiB makes
-a file of 3 MiB and four of these one that is left alone: where there is much traffic, rows are merged once."""
+a file of 3 MiB and eight of these one that is left alone: where there is much traffic, rows are merged once."""
 
 LOPSIDED = 8
 """A file this many times as big as the others of its group is left alone until there are more of them."""

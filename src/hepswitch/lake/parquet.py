@@ -16,7 +16,10 @@ from hepswitch.destinations.records import SCHEMA
 from hepswitch.lake.layout import TEMPORARY
 
 ROW_GROUP = 8192
-"""Rows of a row group: what a look-up reads at least, and how far compression sees."""
+"""Rows of a merged file's row group: what a look-up reads at least, and how far compression sees."""
+
+PORTION = ROW_GROUP // 2
+"""Rows of a row group that is sealed: merging has one of each file in memory."""
 
 QUICK, THOROUGH = 1, 6
 """Levels of zstd: for sealing, which must keep up with the traffic, and for merging, which is done once."""

@@ -54,5 +54,5 @@ def seal(root: Path, worker: int, segment: Segment) -> Sealed:
 
 def _batches(records: Records, start: int, stop: int) -> Iterator[pa.RecordBatch]:
     while start < stop:
-        batch, start = records.batch(start, min(stop, start + parquet.ROW_GROUP))
+        batch, start = records.batch(start, min(stop, start + parquet.PORTION))
         yield batch
