@@ -151,3 +151,12 @@ def test_a_lake_in_use_is_a_message_and_exit_status_1(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "another process writes to this journal: stop the other switch" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
+    with running_switch(tmp_path, LISTEN) as switch:
+        victim = wait_for(switch.workers, "worker")[0]
+        os.kill(victim, signal.SIGSTOP)
+        wait_for(lambda: victim not in switch.workers() and len(switch.workers()) == 1, "a new worker", 60)
+        switch.send_udp(*[_packet(n) for n in range(10)])
+        _stored(switch, 10)

@@ -76,11 +76,14 @@ class Worker:
     async def ask(self, timeout: float = ANSWER_TIMEOUT, **message: Any) -> dict[str, Any]:  # noqa: ASYNC109
         """One request, one answer. Raises WorkerError when the worker is gone."""
         async with self._turn:
+            if self._writer.is_closing():
+                raise WorkerError(f"worker {self.number} ended")
             try:
                 self._writer.write(msgspec.json.encode(message) + b"\n")
                 async with asyncio.timeout(timeout):
                     line = await self._reader.readline()
             except (ConnectionError, TimeoutError) as error:
+                self._writer.close()  # its late answer must not be taken for that to another question
                 raise WorkerError(f"worker {self.number} does not answer: {error!r}") from error
         if not line:
             raise WorkerError(f"worker {self.number} ended")
