@@ -18,13 +18,13 @@ from hepswitch.lake.layout import TEMPORARY
 ROW_GROUP = 8192
 """Rows of a merged file's row group: what a look-up reads at least, and how far compression sees."""
 
-PORTION = ROW_GROUP // 2
+PORTION = ROW_GROUP * 5 // 8
 """Rows of a row group that is sealed: merging has one of each file in memory."""
 
-QUICK, THOROUGH = 1, 6
+QUICK, THOROUGH = 1, 9
 """Levels of zstd: for sealing, which must keep up with the traffic, and for merging, which is done once."""
 
-IDENTITIES = ("call_id", "correlation_id")
+IDENTITIES = ("correlation_id",)
 """Columns with Bloom filters: a look-up passes over files that do not know the call."""
 
 TELLING = ["ts", "call_id", "correlation_id", "callid_aleg", "proto_type", "auth_user", "store_table", "received_ts"]
