@@ -13,6 +13,7 @@ import pytest
 import trustme
 from click.testing import CliRunner, Result
 
+import lakes
 from hepswitch.cli.replay import cli
 from hepswitch.wire import pcap
 from hepswitch.wire.hep import Hep
@@ -187,3 +188,30 @@ def test_what_goes_wrong_is_said(tmp_path: Path, calls: Path, sink: Sink) -> Non
         [tmp_path / "missing", "--to", to],
     ):
         assert run(*arguments).exit_code == 2, arguments
+
+
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_a_lake_is_replayed_whole_or_by_call(tmp_path: Path, sink: Sink, is_sealed: bool) -> None:
+    packets = [
+        bytes(
+            Hep.new(
+                payload, src_ip="192.0.2.1", dst_ip="192.0.2.2", src_port=5060, dst_port=5062, proto_type=1,
+                timestamp=1_795_000_000 + number, timestamp_us=5, captagent_id=number, node_name="edge",
+            )
+        )
+        for number, payload in enumerate([INVITE, BYE])
+    ]  # fmt: skip
+    lakes.store(tmp_path, packets)
+    if is_sealed:
+        lakes.sealed(tmp_path)
+    target = f"udp://127.0.0.1:{sink.port}"
+    assert run(tmp_path, "--to", target, "--rate", "max").exit_code == 0
+    got = sorted(sink.packets(2), key=lambda hep: hep.time)
+    assert [hep.payload for hep in got] == [INVITE, BYE]
+    assert [(hep.captagent_id, hep.node_name, hep.dst_port) for hep in got] == [
+        (0, "edge", 5062),
+        (1, "edge", 5062),
+    ]
+    assert [hep.time_us for hep in got] == [1_795_000_000_000_005, 1_795_000_001_000_005]
+    assert run(tmp_path, "--to", target, "--rate", "max", "--call-id", "two@h").exit_code == 0
+    assert sink.packets(1)[0].payload == BYE
