@@ -90,7 +90,8 @@ def lake(count: int = 1_000_000, calls_per_second: float = 100.0) -> Figures:
             start = time.monotonic()
             found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
             times.append(time.monotonic() - start)
-        keeper.tidy(captures, None, None, time.time() + 2 * keeper.QUIET)  # what the keeper does when an hour has gone quiet
+        gone_quiet = time.time() + 2 * keeper.QUIET
+        keeper.tidy(captures, None, None, gone_quiet)
         after_merging = size_of(captures)
         _, [(total,)] = Lake(captures).sql("SELECT count(*) FROM messages")
     figures = {
