@@ -24,7 +24,9 @@ class FarEnd:
     def break_off(self, upto: int) -> None:
         frames, at = [], 0
         while at < upto:
-            end = self.stream.index(b">", at) + 1
+            end = self.stream.find(b">", at, upto) + 1
+            if not end:
+                break  # of the last frame not even the first part arrived whole
             whole = self.stream[at:end]
             size = len(whole) * (1 + int(whole[1:-1]) % 5)
             if at + size > upto:
