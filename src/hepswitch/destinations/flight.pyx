@@ -6,7 +6,7 @@ The frames lie in one queue, in order:
     | kept: acknowledged, might have to go again | sent | not sent yet |
                                        settled ──┘      └── sent
 
-`kept` is bounded by `replay` bytes. After an orderly end the next connection begins behind what was acknowledged. After
+`kept` is what `replay` bytes belong to: less than a frame more. After an orderly end the next connection begins behind what was acknowledged. After
 a reset it begins with what is kept: the far end's kernel had acknowledged it, its program may not have read it. Frames
 that go again for this reason stay counted as delivered (`counted`), so the books never step back.
 
@@ -62,12 +62,13 @@ cdef class Flight:
         return max(delivered, 0)
 
     cdef int forget(self, Py_ssize_t keep) except -1:
-        # Let go of the oldest acknowledged frames, so that at most `keep` bytes of them remain.
+        # Let go of the oldest acknowledged frames. Those that the last `keep` acknowledged bytes belong to remain whole:
+        # a program that missed part of a frame has missed the frame.
         cdef Frames frames = self.frames
         cdef Py_ssize_t count = 0, size = 0, end
         while count < self.settled_frames:
             end = frames.ends[frames.first + count] - frames.head
-            if self.settled - size <= keep:
+            if self.settled - end < keep:
                 break
             size = end
             count += 1
