@@ -150,6 +150,15 @@ def test_a_route_that_raises_is_told_and_the_next_packet_goes_on() -> None:
     assert bench.lake.packets == [sip()]
 
 
+def test_an_error_handler_that_raises_costs_no_neighbour() -> None:
+    bench = Bench(lambda hep: hep.relay("homer") if hep.proto_type == "SIP" else 1 / 0)
+    bench.errors = None  # type: ignore[assignment]  # so that appending to it raises
+    bench.run(rtcp(), sip(), rtcp(), sip())
+    assert bench.homer.packets == [sip(), sip()]
+    assert (bench.listener.packets, bench.routed.packets) == (4, 4)
+    assert (bench.routed.unrouted, bench.routed.errors) == (2, 2)
+
+
 def test_an_unknown_name_names_the_known_ones() -> None:
     bench = Bench(lambda hep: hep.relay("hommer"))
     bench.run(sip())

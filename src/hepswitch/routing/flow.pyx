@@ -57,7 +57,11 @@ cdef class Flow:
             try:
                 self.run(packet)
             except Exception as error:
-                self.on_error(packet, error)
+                try:
+                    self.on_error(packet, error)
+                except Exception:
+                    # A log that cannot be written, say: it must not cost the rest of the batch.
+                    self.context.routed.errors += 1
             if not packet.outcome & (SENT | STORED | DROPPED):
                 unrouted += 1
             packet.sip_view = None
