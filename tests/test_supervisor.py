@@ -160,3 +160,14 @@ def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
         wait_for(lambda: victim not in switch.workers() and len(switch.workers()) == 1, "a new worker", 60)
         switch.send_udp(*[_packet(n) for n in range(10)])
         _stored(switch, 10)
+
+
+def test_spools_that_nobody_would_send_are_reported(tmp_path: Path) -> None:
+    forgotten = [tmp_path / "spool" / "old" / "w0", tmp_path / "spool" / "homer" / "w0" / "tcp-10.0.0.1-9060"]
+    for folder in forgotten:
+        folder.mkdir(parents=True)
+    config = LISTEN + '[destinations.homer]\nurls = ["tcp://127.0.0.1:1"]\n'
+    with running_switch(tmp_path, config) as switch:
+        of_destination = wait_for(lambda: switch.event("spool of a destination that is not configured"), "warning")
+        of_node = wait_for(lambda: switch.event("spool of a node that is not configured"), "warning")
+    assert [of_destination["folder"], of_node["folder"]] == [str(folder) for folder in forgotten]

@@ -20,6 +20,7 @@ import structlog
 from hepswitch import books
 from hepswitch.config import Config, ConfigError
 from hepswitch.control.http import Control
+from hepswitch.destinations.hep import FORGOTTEN_HINT
 from hepswitch.logs import words
 from hepswitch.net.sockets import bind_udp, listen_tcp, spread_evenly
 from hepswitch.net.tls import server_context
@@ -171,6 +172,7 @@ class Supervisor:
             loop.add_signal_handler(signum, self._stopping.set)
         async with asyncio.TaskGroup() as tasks, contextlib.AsyncExitStack() as stack:
             loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(self.reload()))
+            self._report_forgotten_spools()
             control = Control(self, parse_endpoint(f"tcp://{self.config.control.listen}"))
             self.control_url = await stack.enter_async_context(control)
             self._workers = [Worker(self.config, n, sockets) for n, sockets in enumerate(self._sockets)]
@@ -188,6 +190,12 @@ class Supervisor:
             for sock in of_worker:
                 sock.close()
         log.info("stopped", balanced=self.total()["balanced"])
+
+    def _report_forgotten_spools(self) -> None:
+        """A destination that was taken out of the configuration may have left packets on disk: say so."""
+        for path in sorted(self.config.spool_dir.glob("*/w*")):
+            if path.parent.name not in self.config.destinations:
+                log.warning("spool of a destination that is not configured", folder=str(path), hint=FORGOTTEN_HINT)
 
     async def _care(self, worker: Worker) -> None:
         """Look at a worker's books while it lives; start it again when it died."""

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+import structlog
 from pydantic import AfterValidator, Field, field_validator
 
 from hepswitch.books import Snapshot
@@ -30,6 +31,10 @@ from hepswitch.destinations.udp_node import UdpNode
 from hepswitch.net.resolve import Resolver
 from hepswitch.tables import Size, Table
 from hepswitch.units import Endpoint, parse_endpoint
+
+log = structlog.get_logger("hepswitch.destinations")
+
+FORGOTTEN_HINT = "its packets wait: configure it again to send them, or delete the folder"
 
 TLS_OPTIONS = {"ca", "verify", "cert", "key"}
 
@@ -99,7 +104,10 @@ class HepOutlet(Balancer):
         self.on_pressure: Callable[[], None] | None = None
         self._fork = config.policy == "all"
         resolver = Resolver()
-        self._rows = [_node(parse_endpoint(url), config, spool_dirs, resolver) for url in config.urls]
+        endpoints = [parse_endpoint(url) for url in config.urls]
+        self._rows = [_node(endpoint, config, spool_dirs, resolver) for endpoint in endpoints]
+        known = {_folder(endpoint) for endpoint in endpoints}
+        self._forgotten = [path for each in spool_dirs for path in sorted(each.glob("*-*-*")) if path.name not in known]
         for node in self._rows:
             node.on_press = self._press
         super().__init__(self._rows, config.policy)
@@ -108,6 +116,8 @@ class HepOutlet(Balancer):
         """Connect the nodes that can be connected, adopt what is spooled. Raises OSError when a spool cannot be used."""
         for node in self._rows:
             await node.open()
+        for path in self._forgotten:
+            log.warning("spool of a node that is not configured", folder=str(path), hint=FORGOTTEN_HINT)
 
     def flush(self) -> None:
         """Hand what was offered since the last call to the far ends, as far as they take it now."""
@@ -137,6 +147,10 @@ def _node(endpoint: Endpoint, config: HepDestination, dirs: Sequence[Path], reso
     weight = _weight(endpoint)
     if endpoint.scheme == "udp":
         return UdpNode(endpoint, weight, config.version or 0, config.queue, resolver)
-    folder = f"{endpoint.scheme}-{endpoint.host.replace(':', '_')}-{endpoint.port}"
-    spool = Spool([path / folder for path in dirs], config.spool) if dirs and config.spool else None
+    spool = Spool([path / _folder(endpoint) for path in dirs], config.spool) if dirs and config.spool else None
     return StreamNode(endpoint, weight, config.queue, config.replay, spool, resolver)
+
+
+def _folder(endpoint: Endpoint) -> str:
+    """The name of a node's spool in the spool directory of its destination."""
+    return f"{endpoint.scheme}-{endpoint.host.replace(':', '_')}-{endpoint.port}"
