@@ -20,9 +20,12 @@ import pyarrow as pa
 
 from hepswitch.wire.errors import WireError
 from hepswitch.wire.frames cimport Frames
-from hepswitch.wire.hep cimport Chunk, Hep
+from hepswitch.wire.hep cimport Hep
+from hepswitch.wire.index cimport Chunk
 from hepswitch.wire.record cimport Record, read_record
-from hepswitch.wire.sip cimport Sip, SipFields, Span, sip_looks, sip_scan
+from hepswitch.wire.sip cimport Sip
+from hepswitch.wire.sip_scan cimport SipFields, sip_looks, sip_scan
+from hepswitch.wire.sip_text cimport Span
 
 cdef extern from "<string.h>" nogil:
     void* memmem(const void* haystack, size_t size, const void* needle, size_t needle_size)
@@ -519,8 +522,8 @@ cdef class Records:
         cdef int i, id
         cdef bint six
         memset(found, 0, sizeof(found))
-        for i in range(packet.chunk_count):
-            chunk = &packet.index[i]
+        for i in range(packet.index.count):
+            chunk = &packet.index.chunks[i]
             if chunk.vendor == 0 and chunk.id < COLUMN_CHUNKS and found[chunk.id] == NULL:
                 if CHUNK_SIZE[chunk.id] == -1 or CHUNK_SIZE[chunk.id] == <int> chunk.size:
                     found[chunk.id] = chunk
@@ -563,8 +566,8 @@ cdef class Records:
         cdef unsigned char* out
         cdef Chunk* chunk
         cdef int i
-        for i in range(packet.chunk_count):
-            chunk = &packet.index[i]
+        for i in range(packet.index.count):
+            chunk = &packet.index.chunks[i]
             if chunk.vendor == 0 and (chunk.id == AUTH_KEY or (chunk.id < COLUMN_CHUNKS and found[chunk.id] == chunk)):
                 continue
             if column.used + chunk.size + 6 > column.room:

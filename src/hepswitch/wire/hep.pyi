@@ -1,33 +1,11 @@
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any
 
-from hepswitch.wire.chunks import ProtoType
+from hepswitch.wire.fields import Address, Kind, Number, Octets, Text
+from hepswitch.wire.raw import Raw
 from hepswitch.wire.sip import Sip
 from hepswitch.wire.values import ChunkView, Value
 
-_Read = TypeVar("_Read")
-_Write = TypeVar("_Write")
-
-class Field(Generic[_Read, _Write]):
-    """An attribute that stands for a generic chunk. None when the packet has no such chunk; setting None deletes it."""
-
-    @overload
-    def __get__(self, instance: None, owner: object) -> Self: ...
-    @overload
-    def __get__(self, instance: Hep, owner: object) -> _Read | None: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def type(self) -> str: ...
-    def __set__(self, instance: Hep, value: _Write | None) -> None: ...
-    def __delete__(self, instance: Hep) -> None: ...
-
-class Number(Field[int, int]): ...
-class Kind(Field[ProtoType, int | str]): ...
-class Octets(Field[bytes, bytes | bytearray | memoryview | str]): ...
-class Text(Field[str, str | bytes]): ...
-class Address(Field[str, Any]): ...
-
-class Hep:
+class Hep(Raw):
     """One HEP packet: `Hep(data)` decodes bytes, `Hep.new()` builds one. WireError when the bytes are no HEP packet.
 
     `arrival` is when it arrived (seconds since 1970), the time of a packet that carries none.
