@@ -42,7 +42,11 @@ class RunningSwitch:
         self.log: list[dict[str, Any]] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        started = wait_for(lambda: self.event("listening") or self.process.poll() is not None, "start of the switch")
+        try:
+            started = wait_for(lambda: self.event("listening") or self.process.poll() is not None, "start of the switch")
+        except AssertionError as error:
+            self.kill()
+            raise AssertionError(f"{error}: {self.log}") from None
         if started is True:
             self.kill()
             raise AssertionError(f"the switch ended at its start: {self.log}")

@@ -41,5 +41,6 @@ def setup(level: str = "info", style: str = "console") -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # A line and its end in one write: several processes share standard error, and lines must not run into each other.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
