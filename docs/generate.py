@@ -1,4 +1,5 @@
-"""Writes the reference pages that follow from the code: configuration, commands, chunks, route API. `make docs` runs it.
+"""Writes the reference pages that follow from the code: configuration, commands, chunks, conditions,
+route API. `make docs` runs it.
 
 With --check nothing is written; exit status 1 says that a page is out of date. Not here: pages that people write.
 """
@@ -20,6 +21,9 @@ from hepswitch import cli
 from hepswitch.config import Config
 from hepswitch.destinations.hep import HepDestination
 from hepswitch.destinations.lake import LakeStore
+from hepswitch.filters.fields import FIELDS, FUNCTIONS, Field
+from hepswitch.filters.language import DEEPEST
+from hepswitch.filters.tokens import LONGEST
 from hepswitch.wire import chunks
 
 DOCS = Path(__file__).resolve().parent
@@ -184,12 +188,78 @@ def _function(node: ast.FunctionDef, writable: bool) -> str:
     return f"- {head}" + (f"  \n  {doc}" if doc else "")
 
 
+# ── conditions ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+CONDITIONS = """# Conditions
+
+One language says which packets are meant: in rules, for a destination, in `hepswitch search --filter`.
+
+    sip.method in [INVITE, BYE] and src_ip in 10.0.0.0/8 and not sip.user_agent ~ "friendly-scanner"
+
+| written | holds when |
+| --- | --- |
+| `sip.to_tag` | the packet has it, and it is not empty |
+| `src_port = 5060`, `==` | it is equal. Numbers may be hexadecimal: `0x13c4` |
+| `sip.method != OPTIONS` | it is not equal, or absent |
+| `sip.status >= 400`, `<` `<=` `>` | the number compares so |
+| `src_port in 5060..5090` | the number is in the range, both ends included |
+| `sip.method in [INVITE, "BYE"]` | it is one of them |
+| `src_ip in 10.0.0.0/8`, `ip in [10.0.0.0/8, 2001:db8::/32, 192.0.2.1]` | the address is in one of the networks |
+| `caller in @fraud` | it is in the list of that name |
+| `sip.user_agent ~ "(?i)scanner"` | the regular expression (Python's `re`) is found in it; `(?i)` for any case |
+| `sip.user_agent contains "scan"` | the text is a part of it |
+| `not …`, `… and …`, `… or …`, `( … )` | `not` binds closest, then `and`, then `or` |
+| `not in`, `!~` | the opposite of `in` and `~` |
+
+A test of something that the packet does not have is false, so `!=`, `!~` and `not in` are then true: `sip.method != OPTIONS`
+is true of RTCP. Write `sip and sip.method != OPTIONS` where that is not meant.
+
+A value is a word (`alice`, `+4930123`, `alice@example.com`, `10.0.0.1`) or text in double quotes. In quotes `\\"` and `\\\\`
+stand for `"` and `\\`; any other backslash stands for itself, as regular expressions need it. Text compares letter by letter,
+in its case. Octets compare as UTF-8 text. Payload types and IP protocols have names: `proto_type = RTCP`, `proto_id in [TCP, TLS]`
+([the names](chunks.md)). `192.0.2.1` and `::ffff:192.0.2.1` are the same address.
+
+A mistake is shown at its place, before any packet is looked at:
+
+    no field is called 'sip.metod'; did you mean sip.method?
+      sip.metod = INVITE
+      ^
+
+A condition has at most {longest} characters and nests at most {deepest} deep. One that uses a regular expression, a network or
+what is read from `payload` or `chunks` makes a search in a lake look at that column of every packet that fulfils the other
+conditions: give `--since` too.
+
+## Fields
+
+"In a lake" is what `hepswitch search --filter` can ask: the column, or the column that it is read from; "–" is not kept
+there.
+"""
+
+
+def filters_page() -> str:
+    """The language of conditions, and the table of its fields."""
+    rows = [
+        f"| `{field.call or field.name}` | {field.kind} | {_cell(field.doc)} | {_in_a_lake(field)} |"
+        for field in [*FIELDS.values(), *FUNCTIONS.values()]
+    ]
+    said = CONDITIONS.replace("{longest}", str(LONGEST)).replace("{deepest}", str(DEEPEST))
+    return "\n".join([said, "| field | type | meaning | in a lake |", "| --- | --- | --- | --- |", *rows]) + "\n"
+
+
+def _in_a_lake(field: Field) -> str:
+    if field.any_of:
+        return ", ".join(f"`{FIELDS[name].lake}`" for name in field.any_of)
+    return "–" if field.lake is None else f"`{field.lake}`"
+
+
 # ── all ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 PAGES: dict[str, Callable[[], str]] = {
     "config.md": config_page,
     "commands.md": commands_page,
     "chunks.md": chunks_page,
+    "filters.md": filters_page,
     "route.md": route_page,
 }
 

@@ -6,6 +6,9 @@ from hepswitch.wire.raw import Raw
 _Read = TypeVar("_Read")
 _Write = TypeVar("_Write")
 
+kinds: list[ProtoType]
+"""The values of `proto_type` by number: every packet gives these objects."""
+
 class Field(Generic[_Read, _Write]):
     """An attribute that stands for a generic chunk. None when the packet has no such chunk; setting None deletes it."""
 
