@@ -62,7 +62,7 @@ def test_words(file: Path) -> None:
         (Numbers, b"123\n\nalice\n", 3, 'is no telephone number: a list of any text is kind "words"'),
         (Numbers, b"1234567890123456789\n", 1, "more than 18 digits"),
         (Prefixes, b"# a\nberlin,49\n", 2, "begin with a prefix"),
-        (NetworkList, b"10.0.0.0/8\n10.0.0.0/40\n", 2, "is no network"),
+        (NetworkList, b"10.0.0.0/8\n10.0.0.0/40\n", 2, "'10.0.0.0/40' is no"),
         (Words, b"fine\nbad \xff\n", 2, "is not UTF-8"),
     ],
 )

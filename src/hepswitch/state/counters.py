@@ -82,14 +82,15 @@ class Series:
 
     def _key(self, labels: dict[str, Any]) -> tuple[str, ...]:
         """The series of these label values, there from now on."""
-        key = self._values(labels)
-        if key not in self._numbers:
-            key = tuple(map(_clean, key))
-            if key not in self._numbers:
-                if len(self._numbers) >= MOST_SERIES:
-                    key = (OTHER,) * len(key)
-                self._numbers.setdefault(key, 0)
-        return key
+        key = tuple(map(labels.get, self.labels))
+        if key in self._numbers and len(labels) == len(key):
+            return key  # type: ignore[return-value]  # what is found is text: nothing else is ever put there
+        clean = tuple(map(_clean, self._values(labels)))
+        if clean not in self._numbers:
+            if len(self._numbers) >= MOST_SERIES:
+                clean = (OTHER,) * len(clean)
+            self._numbers.setdefault(clean, 0)
+        return clean
 
 
 class Counter(Series):

@@ -223,7 +223,7 @@ class NetworkList(FileList[Networks]):
             try:
                 Networks([text])
             except ValueError as error:
-                return self._wrong(number, text, f"is no network: {error}")
+                return ListError(f"{self.path}:{number}: {error}")
         raise AssertionError("networks that are fine one by one are fine together")
 
 
