@@ -121,6 +121,12 @@ class Worker:
             if row["queued"]:
                 row["discarded"]["worker died"] = row["discarded"].get("worker died", 0) + row["queued"]
             row["queued"] = row["spooled"] = 0
+        script = self.last["script"]
+        script["gauges"] = {}
+        for counter in script["counters"].values():
+            counter.pop("help", None)  # the successor says it, in the words of its own script
+        for table in script["tables"].values():
+            table["entries"] = 0
         return self.last
 
 

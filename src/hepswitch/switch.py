@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from hepswitch import books
+from hepswitch import books, state
 from hepswitch.config import Config
 from hepswitch.destinations.hep import HepOutlet
 from hepswitch.destinations.lake import LakeOutlet
@@ -24,6 +24,7 @@ from hepswitch.routing.flow import Flow
 from hepswitch.routing.packet import Context, Packet
 from hepswitch.sources.hep_tcp import TcpSource
 from hepswitch.sources.hep_udp import UdpSource
+from hepswitch.state.watch import ListWatch
 from hepswitch.units import Endpoint
 
 log = structlog.get_logger("hepswitch.switch")
@@ -46,6 +47,7 @@ class Switch:
         self._outlets: list[Any] = [*self.destinations.values(), *self.stores.values()]
         self.context = Context(self.destinations, self.stores, next(iter(self.stores.values()), None), self.routed)
         self.flow = Flow(self.context, self._route_raised)
+        self._lists = ListWatch(state.current())
         self.load_route()
         self.listeners: list[books.Listener] = []
         self._sources: list[UdpSource | TcpSource] = []
@@ -68,6 +70,7 @@ class Switch:
 
     def load_route(self) -> None:
         """Load the route file again, if there is one. ScriptError leaves the old routes in place."""
+        self._lists.look()
         table = self.config.hep_route
         if table.script is None:
             return
@@ -106,12 +109,14 @@ class Switch:
         for outlet in self._outlets:
             outlet.on_pressure = self._pressure
             await outlet.open()
+        self._lists.start()
         loop = asyncio.get_running_loop()
         for source in self._sources:
             await source.start(loop)
 
     async def stop(self) -> None:
         """Stop listening, take what has arrived already, and let the outlets drain for the configured time."""
+        await self._lists.stop()
         for source in self._sources:
             await source.stop()
         self.flush()
@@ -144,6 +149,7 @@ class Switch:
             "destinations": {name: outlet.account() for name, outlet in self.destinations.items()},
             "stores": {name: outlet.account() for name, outlet in self.stores.items()},
             "traces": {},
+            "script": state.snapshot(),
         }
 
 
