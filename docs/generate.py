@@ -17,6 +17,7 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+import hepswitch
 from hepswitch import cli
 from hepswitch.config import Config
 from hepswitch.destinations.hep import HepDestination
@@ -145,6 +146,16 @@ PARTS = (
     ("wire/sip.pyi", "Sip", ""),
 )
 
+STATE_PARTS = (
+    ("state/tables.py", "Table", "What `table()` gives."),
+    ("state/counters.py", "Counter", "What `counter()` gives."),
+    ("state/counters.py", "Gauge", "What `gauge()` gives."),
+    ("state/lists.py", "Numbers", "What `number_list()` gives."),
+    ("state/lists.py", "Prefixes", "What `prefix_list()` gives."),
+    ("state/lists.py", "NetworkList", "What `network_list()` gives."),
+    ("state/lists.py", "Words", "What `word_list()` gives."),
+)
+
 
 def route_page() -> str:
     """The classes that a route script meets, from their stubs."""
@@ -156,7 +167,24 @@ def route_page() -> str:
     ]
     for file, name, said in PARTS:
         parts.append("\n".join(_class(SOURCE / file, name, said)))
+    parts.append("\n".join(_state()))
+    for file, name, said in STATE_PARTS:
+        parts.append("\n".join(_class(SOURCE / file, name, said)))
     return "\n".join(parts)
+
+
+def _state() -> Iterator[str]:
+    """The functions that give a script what it keeps between packets."""
+    tree = ast.parse((SOURCE / "state" / "__init__.py").read_text(encoding="utf-8"))
+    yield "## State\n"
+    yield (
+        "What a script keeps between packets, by name: `from hepswitch import counter, table`. Each worker has its own; it "
+        "survives a reload of the script. Nothing in it blocks.\n"
+    )
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name in hepswitch.__all__:
+            yield _function(node, writable=False)
+    yield ""
 
 
 def _class(path: Path, name: str, said: str) -> Iterator[str]:
@@ -168,7 +196,7 @@ def _class(path: Path, name: str, said: str) -> Iterator[str]:
     for node in found.body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             yield f"- `{node.target.id}: {ast.unparse(node.annotation)}`"
-        elif isinstance(node, ast.FunctionDef) and not node.name.startswith("__") and not _decorated(node, "setter"):
+        elif isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and not _decorated(node, "setter"):
             yield _function(node, node.name in setters)
     yield ""
 
@@ -182,7 +210,7 @@ def _function(node: ast.FunctionDef, writable: bool) -> str:
     if _decorated(node, "property"):
         head = f"`{node.name}: {returns}`" + (" (writable)" if writable else "")
     else:
-        node.args.args = node.args.args[1:]
+        node.args.args = [argument for argument in node.args.args if argument.arg != "self"]
         head = f"`{node.name}({ast.unparse(node.args)}) → {returns}`"
     doc = (ast.get_docstring(node) or "").replace("\n", "\n  ")
     return f"- {head}" + (f"  \n  {doc}" if doc else "")

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from hepswitch.state import State
 from hepswitch.state.counters import MOST_SERIES, Counter, Gauge
 
 
@@ -92,4 +93,4 @@ def test_labels_must_be_those_of_the_counter(labels: dict[str, Any]) -> None:
 )
 def test_names_that_prometheus_would_refuse(name: str, labels: tuple[str, ...], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        Counter(name, labels=labels)
+        State().series(Counter, name, "", labels)

@@ -6,9 +6,8 @@ import os
 import signal
 from pathlib import Path
 
-from running import running_switch, wait_for
-
 from hepswitch.wire.hep import Hep
+from running import running_switch, wait_for
 
 CONFIG = """
 listen = ["udp://127.0.0.1:0"]
@@ -62,6 +61,14 @@ def test_state_of_a_running_switch(tmp_path: Path) -> None:
         victim = wait_for(switch.workers, "a worker")[0]
         os.kill(victim, signal.SIGKILL)
         wait_for(lambda: len(switch.workers()) == 1 and victim not in switch.workers(), "a new worker")
+        switch.wait_stats(
+            lambda book: (
+                book["script"]["gauges"]
+                == {"last_agent": {"help": "Number of the agent that sent last.", "values": {"": 0}}}
+                and book["script"]["tables"]["agents"]["entries"] == 0
+            ),
+            "the state of the new worker",
+        )
         send("paris")
         script = switch.stats()["script"]
         assert script["counters"]["packets"] == {

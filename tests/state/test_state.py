@@ -97,6 +97,14 @@ def test_a_name_cannot_change_its_kind_or_labels(own: State) -> None:
         own.value("m")
 
 
+def test_names_are_bounded(own: State) -> None:
+    for number in range(1000):
+        state.table(f"t{number}")
+    with pytest.raises(ValueError, match="table 't1000': there are 1000 already: use a label or a key"):
+        state.table("t1000")
+    assert len(own.snapshot()["tables"]) == 1000
+
+
 def test_states_are_apart(own: State) -> None:
     state.counter("n").inc()
     with state.using(State()):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import structlog
-from far_ends import until
 
+from far_ends import until
 from hepswitch.state import NetworkList, State, Words
 from hepswitch.state.watch import ListWatch
 

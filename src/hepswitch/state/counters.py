@@ -40,7 +40,6 @@ class Series:
     kind = "series"
 
     def __init__(self, name: str, help: str = "", labels: tuple[str, ...] = ()) -> None:
-        check_name(self.kind, name)
         for label in labels:
             if not _NAME.fullmatch(label):
                 raise ValueError(f"{self.kind} {name!r}: label {label!r} is not letters, digits and _")
@@ -84,7 +83,7 @@ class Series:
         """The series of these label values, there from now on."""
         key = tuple(map(labels.get, self.labels))
         if key in self._numbers and len(labels) == len(key):
-            return key  # type: ignore[return-value]  # what is found is text: nothing else is ever put there
+            return key
         clean = tuple(map(_clean, self._values(labels)))
         if clean not in self._numbers:
             if len(self._numbers) >= MOST_SERIES:

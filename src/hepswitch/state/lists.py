@@ -46,7 +46,7 @@ class ListError(ValueError):
     """A list's file cannot be used; the message names the file, the line and what is wrong."""
 
 
-def _no_pause() -> None:
+def no_pause() -> None:
     """For who reads with nobody waiting."""
 
 
@@ -84,7 +84,7 @@ class FileList(ABC, Generic[Content]):
         except OSError:
             return True
 
-    def read(self, pause: Pause = _no_pause) -> None:
+    def read(self, pause: Pause = no_pause) -> None:
         """Read the file. ListError leaves the old content in place."""
         try:
             with self.path.open("rb") as file:
@@ -94,7 +94,7 @@ class FileList(ABC, Generic[Content]):
             raise ListError(f"{self.path}: cannot be read: {error.strerror}") from error
         self._content, self._stamp = content, stamp
 
-    def refresh(self, pause: Pause = _no_pause) -> bool:
+    def refresh(self, pause: Pause = no_pause) -> bool:
         """Read the file again if it changed. True when there is news: other content, or another `trouble`."""
         before = self.trouble
         if not self.changed():
@@ -117,7 +117,7 @@ AnyList = FileList[Any]
 
 
 class Numbers(FileList["list[array[int]]"]):
-    """Telephone numbers: `"+49 30 123" in numbers`. Eight bytes a number, whatever their number.
+    """Telephone numbers: `"+49 30 123" in numbers`. Eight bytes a number, however many there are.
 
     A leading `+` and the separators `-.() ` mean nothing, leading zeros do: +4930123 is 4930123, and not 004930123.
     """

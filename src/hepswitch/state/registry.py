@@ -7,22 +7,24 @@ One event loop uses it; only lists are read in a thread (`refresh`). Not here: w
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from hepswitch.state.counters import Counter, Gauge, Series, Snapshot, check_name
-from hepswitch.state.lists import AnyList, NetworkList, Numbers, Pause, Prefixes, Words
+from hepswitch.state.lists import AnyList, NetworkList, Numbers, Pause, Prefixes, Words, no_pause
 from hepswitch.state.tables import Table
 
 AnySeries = TypeVar("AnySeries", bound=Series)
 OneKind = TypeVar("OneKind", bound=AnyList)
 
-KINDS: dict[str, type[AnyList]] = {
-    kind.kind: kind for kind in (Numbers, Prefixes, NetworkList, Words)
-}
+KINDS: dict[str, type[AnyList]] = {kind.kind: kind for kind in (Numbers, Prefixes, NetworkList, Words)}
 """The kinds of lists by their names in the configuration."""
+
+
+MOST_NAMES = 1000
+"""Tables, and counters and gauges, of one process. What differs from packet to packet is a key or a label, not a name."""
 
 
 class State:
@@ -39,7 +41,7 @@ class State:
         """The table `name`: a new one, or the known one with this `ttl` and `size` from now on."""
         known = self._tables.get(name)
         if known is None:
-            check_name("table", name)
+            self._check_name("table", name, self._tables)
             known = self._tables[name] = Table(name, ttl, size, self._clock)
         else:
             known.configure(ttl, size)
@@ -50,6 +52,7 @@ class State:
         labels = tuple(labels)
         known = self._series.get(name)
         if known is None:
+            self._check_name(kind.kind, name, self._series)
             made = self._series[name] = kind(name, help, labels)
             return made
         if not isinstance(known, kind):
@@ -82,6 +85,14 @@ class State:
         """The lists that somebody holds."""
         return list(self._lists.values())
 
+    @staticmethod
+    def _check_name(kind: str, name: str, known: Mapping[str, object]) -> None:
+        check_name(kind, name)
+        if len(known) >= MOST_NAMES:
+            raise ValueError(
+                f"{kind} {name!r}: there are {MOST_NAMES} already: use a label or a key, not a name for each"
+            )
+
     def snapshot(self) -> Snapshot:
         """For the books, key "script": numbers that `books.merge` adds up. A gauge's sum is over all workers."""
         return {
@@ -91,6 +102,6 @@ class State:
         }
 
 
-def refresh(lists: Iterable[AnyList], pause: Pause) -> list[AnyList]:
+def refresh(lists: Iterable[AnyList], pause: Pause = no_pause) -> list[AnyList]:
     """Read again the lists whose file changed. Those with news: other content, or another `trouble`."""
     return [one for one in lists if one.refresh(pause)]
