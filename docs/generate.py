@@ -220,6 +220,9 @@ A value is a word (`alice`, `+4930123`, `alice@example.com`, `10.0.0.1`) or text
 letter, in its case. Octets compare as UTF-8 text. Payload types and IP protocols have names ([these](chunks.md)):
 `proto_type = RTCP`, `proto_id in [TCP, TLS]`. `192.0.2.1` and `::ffff:192.0.2.1` are the same address.
 
+A regular expression runs on whatever packets say: one like `(a+)+$`, which tries without end, holds up a worker. Prefer
+`contains` and plain expressions.
+
 A mistake is shown at its place, before any packet is looked at:
 
     no field is called 'sip.metod'; did you mean sip.method?

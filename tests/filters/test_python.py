@@ -214,6 +214,16 @@ def test_what_an_edit_changed_is_read_again(changed: str, value: object, before:
     assert route(INVITE.copy()) == [True, True, False]
 
 
+def test_what_an_edit_on_every_way_changed_is_read_again() -> None:
+    scope = Scope()
+    hep = ast.Name(scope.packet, ast.Load())
+    before, after = parse("captagent_id = 2001"), parse("captagent_id = 5")
+    change = ast.Assign([ast.Attribute(hep, "captagent_id", ast.Store())], ast.Constant(5), lineno=1)
+    first = ast.If(expression(before, scope), [ast.Pass()], [ast.Return(ast.Constant("not even before"))])
+    body = [first, change, *scope.forget("captagent_id"), ast.Return(expression(after, scope))]
+    assert function([*scope.begin(), *body], scope)(INVITE.copy()) is True
+
+
 def test_an_edit_that_did_not_happen_costs_no_reading() -> None:
     route = edited("captagent_id = 5", "captagent_id = 2001", change=lambda hep: None, changed="node_name")
     packet = Counting(INVITE)
