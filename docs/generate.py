@@ -243,10 +243,13 @@ One language says which packets are meant: in rules, for a destination, in `heps
 A test of something that the packet does not have is false, so `!=`, `!~` and `not in` are then true: `sip.method != OPTIONS`
 is true of RTCP. Write `sip and sip.method != OPTIONS` where that is not meant.
 
-A value is a word (`alice`, `+4930123`, `alice@example.com`, `10.0.0.1`) or text in double quotes. In quotes `\\"` and `\\\\`
-stand for `"` and `\\`; any other backslash stands for itself, as regular expressions need it. Text compares letter by letter,
-in its case. Octets compare as UTF-8 text. Payload types and IP protocols have names: `proto_type = RTCP`, `proto_id in [TCP, TLS]`
-([the names](chunks.md)). `192.0.2.1` and `::ffff:192.0.2.1` are the same address.
+A value is a word (`alice`, `+4930123`, `alice@example.com`, `10.0.0.1`) or text in double quotes. In quotes `\\"` and
+`\\\\` stand for `"` and `\\`; any other backslash stands for itself, as regular expressions need it. Text compares letter by
+letter, in its case. Octets compare as UTF-8 text. Payload types and IP protocols have names ([these](chunks.md)):
+`proto_type = RTCP`, `proto_id in [TCP, TLS]`. `192.0.2.1` and `::ffff:192.0.2.1` are the same address.
+
+A regular expression runs on whatever packets say: one like `(a+)+$`, which tries without end, holds up a worker. Prefer
+`contains` and plain expressions.
 
 A mistake is shown at its place, before any packet is looked at:
 
@@ -254,8 +257,8 @@ A mistake is shown at its place, before any packet is looked at:
       sip.metod = INVITE
       ^
 
-A condition has at most {longest} characters and nests at most {deepest} deep. One that uses a regular expression, a network or
-what is read from `payload` or `chunks` makes a search in a lake look at that column of every packet that fulfils the other
+A condition has at most {longest} characters and nests at most {deepest} deep. In a lake, one that uses a regular expression,
+a network, or what is read from `payload` or `chunks`, looks at that column of every packet that fulfils the other
 conditions: give `--since` too.
 
 ## Fields

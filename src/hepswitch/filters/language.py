@@ -16,7 +16,8 @@ Not here: which fields there are (`fields`), carrying out tests (`python`, `sql`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final, NoReturn
 
@@ -24,7 +25,7 @@ from hepswitch.filters import values
 from hepswitch.filters.errors import FilterError
 from hepswitch.filters.fields import CHUNK, FIELDS, FUNCTIONS, HEADER, KINDS, NAMES, Field, Kind, Ref
 from hepswitch.filters.tokens import KEYWORDS, Token, tokens
-from hepswitch.filters.tree import And, Not, Op, Or, Test, Tree, Value
+from hepswitch.filters.tree import And, Check, Not, Op, Or, Tree, Value
 from hepswitch.wire.chunks import by_id
 
 DEEPEST: Final = 64
@@ -45,12 +46,29 @@ def parse(text: str, lists: Collection[str] = ()) -> Tree:
 def parse_field(text: str) -> Ref:
     """The one field that `text` names: `node_name`, `sip.header("X-Tenant")`. Raises FilterError."""
     parser = _Parser(text, ())
-    token = parser.now
-    refs = parser.field()
+    subject = parser.subject()
     parser.done()
-    if len(refs) != 1:
-        parser.fail(token, f"{token.text} stands for several fields: name one of {', '.join(_names(refs))}")
-    return refs[0]
+    if len(subject.refs) != 1:
+        names = ", ".join(ref.field.name for ref in subject.refs)
+        raise FilterError(text, subject.offset, f"{subject.name} stands for several fields: name one of {names}")
+    return subject.refs[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What a test is about: a field as the text names it, where, and the fields of one kind that it stands for."""
+
+    name: str
+    offset: int
+    refs: Sequence[Ref]
+    domain: Ref | None = None
+
+    @property
+    def kind(self) -> Kind:
+        return self.refs[0].kind
+
+    def check(self, op: Op, value: Value = None) -> Tree:
+        return _any([Check(ref, op, value, self.offset) for ref in self.refs])
 
 
 class _Parser:
@@ -118,49 +136,42 @@ class _Parser:
         return tree
 
     def test(self) -> Tree:
-        token = self.now
-        refs = self.field()
-        kind = refs[0].kind
-        domain = FIELDS[token.text].domain if token.text in FIELDS else None
-
-        def tests(op: Op, value: Value = None) -> Tree:
-            made = tuple(Test(ref, op, value, token.offset) for ref in refs)
-            return made[0] if len(made) == 1 else Or(made)
-
-        def equal(value: Token) -> Tree:
-            if domain is None or "@" not in value.text:
-                return tests(*values.equal(self.text, kind, token.text, value))
-            user, _, host = value.text.rpartition("@")
-            there = FIELDS[domain]
-            return And((tests("=", user), Test(Ref(there, there.kind), "=", host, token.offset)))
-
-        opposite = self.now.text.startswith("!") or self.now.text == "not"
+        subject = self.subject()
         operator = self.now
         word = self.take("=", "==", "!=", *_ORDER, "~", "!~", "contains", "in", "not")
         if word is None:
-            return tests("present")
+            return subject.check("present")
         if word == "not" and self.take("in") is None:
             self.fail(self.now, "in is missing behind not")
+        name, kind = subject.name, subject.kind
         if kind == "yes/no":
-            self.fail(operator, f"{token.text} is a yes/no: write it alone, or behind not")
+            self.fail(operator, f"{name} is a yes/no: write it alone, or behind not")
         if word in ("in", "not"):
-            tree = self.membership(kind, token.text, tests, equal)
+            tree = self.membership(subject)
         elif word in _ORDER:
             if kind not in _NUMBERS:
-                self.fail(operator, f"{token.text} is no number ({kind}): {word} compares numbers")
-            tree = tests(_ORDER[word], values.number(self.text, kind, token.text, self.value()))
+                self.fail(operator, f"{name} is no number ({kind}): {word} compares numbers")
+            tree = subject.check(_ORDER[word], values.number(self.text, kind, name, self.value()))
         elif word in ("~", "!~", "contains"):
             if kind not in ("text", "octets"):
-                self.fail(operator, f"{token.text} is no text ({kind}): {word} searches text")
+                self.fail(operator, f"{name} is no text ({kind}): {word} searches text")
             value = self.value()
-            tree = tests("contains", value.text) if word == "contains" else tests("~", values.regex(self.text, value))
+            if word == "contains":
+                tree = subject.check("contains", value.text)
+            else:
+                tree = subject.check("~", values.regex(self.text, value))
         else:
-            tree = equal(self.value())
-        return Not(tree) if opposite else tree
+            tree = self.equal(subject, self.value())
+        return Not(tree) if word in ("!=", "!~", "not") else tree
 
-    def membership(
-        self, kind: Kind, name: str, tests: Callable[[Op, Value], Tree], equal: Callable[[Token], Tree]
-    ) -> Tree:
+    def equal(self, subject: _Subject, value: Token) -> Tree:
+        """The test that the field is what `value` says."""
+        if subject.domain is None or "@" not in value.text:
+            return subject.check(*values.equal(self.text, subject.kind, subject.name, value))
+        user, _, host = value.text.rpartition("@")
+        return And((subject.check("=", user), Check(subject.domain, "=", host, subject.offset)))
+
+    def membership(self, subject: _Subject) -> Tree:
         """What stands behind `in`."""
         begin = self.now
         if begin.kind == "list":
@@ -168,7 +179,7 @@ class _Parser:
             if begin.text[1:] not in self.lists:
                 known = ", ".join(f"@{one}" for one in sorted(self.lists)) or "none"
                 self.fail(begin, f"no list is called {begin.text}; known: {known}")
-            return tests("listed", begin.text[1:])
+            return subject.check("listed", begin.text[1:])
         bracket = self.take("[")
         found = [self.value()]
         if bracket:
@@ -176,16 +187,16 @@ class _Parser:
                 found.append(self.value())
             self.expect("]", "at the end of the list, or a comma between its values")
         elif self.take(".."):
-            return tests("between", values.span(self.text, kind, name, found[0], self.value()))
-        if kind == "address":
-            return tests("within", values.networks(self.text, found))
+            ends = values.span(self.text, subject.kind, subject.name, found[0], self.value())
+            return subject.check("between", ends)
+        if subject.kind == "address":
+            return subject.check("within", values.networks(self.text, found))
         if not bracket:
-            more = ", or a range: 5060..5090" if kind in _NUMBERS else ""
-            self.fail(begin, f"write what {name} may be in brackets: in [{begin.text}, …]{more}")
-        if any("@" in value.text for value in found):
-            parts = tuple(equal(value) for value in found)
-            return parts[0] if len(parts) == 1 else Or(parts)
-        return tests("among", values.among(self.text, kind, name, found))
+            more = ", or a range: 5060..5090" if subject.kind in _NUMBERS else ""
+            self.fail(begin, f"write what {subject.name} may be in brackets: in [{begin.text}, …]{more}")
+        if subject.domain is not None:
+            return _any([self.equal(subject, value) for value in found])
+        return subject.check("among", values.among(self.text, subject.kind, subject.name, found))
 
     def value(self) -> Token:
         token = self.next()
@@ -197,19 +208,21 @@ class _Parser:
 
     # ── fields ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def field(self) -> list[Ref]:
-        """The field that stands here: as one reference, or as those that it stands for."""
+    def subject(self) -> _Subject:
+        """The field that stands here."""
         token = self.next()
         if token.kind != "word" or token.text in KEYWORDS:
             self.fail(token, "a field is expected here, such as src_ip or sip.method")
         if token.text in FUNCTIONS:
-            return [self.call(FUNCTIONS[token.text])]
+            return _Subject(token.text, token.offset, [self.call(FUNCTIONS[token.text])])
         field = FIELDS.get(token.text)
         if field is None:
             self.fail(token, f"no field is called {token.text!r}{_meant(token.text)}")
         if self.now.text == "(" and self.now.kind == "operator":
             self.fail(self.now, f"{token.text} takes no arguments")
-        return [Ref(one, one.kind) for one in ([FIELDS[name] for name in field.any_of] or [field])]
+        refs = [_plain(name) for name in field.any_of or (field.name,)]
+        domain = None if field.domain is None else _plain(field.domain)
+        return _Subject(token.text, token.offset, refs, domain)
 
     def call(self, field: Field) -> Ref:
         self.expect("(", f"behind {field.name}: write {field.call}")
@@ -243,8 +256,12 @@ class _Parser:
         return Ref(CHUNK, KINDS[kind], (number, kind, vendor))
 
 
-def _names(refs: list[Ref]) -> list[str]:
-    return [ref.field.name for ref in refs]
+def _any(parts: Sequence[Tree]) -> Tree:
+    return parts[0] if len(parts) == 1 else Or(tuple(parts))
+
+
+def _plain(name: str) -> Ref:
+    return Ref(FIELDS[name], FIELDS[name].kind)
 
 
 def _meant(name: str) -> str:

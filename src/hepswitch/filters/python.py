@@ -16,7 +16,7 @@ Several conditions in one function share what they read. A `Scope` keeps each va
         with scope.branch():                             # the body may not run: nothing counts as read by it
             then = [..., *scope.forget("captagent_id")]  # behind statements that changed a chunk
         body.append(ast.If(test, then, []))
-    route = function([*scope.begin(), *body], scope)     # begin() last: it names every local that was needed
+    route = function([*scope.begin(), *body], scope)     # begin() last: then it is known what it must say
 
 The packet is the argument `hep`; `scope.constant(value)` puts any object of yours within reach of your own statements.
 A test's expression is truthy or falsy, not always a bool. Not here: the text (`language`), a lake (`sql`).
@@ -33,7 +33,7 @@ from typing import Any, Final
 
 from hepswitch.filters.fields import CHUNK, SIP, Ref
 from hepswitch.filters.language import parse, parse_field
-from hepswitch.filters.tree import And, Not, Or, Test, Tree
+from hepswitch.filters.tree import And, Check, Not, Or, Tree
 from hepswitch.wire.chunks import by_name
 from hepswitch.wire.fields import kinds
 
@@ -73,7 +73,7 @@ def compile_ref(ref: Ref) -> Callable[[Any], Any]:
     return function([*scope.begin(), ast.Return(value)], scope)
 
 
-def predicate(test: Test, lists: Lists = _NO_LISTS) -> Callable[[Any], bool]:
+def predicate(test: Check, lists: Lists = _NO_LISTS) -> Callable[[Any], bool]:
     """A test as a function of the field's value, for values that do not come from a packet."""
     scope = Scope(lists)
     return function([_answer(_holds(test, lambda: _name(scope.packet), scope))], scope)
@@ -82,7 +82,7 @@ def predicate(test: Test, lists: Lists = _NO_LISTS) -> Callable[[Any], bool]:
 def expression(tree: Tree, scope: Scope) -> ast.expr:
     """The condition as an expression within a function that is made with `scope`: truthy when it holds."""
     match tree:
-        case Test():
+        case Check():
             return _holds(tree, lambda: scope.value(tree.ref), scope)
         case Not(part):
             return ast.UnaryOp(ast.Not(), expression(part, scope))
@@ -95,10 +95,12 @@ def expression(tree: Tree, scope: Scope) -> ast.expr:
 
 def function(body: Sequence[ast.stmt], scope: Scope, name: str = "filter") -> Callable[[Any], Any]:
     """The function of one packet that `body` is, its expressions made with `scope`."""
-    arguments = ast.arguments(posonlyargs=[], args=[ast.arg(scope.packet)], kwonlyargs=[], kw_defaults=[], defaults=[])
-    definition = ast.FunctionDef(name=name, args=arguments, body=list(body), decorator_list=[], lineno=1, col_offset=0)
-    module = ast.fix_missing_locations(ast.Module([definition], type_ignores=[]))
-    code = next(one for one in compile(module, f"<{name}>", "exec").co_consts if isinstance(one, types.CodeType))
+    module = ast.parse(f"def {name}({scope.packet}): ...")
+    definition = module.body[0]
+    assert isinstance(definition, ast.FunctionDef)
+    definition.body = list(body)
+    made = compile(ast.fix_missing_locations(module), f"<{name}>", "exec")
+    code = next(one for one in made.co_consts if isinstance(one, types.CodeType))
     return types.FunctionType(code, scope.namespace, name)
 
 
@@ -115,6 +117,7 @@ class Scope:
         self.lists = lists
         self.namespace: dict[str, Any] = {"__builtins__": {}}
         self._locals: dict[Ref | str, str] = {}
+        self._asked: dict[str, None] = {}  # locals that are asked whether they hold something, in order
         self._read: set[Ref | str] = set()  # in their locals whatever way the function came here
         self._changes = 0
         self._forgotten: dict[Ref | str, int] = {}  # by which change last
@@ -150,20 +153,22 @@ class Scope:
         self._read = {what for what in before if self._forgotten.get(what, 0) <= changes}
 
     def begin(self) -> list[ast.stmt]:
-        """The function's first statements. Ask when all its expressions are made."""
-        return [self._unread(list(self._locals.values()))] if self._locals else []
+        """The function's first statements: they make every local variable that is asked. For when all else is made."""
+        return [self._unread(list(self._asked))] if self._asked else []
 
     def _unread(self, names: list[str]) -> ast.stmt:
         return ast.Assign([ast.Name(name, ast.Store()) for name in names], ast.Constant(_UNREAD), lineno=1)
 
     def _local(self, what: Ref | str, reading: Callable[[], ast.expr]) -> ast.expr:
-        name = self._locals.get(what)
-        if name is None:
-            name = self._locals[what] = f"local_{len(self._locals)}"
         if what in self._read:
-            return _name(name)
+            return _name(self._locals[what])
+        first = what not in self._locals
+        name = self._locals.setdefault(what, f"local_{len(self._locals)}")
         read = ast.NamedExpr(ast.Name(name, ast.Store()), reading())
         self._read.add(what)
+        if first:  # nothing before can have read it
+            return read
+        self._asked[name] = None
         there = ast.Compare(_name(name), [ast.IsNot()], [ast.Constant(_UNREAD)])
         return ast.IfExp(there, _name(name), read)
 
@@ -199,7 +204,7 @@ def _answer(test: ast.expr) -> ast.stmt:
     return ast.Return(ast.IfExp(test, ast.Constant(True), ast.Constant(False)))
 
 
-def _holds(test: Test, value: Callable[[], ast.expr], scope: Scope) -> ast.expr:
+def _holds(test: Check, value: Callable[[], ast.expr], scope: Scope) -> ast.expr:
     """The test of a value that may be None."""
     octets = test.ref.kind == "octets"
     wanted: Any = test.value

@@ -18,7 +18,7 @@ from hepswitch.filters.errors import FilterError
 from hepswitch.filters.fields import COLUMN_CHUNKS, FIELDS
 from hepswitch.filters.language import parse
 from hepswitch.filters.python import Lists, compile_ref, predicate
-from hepswitch.filters.tree import And, Not, Or, Test, Tree
+from hepswitch.filters.tree import And, Check, Not, Or, Tree
 from hepswitch.wire.chunks import by_id
 from hepswitch.wire.hep import Hep
 from hepswitch.wire.sip import Sip, looks_like_sip
@@ -68,7 +68,7 @@ def compile_sql(text: str, lists: Lists = _NO_LISTS) -> Filter:
     """The condition `text` as SQL. Raises FilterError, also where it names what a lake does not keep."""
     asks: list[Ask] = []
 
-    def exact(test: Test) -> Sql:
+    def exact(test: Check) -> Sql:
         return _compared(test) if _by_sql(test) else _asked(text, test, lists, asks)
 
     tree = parse(text, lists)
@@ -76,7 +76,7 @@ def compile_sql(text: str, lists: Lists = _NO_LISTS) -> Filter:
     return Filter(made, _rendered(tree, True, lambda test: _compared(test) if _by_sql(test) else None), asks)
 
 
-def _rendered(tree: Tree, positive: bool, leaf: Callable[[Test], Sql | None]) -> Sql:
+def _rendered(tree: Tree, positive: bool, leaf: Callable[[Check], Sql | None]) -> Sql:
     """The tree, or its opposite, as SQL. `not` is pushed down to the tests: where `leaf` cannot say, either may hold."""
     match tree:
         case Not(part):
@@ -85,20 +85,20 @@ def _rendered(tree: Tree, positive: bool, leaf: Callable[[Test], Sql | None]) ->
             found = [_rendered(part, positive, leaf) for part in parts]
             word = " and " if isinstance(tree, And) == positive else " or "
             return f"({word.join(sql for sql, _ in found)})", [value for _, values in found for value in values]
-        case Test():
+        case Check():
             said = leaf(tree)
             if said is None:
                 return "true", []
             return said if positive else (f"({said[0]}) is not true", said[1])
 
 
-def _by_sql(test: Test) -> bool:
+def _by_sql(test: Check) -> bool:
     """Whether the test is a comparison with a column of its own."""
     lake = test.ref.field.lake
     return test.ref.field.name in _YES or (lake not in (None, "payload", "chunks") and test.op in _COMPARED)
 
 
-def _compared(test: Test) -> Sql:
+def _compared(test: Check) -> Sql:
     wanted: Any = test.value
     if test.ref.field.name in _YES:
         return _YES[test.ref.field.name], []
@@ -118,7 +118,7 @@ def _compared(test: Test) -> Sql:
             return f"{column} {test.op} ?", [wanted]
 
 
-def _asked(text: str, test: Test, lists: Lists, asks: list[Ask]) -> Sql:
+def _asked(text: str, test: Check, lists: Lists, asks: list[Ask]) -> Sql:
     lake = _kept(text, test)
     table = f"filter_{len(asks)}"
     passes = predicate(test, lists)
@@ -134,7 +134,7 @@ def _asked(text: str, test: Test, lists: Lists, asks: list[Ask]) -> Sql:
     return f"{key} in (select key from {table})", []  # noqa: S608
 
 
-def _kept(text: str, test: Test) -> str:
+def _kept(text: str, test: Check) -> str:
     """The column that holds the field or what it can be read from; FilterError when a lake does not keep it."""
     asked = test.ref.field
     if asked.lake is None:

@@ -18,7 +18,7 @@ Value = None | int | str | tuple[int, int] | frozenset[int] | frozenset[str] | N
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Check:
     """One field against a value, which is: nothing for `present`, (low, high) for `between`, a list's name for `listed`, the
     expression for `~`. False when the packet has no such field. `offset` is where the field stands in the text.
     """
@@ -50,4 +50,4 @@ class Or:
     parts: tuple[Tree, ...]
 
 
-Tree = Test | Not | And | Or
+Tree = Check | Not | And | Or

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
 
+from hepswitch.filters.python import Lists
 from hepswitch.filters.sql import Filter, compile_sql
 from hepswitch.lake.rebuild import packet
 from hepswitch.lake.snapshot import ATTEMPTS, LakeBusyError, Snapshot, snapshot
@@ -40,7 +41,7 @@ class Query:
     `call_id` finds what carries it as Call-ID, and as correlation id what is not SIP. `user` is in From, To, the request
     URI or P-Asserted-Identity. `status` is 486, or "4xx". `ip` is source or destination. `user_agent` is any part of it,
     in upper or lower case. `since` (included) and `until` (excluded) are aware datetimes. `limit` keeps the latest. `filter`
-    is a condition in the language of `hepswitch.filters` (docs/reference/filters.md).
+    is a condition in the language of `hepswitch.filters` (docs/reference/filters.md), `lists` are those it may name.
     """
 
     call_id: str | None = None
@@ -57,11 +58,12 @@ class Query:
     until: datetime | None = None
     limit: int | None = None
     filter: str | None = None
+    lists: Lists = field(default_factory=dict)
 
     def condition(self) -> Condition:
         """The SQL condition, with `?` for every value, and the values. FilterError (a ValueError) when `filter` is wrong.
 
-        It may speak of tables that `Lake` makes by `filtered().asks`.
+        It may look in tables that `prepare` makes.
         """
         made = self.filtered()
         return self._and(None if made is None else made.exact)
@@ -73,7 +75,7 @@ class Query:
 
     def filtered(self) -> Filter | None:
         """What `filter` means."""
-        return None if self.filter is None else compile_sql(self.filter)
+        return None if self.filter is None else compile_sql(self.filter, self.lists)
 
     def _and(self, more: Condition | None) -> Condition:
         """All that is wanted, and `more`."""
@@ -223,7 +225,7 @@ class Lake:
             with snapshot(self.path, query.hours) as seen:
                 try:
                     with _connection(seen, needles) as connection:
-                        _answer(connection, query)
+                        prepare(connection, query)
                         return question(connection)
                 except (duckdb.IOException, duckdb.PermissionException):
                     # A file that was merged or deleted between listing and reading is a reason to look again.
@@ -252,8 +254,8 @@ def _connection(seen: Snapshot, needles: Sequence[bytes] | None) -> Iterator[duc
         yield connection
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, query: Query) -> None:
-    """Make the tables that the query's filter looks in."""
+def prepare(connection: duckdb.DuckDBPyConnection, query: Query) -> None:
+    """Make the tables in which the query's condition looks, for a connection of `Lake.connect`."""
     made = query.filtered()
     if made is None or not made.asks:
         return
