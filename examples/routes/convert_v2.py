@@ -2,7 +2,7 @@
 
 OpenSIPS: `hep_relay()` cannot; the work-around parses the SIP and traces it again, so that time and capture id become the
 switch's own. Here the captured time and the capture id stay. v1 knows neither: the time of arrival is written in, and a
-number for its agent.
+number for its agent. Without the number no script is needed: `version = 3` in the destination.
 
 Configuration:
 
@@ -11,7 +11,7 @@ Configuration:
     script = "convert_v2.py"
 
     [destinations.homer]
-    urls = ["tcp://10.1.1.1:9060"]
+    urls = ["udp://10.1.1.1:9060"]
 """
 
 from hepswitch import hep_route

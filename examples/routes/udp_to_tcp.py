@@ -1,7 +1,7 @@
 """One idea: a bridge from UDP to TLS, with version 1 and 2 left on UDP as they are.
 
 OpenSIPS: `$HEPVERSION` decides between two `$du`, for `hep_relay()` sends old versions over UDP only. Here they need not
-stay behind: `hep.version = 3` converts them (see convert_v2.py).
+stay behind: what goes to a TCP or TLS destination becomes version 3 by itself.
 
 Configuration:
 
