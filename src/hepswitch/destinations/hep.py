@@ -207,9 +207,10 @@ class HepOutlet(Balancer):
 
     async def close(self, drain: float) -> None:
         """Take nothing more; give the nodes `drain` seconds for what is queued, then spool or discard the rest."""
-        deadline = asyncio.get_running_loop().time() + drain
-        tasks = [task for _, task in self._leaving.values()]
-        await asyncio.gather(*(node.close(deadline) for node in self._rows), *tasks)
+        async with self._changing:
+            deadline = asyncio.get_running_loop().time() + drain
+            tasks = [task for _, task in self._leaving.values()]
+            await asyncio.gather(*(node.close(deadline) for node in self._rows), *tasks)
 
     def _press(self) -> None:
         """A node became full, has room again, or changed its state; or the fallback did."""
