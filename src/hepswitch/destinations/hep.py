@@ -337,7 +337,10 @@ class HepOutlet(Balancer):
     async def _remove(self, node: HepNode, drain: float) -> None:
         node.on_change = None
         node.administer("disabled")
-        await node.close(asyncio.get_running_loop().time() + drain, reason="node removed")
+        try:
+            await node.close(asyncio.get_running_loop().time() + drain, reason="node removed")
+        except OSError as error:
+            log.error("spool of a removed node cannot be closed", node=node.url, error=str(error))
         del self._leaving[node.url]
         self._removed.add(node.account(), node.url)
         if node.spooled:
