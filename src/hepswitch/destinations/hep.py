@@ -93,9 +93,10 @@ class HepDestination(Table):
     policy: Annotated[str, AfterValidator(_policy)] = Field(
         "call",
         description='Which node gets a packet. "call": all of one call goes to one node, shared by weight; "source": the '
-        'same by who sent the packet; "hash:FIELD": the same by any field of conditions, as hash:node_name; "round-robin": in '
-        'turn; "random" and "weighted": by chance or in turn, by weight; "first": the first of the list that is active; '
-        '"all": a copy to each, whatever its priority; "least-loaded": where the fewest bytes wait for its weight; '
+        'same by who sent the packet; "hash:FIELD": the same by any field of conditions, as hash:node_name; '
+        '"round-robin": in turn; "random" and "weighted": by chance or in turn, by weight; '
+        '"first": the first of the list that is active; "all": a copy to each, whatever its priority; '
+        '"least-loaded": where the fewest bytes wait for its weight; '
         '"script:NAME": as a function of the route file says.',
     )
     fallback: str | None = Field(
