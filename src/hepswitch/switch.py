@@ -18,6 +18,7 @@ from hepswitch import books
 from hepswitch.config import Config
 from hepswitch.destinations.hep import HepOutlet
 from hepswitch.destinations.lake import LakeOutlet
+from hepswitch.net.resolve import Resolver
 from hepswitch.net.tls import server_context
 from hepswitch.routing import script
 from hepswitch.routing.flow import Flow
@@ -38,8 +39,9 @@ class Switch:
     def __init__(self, config: Config, sockets: list[socket.socket], worker: int) -> None:
         self.config = config
         self.routed = books.Routed()
+        self._resolver = Resolver(config.dns.servers, config.dns.timeout)
         self.destinations = {
-            name: HepOutlet(name, table, spool_dirs=_spool_dirs(config, name, worker))
+            name: HepOutlet(name, table, _spool_dirs(config, name, worker), self._resolver)
             for name, table in config.destinations.items()
         }
         self.stores = {name: LakeOutlet(name, table, worker) for name, table in config.stores.items()}

@@ -44,7 +44,7 @@ def _node_url(text: str) -> str:
     known = {"weight"} | (TLS_OPTIONS if endpoint.scheme == "tls" else set())
     if unknown := sorted(endpoint.options.keys() - known):
         raise ValueError(f"{text!r} has unknown options: {', '.join(unknown)}; known here: {', '.join(sorted(known))}")
-    if not endpoint.port:
+    if not endpoint.port and not endpoint.is_service:
         raise ValueError(f"{text!r} needs a port above 0")
     _weight(endpoint)
     return text
@@ -98,12 +98,14 @@ class HepOutlet(Balancer):
     is found in the others (left by workers that no longer exist) is sent first. Without `spool_dirs` nothing is spooled.
     """
 
-    def __init__(self, name: str, config: HepDestination, spool_dirs: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, name: str, config: HepDestination, spool_dirs: Sequence[Path] = (), resolver: Resolver | None = None
+    ) -> None:
         self.name = name
         self.full = False
         self.on_pressure: Callable[[], None] | None = None
         self._fork = config.policy == "all"
-        resolver = Resolver()
+        resolver = resolver or Resolver()
         endpoints = [parse_endpoint(url) for url in config.urls]
         self._rows = [_node(endpoint, config, spool_dirs, resolver) for endpoint in endpoints]
         known = {_folder(endpoint) for endpoint in endpoints}
