@@ -64,13 +64,13 @@ def test_a_script_relays_and_is_reloaded(tmp_path: Path) -> None:
 
             route.write_text(text.format(2))
             os.kill(switch.process.pid, signal.SIGHUP)
-            wait_for(lambda: switch.event("route reloaded"), "reload")
+            wait_for(lambda: switch.event("reloaded"), "reload")
             switch.send_udp(_packet(7))
             assert Hep(sink.recv(65535)).captagent_id == 2
 
             route.write_text("def broken(:\n")
             os.kill(switch.process.pid, signal.SIGHUP)
-            refused = wait_for(lambda: switch.event("route not reloaded; the old one goes on"), "refusal")
+            refused = wait_for(lambda: switch.event("not reloaded; what was loaded before goes on"), "refusal")
             assert f"{route}:1:" in refused["errors"][0]
             switch.send_udp(_packet(7))
             assert Hep(sink.recv(65535)).captagent_id == 2

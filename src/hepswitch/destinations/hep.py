@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import structlog
 from pydantic import AfterValidator, Field, field_validator
@@ -105,7 +106,9 @@ class HepOutlet(Balancer):
         self.full = False
         self.on_pressure: Callable[[], None] | None = None
         self._fork = config.policy == "all"
-        resolver = resolver or Resolver()
+        self._resolver = resolver = resolver or Resolver()
+        self._since = time.time()
+        self._said: dict[str, dict[str, Any]] = {}
         endpoints = [parse_endpoint(url) for url in config.urls]
         self._rows = [_node(endpoint, config, spool_dirs, resolver) for endpoint in endpoints]
         known = {_folder(endpoint) for endpoint in endpoints}
@@ -139,6 +142,51 @@ class HepOutlet(Balancer):
         """Take nothing more; give the nodes `drain` seconds for what is queued, then spool or discard the rest."""
         deadline = asyncio.get_running_loop().time() + drain
         await asyncio.gather(*(node.close(deadline) for node in self._rows))
+
+    def nodes_info(self) -> list[dict[str, Any]]:
+        """The nodes as `hepswitch ctl dispatcher list` shows them."""
+        return [
+            {
+                "url": row.url,
+                "weight": row.weight,
+                "priority": 0,
+                "since": self._since,
+                "last_error": "",
+                **{key: row.account()[key] for key in ("state", "queued", "spooled", "accepted", "delivered")},
+            }
+            | self._said.get(row.url, {})
+            for row in self._rows
+        ]
+
+    def set_node(
+        self, url: str, *, state: str | None = None, weight: float | None = None, priority: int | None = None
+    ) -> None:
+        """Change a node at run time. Raises LookupError when there is none of that name."""
+        node = next((row for row in self._rows if row.url == url), None)
+        if node is None:
+            raise LookupError(
+                f"{self.name} has no node {url!r} (there are: {', '.join(row.url for row in self._rows)})"
+            )
+        node.weight = weight or node.weight
+        said = {"state": state, "priority": priority}
+        self._said.setdefault(url, {}).update({key: value for key, value in said.items() if value is not None})
+
+    async def reconfigure(self, config: HepDestination) -> None:
+        """The set as `config` says now: nodes that stay go on, new ones are opened, those that are gone are closed."""
+        known = {row.url: row for row in self._rows}
+        endpoints = [parse_endpoint(url) for url in config.urls]
+        rows = [
+            known.pop(str(each)) if str(each) in known else _node(each, config, (), self._resolver)
+            for each in endpoints
+        ]
+        for row in rows:
+            if row.on_press is None:
+                row.on_press = self._press
+                await row.open()
+        self._rows = rows
+        super().__init__(rows, config.policy)
+        for row in known.values():
+            await row.close(0.0)
 
     def account(self) -> Snapshot:
         """The destination's row in the books, with a row for each node."""
