@@ -62,7 +62,7 @@ class Switch:
         self._logged: dict[str, float] = {}
 
     def _destination(self, name: str, table: HepDestination) -> HepOutlet:
-        return HepOutlet(name, table, _spool_dirs(self.config, name, self._worker), self._resolver)
+        return HepOutlet(name, table, _spool_dirs(self.config, name, self._worker), resolver=self._resolver)
 
     def _add_source(self, endpoint: Endpoint, sock: socket.socket) -> None:
         port = sock.getsockname()[1]

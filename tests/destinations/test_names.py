@@ -142,7 +142,7 @@ async def test_a_services_certificate_is_for_its_domain(
             outlet.flush()
             await until(lambda: sink.received == {1}, "the packet")
         else:
-            await until(lambda: outlet.account()["nodes"][url]["state"] == "away", "the refusal")
+            await until(lambda: outlet.account()["nodes"][url]["state"] == "inactive", "the refusal")
             assert sink.received == set()
     finally:
         await sink.stop()

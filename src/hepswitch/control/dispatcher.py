@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec import structs
 
+from hepswitch import books
 from hepswitch.control.refusal import RefusedError
 from hepswitch.destinations.hep import HepDestination
 from hepswitch.destinations.sets import NodeChange, unknown_set
@@ -81,7 +82,8 @@ def merged(workers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _join(into: dict[str, Any], node: Mapping[str, Any]) -> None:
-    into["state"] = ",".join(sorted({*into["state"].split(","), node["state"]}))
+    for key in ("state", "health"):
+        into[key] = books.add(into[key], node[key])
     if node["since"] > into["since"]:
         into["since"], into["last_error"] = node["since"], node["last_error"] or into["last_error"]
     for key in SUMS:

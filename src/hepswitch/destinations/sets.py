@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import structlog
 from msgspec import Meta, Struct
@@ -16,10 +16,9 @@ from msgspec import Meta, Struct
 from hepswitch import books
 from hepswitch.books import Snapshot
 from hepswitch.destinations.hep import HepDestination, HepOutlet
+from hepswitch.destinations.hep_node import Administration
 
 log = structlog.get_logger("hepswitch.destinations")
-
-NodeState = Literal["enabled", "disabled", "paused"]
 
 
 class NodeChange(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -30,7 +29,7 @@ class NodeChange(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
 
     set: str
     node: str
-    state: NodeState | None = None
+    state: Administration | None = None
     weight: Annotated[float, Meta(gt=0)] | None = None
     priority: int | None = None
 
@@ -38,22 +37,25 @@ class NodeChange(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
 class Sets:
     """`make(name, table)` builds a destination; `drain`: seconds in which a set that is taken away may deliver.
 
-    `outlets` is always the same dict: the route's context holds it.
+    `outlets` is always the same dict: the route's context holds it. Raises OSError or ValueError when a set cannot be had.
     """
 
     def __init__(
         self, tables: Mapping[str, HepDestination], make: Callable[[str, HepDestination], HepOutlet], drain: float
     ) -> None:
+        check_fallbacks(tables)
         self._make = make
         self._drain = drain
         self._tables = dict(tables)
         self.outlets = {name: make(name, table) for name, table in tables.items()}
+        self._wire()
         self._leaving: dict[str, HepOutlet] = {}
         self._farewells: dict[str, asyncio.Task[None]] = {}
         self._left: dict[str, Snapshot] = {}
 
     async def reload(self, tables: Mapping[str, HepDestination]) -> None:
         """The sets as `tables` say now. Raises OSError or ValueError when one of them cannot be had."""
+        check_fallbacks(tables)
         added: dict[str, HepOutlet] = {}
         try:
             for name in tables.keys() - self.outlets.keys():
@@ -63,10 +65,12 @@ class Sets:
                 await added[name].open()
             for name in tables.keys() & self._tables.keys():
                 if tables[name] != self._tables[name]:
-                    await self.outlets[name].reconfigure(tables[name])
+                    await self.outlets[name].reconfigure(tables[name], self._drain)
         except BaseException:
             await asyncio.gather(*(outlet.close(0.0) for outlet in added.values()), return_exceptions=True)
             raise
+        for outlet in self.outlets.values():
+            outlet.set_fallback(None)
         for name in self.outlets.keys() - tables.keys():
             self._leave(name, self.outlets.pop(name))
         for name, outlet in added.items():
@@ -74,6 +78,12 @@ class Sets:
                 self._left[name] = _taken_over(self._left[name], outlet)
         self.outlets.update(added)
         self._tables = dict(tables)
+        self._wire()
+
+    def _wire(self) -> None:
+        for name, table in self._tables.items():
+            if table.fallback is not None:
+                self.outlets[name].set_fallback(self.outlets[table.fallback])
 
     def _leave(self, name: str, outlet: HepOutlet) -> None:
         outlet.on_pressure = None
@@ -118,6 +128,21 @@ class Sets:
                 row = outlet.account()
                 rows[name] = books.add(rows[name], row) if name in rows else row
         return rows
+
+
+def check_fallbacks(tables: Mapping[str, HepDestination]) -> None:
+    """Raises ValueError when a fallback leads to a set that is not there, or back to where it began."""
+    for name, table in tables.items():
+        path, step = [name], table.fallback
+        while step is not None:
+            if step not in tables:
+                raise ValueError(f"fallback of {path[-1]}: {unknown_set(step, tables)}")
+            path.append(step)
+            if step == name:
+                raise ValueError(f"fallback leads in a circle: {' → '.join(path)}; leave one of them out")
+            if step in path[:-1]:
+                break  # a circle that does not pass here is found from another set
+            step = tables[step].fallback
 
 
 def unknown_set(name: str, known: Mapping[str, Any]) -> str:

@@ -52,6 +52,9 @@ class Hep(Raw):
     @property
     def truncated(self) -> bool:
         """True when the sender cut the packet: what is there of it was kept."""
+    @property
+    def hops(self) -> list[int]:
+        """The ids of the switches that passed the packet on, in order (see `chunks.TRAIL`)."""
     def __init__(self, data: bytes | bytearray | memoryview, arrival: float | None = None) -> None: ...
     @staticmethod
     def new(payload: bytes | str | None = b"", *, version: int = 3, **chunks: Any) -> Hep:
