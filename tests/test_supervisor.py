@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import trustme
 
+from hepswitch import supervisor
+from hepswitch.config import Config
 from hepswitch.wire.hep import Hep
 from running import RunningSwitch, running_switch, wait_for
 
@@ -171,3 +173,32 @@ def test_spools_that_nobody_would_send_are_reported(tmp_path: Path) -> None:
         of_destination = wait_for(lambda: switch.event("spool of a destination that is not configured"), "warning")
         of_node = wait_for(lambda: switch.event("spool of a node that is not configured"), "warning")
     assert [of_destination["folder"], of_node["folder"]] == [str(folder) for folder in forgotten]
+
+
+async def test_a_worker_that_never_listens_is_killed_and_the_step_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nexec sleep 1000\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(supervisor.sys, "executable", str(program))
+    monkeypatch.setattr(supervisor, "START_TIMEOUT", 0.5)
+    worker = supervisor.Worker(0, [])
+    with pytest.raises(
+        supervisor.WorkerError, match=r"worker 0 did not start within 0\.5 s: .* waiting for it to listen"
+    ):
+        await worker.start(Config())
+    assert await worker.kill() == -signal.SIGKILL
+    with pytest.raises(supervisor.WorkerError, match="worker 0 ended"):
+        await worker.ask(do="stats")
+
+
+async def test_a_worker_that_ends_at_once_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(supervisor.sys, "executable", str(program))
+    worker = supervisor.Worker(0, [])
+    with pytest.raises(supervisor.WorkerError, match="worker 0 "):
+        await worker.start(Config())
+    assert await worker.kill() == 3

@@ -13,7 +13,20 @@ from hepswitch.cli.remote import Remote, remote_options
 POLL = 0.2
 """Seconds between two looks while a node drains."""
 
-COLUMNS = ("set", "policy", "node", "state", "weight", "priority", "queued", "spooled", "delivered", "since")
+COLUMNS = (
+    "set",
+    "policy",
+    "node",
+    "state",
+    "weight",
+    "priority",
+    "queued",
+    "spooled",
+    "delivered",
+    "since",
+    "last error",
+)
+NUMBERS = {"weight", "priority", "queued", "spooled", "delivered"}
 
 
 @click.group("ctl")
@@ -155,19 +168,32 @@ def _table(sets: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=10_000)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in COLUMNS:
-        table.add_column(column, justify="left" if column in ("set", "policy", "node", "state", "since") else "right")
+        # A node's URL is there to be copied: it is the last to give way.
+        table.add_column(
+            column, justify="right" if column in NUMBERS else "left", no_wrap=column == "node", overflow="fold"
+        )
     for name, row in sets.items():
         for node in row["nodes"]:
             table.add_row(name, row["policy"], *_cells(node))
-    Console().print(table)
+    console.print(table)
 
 
 def _cells(node: dict[str, Any]) -> list[str]:
+    from rich.markup import escape
+
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(node["since"]))
     colour = "green" if node["state"] == "active" else "yellow"
     return [
-        node["url"], f"[{colour}]{node['state']}[/]", f"{node['weight']:g}", str(node["priority"]),
-        *(f"{node[key]:,}" for key in ("queued", "spooled", "delivered")), f"{since} {node['last_error']}".rstrip(),
-    ]  # fmt: skip
+        escape(node["url"]),
+        f"[{colour}]{node['state']}[/]",
+        f"{node['weight']:g}",
+        str(node["priority"]),
+        *(f"{node[key]:,}" for key in ("queued", "spooled", "delivered")),
+        since,
+        escape(node["last_error"]),
+    ]

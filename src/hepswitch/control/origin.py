@@ -23,14 +23,16 @@ def check(headers: Mapping[str, str], configured: str, reached: str | None) -> N
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise RefusedError("a change has to come with Content-Type: application/json", 403)
-    host = headers.get("host", "")
-    name = urlsplit(f"//{host}").hostname or ""
+    host, page = headers.get("host", ""), headers.get("origin")
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        foreign = page is not None and urlsplit(page).netloc != host
+    except ValueError as error:
+        raise RefusedError(f"Host {host!r} or Origin {page!r} cannot be read: {error}", 403) from error
     if name not in {"localhost", configured.lower(), reached} and not _is_loopback(name):
-        raise RefusedError(
-            f"Host is {host!r}: a change has to be asked for at {configured}, localhost or this machine's address"
-        )
-    page = headers.get("origin")
-    if page is not None and urlsplit(page).netloc != host:
+        ours = f"{configured}, localhost or this machine's address"
+        raise RefusedError(f"Host is {host!r}: a change has to be asked for at {ours}", 403)
+    if foreign:
         raise RefusedError(f"Origin is {page!r}: a foreign page may not change the switch", 403)
 
 

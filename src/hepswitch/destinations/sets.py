@@ -57,21 +57,25 @@ class Sets:
         """The sets as `tables` say now. Raises OSError or ValueError when one of them cannot be had."""
         check_fallbacks(tables)
         added: dict[str, HepOutlet] = {}
+        changed = list[str]()
         try:
-            for name in tables.keys() - self.outlets.keys():
-                if name in self._farewells:
-                    await self._farewells[name]  # its spool is still in use
-                added[name] = self._make(name, tables[name])
-                await added[name].open()
-            for name in tables.keys() & self._tables.keys():
-                if tables[name] != self._tables[name]:
-                    await self.outlets[name].reconfigure(tables[name], self._drain)
+            for name, table in tables.items():
+                if name not in self.outlets:
+                    if name in self._farewells:
+                        await self._farewells[name]  # its spool is still in use
+                    added[name] = self._make(name, table)
+                    await added[name].open()
+                elif table != self._tables[name]:
+                    await self.outlets[name].reconfigure(table, self._drain)
+                    changed.append(name)
         except BaseException:
             await asyncio.gather(*(outlet.close(0.0) for outlet in added.values()), return_exceptions=True)
+            for name in changed:
+                await self.outlets[name].reconfigure(self._tables[name], self._drain)
             raise
         for outlet in self.outlets.values():
             outlet.set_fallback(None)
-        for name in self.outlets.keys() - tables.keys():
+        for name in [name for name in self.outlets if name not in tables]:
             self._leave(name, self.outlets.pop(name))
         for name, outlet in added.items():
             if name in self._left:
