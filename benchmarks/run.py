@@ -13,12 +13,21 @@ import platform
 import statistics
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import harness
 from harness import Usage, blast, of_role, settled, sink
+from pydantic import TypeAdapter
+
+from hepswitch import books
+from hepswitch.routing.flow import Flow
+from hepswitch.routing.packet import Context, Packet
+from hepswitch.routing.rules import Rule, Rules
+from hepswitch.wire.batch import Batch
+from hepswitch.wire.hep import Hep
 
 PAGE = harness.ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- results: written by `make bench` -->", "<!-- end of results -->"
@@ -118,6 +127,49 @@ def decode(load: Load) -> Cost:
     return Cost(Usage(end.user - start.user, end.system - start.system), count, 0)
 
 
+class Taken:
+    """A destination or store that takes every packet and keeps none."""
+
+    def offer(self, packet: Hep, **options: object) -> bool:
+        return True
+
+
+def nothing(hep: Packet) -> None:
+    """The route that does nothing."""
+
+
+def readme(hep: Packet) -> None:
+    """The route of README.md."""
+    if hep.proto_type == "RTCP":
+        hep.relay("quality")
+        return
+    if hep.captagent_id == 2001:
+        hep.captagent_id = 42
+    if not hep.relay("homer"):
+        hep.store()
+
+
+def rules() -> Callable[[Packet], object]:
+    """The rules of rules.toml as a route."""
+    tables = tomllib.loads((harness.ROOT / "benchmarks" / "rules.toml").read_text())
+    return Rules(TypeAdapter(list[Rule]).validate_python(tables["rule"]), {}, nothing).route
+
+
+def flow(load: Load, route: Callable[[Packet], object]) -> Cost:
+    """The flow in this process, without sockets: decoding, the route, the books."""
+    taken, routed = Taken(), books.Routed()
+    outlets = dict.fromkeys(("homer", "quality", "registrations", "partner", "wholesale", "alarms"), taken)
+    run = Flow(Context(outlets, {"lake": taken}, taken, routed), lambda _, error: print(error), route)
+    listener = books.Listener("udp://127.0.0.1:9060")
+    batches = [Batch.of(harness.dialog(time.time()) * 36, listener, ("192.0.2.9", 4000)) for _ in range(8)]
+    start = os.times()
+    while routed.packets < load.count * 10:
+        for batch in batches:
+            run(batch)
+    end = os.times()
+    return Cost(Usage(end.user - start.user, end.system - start.system), routed.packets, routed.errors)
+
+
 def _cost(
     before: dict[str, Usage],
     after: dict[str, Usage],
@@ -142,6 +194,9 @@ LINES: dict[str, Callable[[Load], Cost]] = {
     FLOOR_TCP: lambda load: forwarder(load, tcp=True),
     "TCP → script → TCP": lambda load: relay(load, "tcp"),
     "decode alone, all chunks indexed": decode,
+    "flow alone, a script that does nothing": lambda load: flow(load, nothing),
+    "flow alone, the script of README.md": lambda load: flow(load, readme),
+    "flow alone, 20 rules": lambda load: flow(load, rules()),
 }
 
 
@@ -171,7 +226,7 @@ def table(costs: dict[str, list[Cost]]) -> str:
     ]
     for name, cost in middle.items():
         floor = middle.get(FLOOR_TCP if "TCP" in name else FLOOR)
-        ratio = f"{cost.total / floor.total:.2f}" if floor and floor.total and "decode" not in name else ""
+        ratio = f"{cost.total / floor.total:.2f}" if floor and floor.total and "alone" not in name else ""
         lost = max(one.lost for one in costs[name])
         peak = max(one.usage.peak for one in costs[name]) / (1 << 20)
         cells = [name, f"{cost.user:.2f}", f"{cost.sys:.2f}", f"{cost.total:.2f}", ratio, str(lost)]

@@ -1,4 +1,5 @@
-"""Writes the reference pages that follow from the code: configuration, commands, chunks, route API. `make docs` runs it.
+"""Writes the reference pages that follow from the code: configuration, commands, chunks, conditions,
+route API. `make docs` runs it.
 
 With --check nothing is written; exit status 1 says that a page is out of date. Not here: pages that people write.
 """
@@ -16,10 +17,14 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+import hepswitch
 from hepswitch import cli
 from hepswitch.config import Config
 from hepswitch.destinations.hep import HepDestination
 from hepswitch.destinations.lake import LakeStore
+from hepswitch.filters.fields import FIELDS, FUNCTIONS, Field
+from hepswitch.filters.language import DEEPEST
+from hepswitch.filters.tokens import LONGEST
 from hepswitch.wire import chunks
 
 DOCS = Path(__file__).resolve().parent
@@ -148,6 +153,16 @@ PARTS = (
     ("wire/sip.pyi", "Sip", ""),
 )
 
+STATE_PARTS = (
+    ("state/tables.py", "Table", "What `table()` gives."),
+    ("state/counters.py", "Counter", "What `counter()` gives."),
+    ("state/counters.py", "Gauge", "What `gauge()` gives."),
+    ("state/lists.py", "Numbers", "What `number_list()` gives."),
+    ("state/lists.py", "Prefixes", "What `prefix_list()` gives."),
+    ("state/lists.py", "NetworkList", "What `network_list()` gives."),
+    ("state/lists.py", "Words", "What `word_list()` gives."),
+)
+
 
 def route_page() -> str:
     """The classes that a route script meets, from their stubs."""
@@ -159,7 +174,24 @@ def route_page() -> str:
     ]
     for file, name, said in PARTS:
         parts.append("\n".join(_class(SOURCE / file, name, said)))
+    parts.append("\n".join(_state()))
+    for file, name, said in STATE_PARTS:
+        parts.append("\n".join(_class(SOURCE / file, name, said)))
     return "\n".join(parts)
+
+
+def _state() -> Iterator[str]:
+    """The functions that give a script what it keeps between packets."""
+    tree = ast.parse((SOURCE / "state" / "__init__.py").read_text(encoding="utf-8"))
+    yield "## State\n"
+    yield (
+        "What a script keeps between packets, by name: `from hepswitch import counter, table`. Each worker has its own; it "
+        "survives a reload of the script. Nothing in it blocks.\n"
+    )
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name in hepswitch.__all__:
+            yield _function(node, writable=False)
+    yield ""
 
 
 def _class(path: Path, name: str, said: str) -> Iterator[str]:
@@ -171,7 +203,7 @@ def _class(path: Path, name: str, said: str) -> Iterator[str]:
     for node in found.body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             yield f"- `{node.target.id}: {ast.unparse(node.annotation)}`"
-        elif isinstance(node, ast.FunctionDef) and not node.name.startswith("__") and not _decorated(node, "setter"):
+        elif isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and not _decorated(node, "setter"):
             yield _function(node, node.name in setters)
     yield ""
 
@@ -185,10 +217,78 @@ def _function(node: ast.FunctionDef, writable: bool) -> str:
     if _decorated(node, "property"):
         head = f"`{node.name}: {returns}`" + (" (writable)" if writable else "")
     else:
-        node.args.args = node.args.args[1:]
+        node.args.args = [argument for argument in node.args.args if argument.arg != "self"]
         head = f"`{node.name}({ast.unparse(node.args)}) → {returns}`"
     doc = (ast.get_docstring(node) or "").replace("\n", "\n  ")
     return f"- {head}" + (f"  \n  {doc}" if doc else "")
+
+
+# ── conditions ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+CONDITIONS = """# Conditions
+
+One language says which packets are meant: in rules, for a destination, in `hepswitch search --filter`.
+
+    sip.method in [INVITE, BYE] and src_ip in 10.0.0.0/8 and not sip.user_agent ~ "friendly-scanner"
+
+| written | holds when |
+| --- | --- |
+| `sip.to_tag` | the packet has it, and it is not empty |
+| `src_port = 5060`, `==` | it is equal. Numbers may be hexadecimal: `0x13c4` |
+| `sip.method != OPTIONS` | it is not equal, or absent |
+| `sip.status >= 400`, `<` `<=` `>` | the number compares so |
+| `src_port in 5060..5090` | the number is in the range, both ends included |
+| `sip.method in [INVITE, "BYE"]` | it is one of them |
+| `src_ip in 10.0.0.0/8`, `ip in [10.0.0.0/8, 2001:db8::/32, 192.0.2.1]` | the address is in one of the networks |
+| `caller in @fraud` | it is in the list of that name |
+| `sip.user_agent ~ "(?i)scanner"` | the regular expression (Python's `re`) is found in it; `(?i)` for any case |
+| `sip.user_agent contains "scan"` | the text is a part of it |
+| `not …`, `… and …`, `… or …`, `( … )` | `not` binds closest, then `and`, then `or` |
+| `not in`, `!~` | the opposite of `in` and `~` |
+
+A test of something that the packet does not have is false, so `!=`, `!~` and `not in` are then true: `sip.method != OPTIONS`
+is true of RTCP. Write `sip and sip.method != OPTIONS` where that is not meant.
+
+A value is a word (`alice`, `+4930123`, `alice@example.com`, `10.0.0.1`) or text in double quotes. In quotes `\\"` and
+`\\\\` stand for `"` and `\\`; any other backslash stands for itself, as regular expressions need it. Text compares letter by
+letter, in its case. Octets compare as UTF-8 text. Payload types and IP protocols have names ([these](chunks.md)):
+`proto_type = RTCP`, `proto_id in [TCP, TLS]`. `192.0.2.1` and `::ffff:192.0.2.1` are the same address.
+
+A regular expression runs on whatever packets say: one like `(a+)+$`, which tries without end, holds up a worker. Prefer
+`contains` and plain expressions.
+
+A mistake is shown at its place, before any packet is looked at:
+
+    no field is called 'sip.metod'; did you mean sip.method?
+      sip.metod = INVITE
+      ^
+
+A condition has at most {longest} characters and nests at most {deepest} deep. In a lake, one that uses a regular expression,
+a network, or what is read from `payload` or `chunks`, looks at that column of every packet that fulfils the other
+conditions: give `--since` too.
+
+## Fields
+
+"In a lake" is what `hepswitch search --filter` can ask: the column, or the column that it is read from; "–" is not kept
+there.
+"""
+
+
+def filters_page() -> str:
+    """The language of conditions, and the table of its fields."""
+    rows = [
+        f"| `{field.call or field.name}` | {field.kind} | {_cell(field.doc)} | {_in_a_lake(field)} |"
+        for field in [*FIELDS.values(), *FUNCTIONS.values()]
+    ]
+    said = CONDITIONS.replace("{longest}", str(LONGEST)).replace("{deepest}", str(DEEPEST))
+    return "\n".join([said, "| field | type | meaning | in a lake |", "| --- | --- | --- | --- |", *rows]) + "\n"
+
+
+def _in_a_lake(field: Field) -> str:
+    if field.any_of:
+        return ", ".join(f"`{FIELDS[name].lake}`" for name in field.any_of)
+    return "–" if field.lake is None else f"`{field.lake}`"
 
 
 # ── all ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -197,6 +297,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "config.md": config_page,
     "commands.md": commands_page,
     "chunks.md": chunks_page,
+    "filters.md": filters_page,
     "route.md": route_page,
 }
 

@@ -48,9 +48,9 @@ SIP_NAMES = readable(Sip)
 SET = tuple(name for name in by_name if name != "payload")
 VALUES: tuple[Any, ...] = (
     *(0, 1, 5, 10, 255, 256, 65535, 1 << 32, (1 << 64) - 1, 1 << 64, -1),
-    *("10.1.2.3", "2001:db8::7", "SIP", "", "x" * 50, b"", b"y" * 7, b"z" * 300, None),
+    *("10.1.2.3", "2001:db8::7", "SIP", "17", "0x1f", "", "x" * 50, b"", b"y" * 7, b"z" * 300, None),
 )
-NUMBERS = (0x01, 0x03, 0x05, 0x09, 0x0B, 0x0F, 0x10, 0x11, 0x1F, 0x80, 0xFFFF)
+NUMBERS = ("0x0c", "12", "Src_IP", 0x01, 0x03, 0x05, 0x09, 0x0B, 0x0F, 0x10, 0x11, 0x1F, 0x80, 0xFFFF)
 TYPES = ("uint8", "uint16", "uint32", "uint64", "inet4-addr", "inet6-addr", "utf8-string", "octet-string")
 
 
@@ -67,9 +67,11 @@ def edit(packet: Hep, random: Random) -> None:
     elif kind == 3:
         packet.payload = any_of((b"", b"INVITE sip:a@b SIP/2.0\r\n\r\n", b"p" * 500, b"\0\0", None), random)
     elif kind == 4:
-        packet.set(any_of(NUMBERS, random), any_of(VALUES, random), any_of(TYPES, random), any_of((None, 0, 3), random))
+        packet.set(
+            any_of(NUMBERS, random), any_of(VALUES, random), any_of(TYPES, random), any_of((None, 0, 3, "3"), random)
+        )
     elif kind == 5:
-        packet.delete(any_of(NUMBERS, random), any_of((None, 0, 3), random))
+        packet.delete(any_of(NUMBERS, random), any_of((None, 0, 3, "3"), random))
     elif kind == 6:
         packet.version = any_of((1, 2, 3), random)
     else:

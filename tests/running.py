@@ -43,7 +43,9 @@ class RunningSwitch:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         try:
-            started = wait_for(lambda: self.event("listening") or self.process.poll() is not None, "start of the switch")
+            started = wait_for(
+                lambda: self.event("listening") or self.process.poll() is not None, "start of the switch"
+            )
         except AssertionError as error:
             self.kill()
             raise AssertionError(f"{error}: {self.log}") from None

@@ -1,4 +1,20 @@
-"""One idea: signalling, media quality and logs go to different places; OPTIONS pings go nowhere."""
+"""One idea: signalling, media quality and logs go to different places; OPTIONS pings go nowhere.
+
+Configuration:
+
+    [hep_route]
+    mode = "script"
+    script = "split_by_type.py"
+
+    [destinations.homer]
+    urls = ["udp://10.1.1.1:9060"]
+
+    [destinations.quality]
+    urls = ["udp://10.1.1.2:9060"]
+
+    [stores.lake]
+    url = "lake:./captures"
+"""
 
 from hepswitch import hep_route, sip_route
 

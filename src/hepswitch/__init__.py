@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from hepswitch.routing.packet import Message, Packet
+    from hepswitch.state import counter, gauge, network_list, number_list, prefix_list, table, word_list
 
-__all__ = ["hep_route", "sip_route"]
+__all__ = [
+    "counter", "gauge", "hep_route", "network_list", "number_list", "prefix_list", "sip_route", "table", "word_list",
+]  # fmt: skip
 __version__ = "0.1.0"
 
 HepRoute = TypeVar("HepRoute", bound="Callable[[Packet], Any]")
@@ -25,3 +28,12 @@ def sip_route(function: SipRoute) -> SipRoute:
     """Marks the function that is called with the SIP `Message` of a packet: after `resume_sip()`, or in mode "sip"."""
     function.__hepswitch_route__ = "sip_route"  # type: ignore[attr-defined]
     return function
+
+
+def __getattr__(name: str) -> Any:
+    """What scripts get from `hepswitch.state`, imported when the first one asks: `hepswitch --help` need not wait for it."""
+    if name in __all__:
+        from hepswitch import state
+
+        return getattr(state, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -141,6 +141,12 @@ class Worker:
             listener["kernel_drops"] = listener["connections"] = 0
         for row in (*self.last["destinations"].values(), *self.last["stores"].values()):
             books.hand_over(row, "worker died")
+        script = self.last["script"]
+        script["gauges"] = {}
+        for counter in script["counters"].values():
+            counter.pop("help", None)  # the successor says it, in the words of its own script
+        for table in script["tables"].values():
+            table["entries"] = 0
         return self.last
 
 

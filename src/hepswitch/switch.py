@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from hepswitch import books
+from hepswitch import books, state
 from hepswitch.config import Config
 from hepswitch.destinations.hep import HepDestination, HepOutlet
 from hepswitch.destinations.lake import LakeOutlet
@@ -27,6 +27,7 @@ from hepswitch.routing.flow import Flow
 from hepswitch.routing.packet import Context, Packet
 from hepswitch.sources.hep_tcp import TcpSource
 from hepswitch.sources.hep_udp import UdpSource
+from hepswitch.state.watch import ListWatch
 from hepswitch.units import Endpoint
 
 log = structlog.get_logger("hepswitch.switch")
@@ -53,6 +54,7 @@ class Switch:
         self._outlets: list[Any] = []
         self.context = Context(self.sets.outlets, self.stores, next(iter(self.stores.values()), None), self.routed)
         self.flow = Flow(self.context, self._route_raised)
+        self._lists = ListWatch(state.current())
         self.flow.hep_route, self.flow.sip_route = self._routes(config)
         self.listeners: list[books.Listener] = []
         self._sources: list[UdpSource | TcpSource] = []
@@ -115,12 +117,14 @@ class Switch:
         self._outlets_changed()
         for outlet in self._outlets:
             await outlet.open()
+        self._lists.start()
         loop = asyncio.get_running_loop()
         for source in self._sources:
             await source.start(loop)
 
     async def stop(self) -> None:
         """Stop listening, take what has arrived already, and let the outlets drain for the configured time."""
+        await self._lists.stop()
         for source in self._sources:
             await source.stop()
         self.flush()
@@ -130,10 +134,12 @@ class Switch:
                 group.create_task(store.close(self.config.drain))
 
     async def reload(self, config: Config, *, route: bool = True) -> None:
-        """Go on with the keys RELOADED of `config` while packets flow; `route`: load the route file again too.
+        """Go on with the keys RELOADED of `config` while packets flow; with `route` load the route file and look at the lists.
 
         Raises ScriptError, OSError or ValueError; what was wrong is not taken over.
         """
+        if route:
+            self._lists.look()
         routes = self._routes(config) if route else (self.flow.hep_route, self.flow.sip_route)
         await self.sets.reload(config.destinations)
         self.flow.hep_route, self.flow.sip_route = routes
@@ -171,6 +177,7 @@ class Switch:
             "destinations": self.sets.account(),
             "stores": {name: outlet.account() for name, outlet in self.stores.items()},
             "traces": {},
+            "script": state.snapshot(),
         }
 
 

@@ -49,6 +49,10 @@ def test_calls(lake: Path) -> None:
         (["--until", "2026-11-18T12:06:45+01:00"], ["call-a", "call-b"]),
         (["--limit", "1"], ["busy"]),
         (["--since", "1m", "--from", "alice"], []),
+        (["--filter", "sip.status in 400..499 and callee != bob"], ["busy"]),
+        (["--filter", "dst_ip in 2001:db8::/32 or proto_id = TCP"], ["call-b", "busy"]),
+        (["--filter", 'sip.header("X-CID") ~ "^call-a"'], ["call-b"]),
+        (["--filter", "sip.body contains m=audio", "--user", "carol"], []),
     ],
 )
 def test_conditions(lake: Path, conditions: list[str], calls: list[str]) -> None:
@@ -95,6 +99,13 @@ def test_sql_only_reads(lake: Path, sql: str) -> None:
 )
 def test_wrong_use(lake: Path, arguments: list[str]) -> None:
     assert search(lake, *arguments).exit_code == 2
+
+
+def test_a_wrong_filter_is_shown_at_its_place(lake: Path) -> None:
+    for text, place in (("sip.methd = INVITE", 0), ('sip and tag("lab")', 8)):
+        result = search(lake, "--filter", text)
+        assert result.exit_code == 2
+        assert result.stderr.splitlines()[-2:] == [f"  {text}", f"  {' ' * place}^"]
 
 
 def test_nothing_found(lake: Path) -> None:

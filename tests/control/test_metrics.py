@@ -1,9 +1,21 @@
 """The books as Prometheus text."""
 
+from typing import Any
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from hepswitch import books
 from hepswitch.control import metrics
+from hepswitch.state import Counter, Gauge, State
+
+
+def _samples(book: books.Snapshot) -> dict[tuple[Any, ...], float]:
+    text = metrics.exposition(book).decode()
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
 
 
 def test_every_number_of_the_books_is_a_sample() -> None:
@@ -24,12 +36,7 @@ def test_every_number_of_the_books_is_a_sample() -> None:
         },
         12.5,
     )
-    text = metrics.exposition(book).decode()
-    samples = {
-        (sample.name, *sorted(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
+    samples = _samples(book)
     url = ("listener", "udp://127.0.0.1:9060")
     homer = ("destination", "homer")
     assert samples["hepswitch_received_packets_total", url] == 7
@@ -42,3 +49,31 @@ def test_every_number_of_the_books_is_a_sample() -> None:
     assert samples["hepswitch_store_delivered_total", ("store", "lake")] == 2
     assert samples["hepswitch_books_balanced",] == 1
     assert samples["hepswitch_uptime_seconds",] == 12.5
+
+
+def test_what_scripts_count_is_summed_over_workers() -> None:
+    workers = [State(), State()]
+    for number, state in enumerate(workers, 1):
+        state.series(Counter, "calls", "Calls.", ()).inc(number)
+        by_tenant = state.series(Counter, "by_tenant", "", ("tenant", "kind"))
+        by_tenant.inc(tenant='a "b" & c=d', kind="")
+        state.series(Gauge, "depth", "How deep.", ()).set(2.5)
+        state.table("seen", "1h", 10)["key"] = number
+    book = books.merge([books.empty() | {"script": state.snapshot()} for state in workers])
+    samples = _samples(books.close(book, 1.0))
+    assert samples["hepswitch_script_calls_total",] == 3
+    assert samples["hepswitch_script_by_tenant_total", ("kind", ""), ("tenant", 'a "b" & c=d')] == 2
+    assert samples["hepswitch_script_depth",] == 5
+    assert samples["hepswitch_table_entries", ("table", "seen")] == 2
+    assert samples["hepswitch_table_evicted_total", ("table", "seen")] == 0
+    assert "# HELP hepswitch_script_calls_total Calls.\n" in metrics.exposition(books.close(book, 1.0)).decode()
+
+
+def test_workers_with_two_versions_of_a_script_are_both_told() -> None:
+    old, new = State(), State()
+    old.series(Counter, "calls", "Calls.", ()).inc(3)
+    new.series(Counter, "calls", "Calls.", ("tenant",)).inc(tenant="a")
+    book = books.merge([books.empty() | {"script": state.snapshot()} for state in (old, new)])
+    samples = _samples(books.close(book, 1.0))
+    assert samples["hepswitch_script_calls_total",] == 3
+    assert samples["hepswitch_script_calls_total", ("tenant", "a")] == 1

@@ -56,7 +56,7 @@ def test_text_comes_back_whatever_its_bytes(raw: bytes) -> None:
     [
         ("uint8", 256, r"chunk x is a uint8: it takes a number 0\.\.255, not 256"),
         ("uint16", -1, "takes a number"),
-        ("uint32", "7", "takes a number"),
+        ("uint32", "seven", "takes a number"),
         ("inet4-addr", "::1", "takes an IPv4 address, not '::1'"),
         ("inet6-addr", "10.0.0.1", "takes an IPv6 address"),
         ("utf8-string", 5, "takes str or bytes, not 5; for a number name its type"),

@@ -235,7 +235,7 @@ def test_no_packet_grows_beyond_the_format() -> None:
     before = bytes(packet)
     for grow in (
         lambda: setattr(packet, "payload", b"x" * 65_535),
-        lambda: packet.set(1, "y" * 600),
+        lambda: packet.set(0x31, "y" * 600),
         lambda: setattr(packet, "node_name", "z" * 70_000),
     ):
         with pytest.raises(ValueError, match="HEP allows 65535"):

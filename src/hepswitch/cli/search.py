@@ -53,6 +53,7 @@ def cli(
     Example:
       hepswitch search --from alice --since 2h
       hepswitch search --status 4xx --method INVITE --since 2026-11-23T06:00 --json
+      hepswitch search --filter 'src_ip in 10.0.0.0/8 and sip.header("X-Tenant") = acme'
       hepswitch search --sql "select user_agent, count(*) from messages group by all order by 2 desc"
     """
     if sql is not None:

@@ -35,6 +35,9 @@ _FILTERS = (
     click.option("--user-agent", metavar="TEXT", help="Some part of User-Agent or Server."),
     click.option("--since", metavar="2h|TIME", help="From then on: ago, or ISO 8601 (UTC unless it says otherwise)."),
     click.option("--until", metavar="2h|TIME", help="Before then."),
+    click.option(
+        "--filter", metavar="CONDITION", help="What else must hold: 'src_ip in 10.0.0.0/8 and sip.status >= 500'."
+    ),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import parse_qsl
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -33,6 +34,7 @@ class _Books(Collector):
         yield from _routed(self._book["routed"])
         yield from _outlets("destination", self._book["destinations"])
         yield from _outlets("store", self._book["stores"])
+        yield from _script(self._book["script"])
         yield _gauge("hepswitch_uptime_seconds", "Seconds since the switch started.", [], [([], self._book["uptime"])])
         yield _gauge(
             "hepswitch_books_balanced",
@@ -104,6 +106,32 @@ def _outlets(kind: str, rows: dict[str, Any]) -> Iterator[Metric]:
     )  # fmt: skip
     for key, text in {"queued": "Packets waiting in memory.", "spooled": "Packets waiting on disk."}.items():
         yield _gauge(f"hepswitch_node_{key}", text, [kind, "node"], [([*of], node[key]) for of, node in nodes.items()])
+
+
+def _script(row: dict[str, Any]) -> Iterator[Metric]:
+    """What route scripts count. Samples bring their own labels: workers may run two versions of a script for a while."""
+    for name, series in row["counters"].items():
+        metric: Metric = CounterMetricFamily(f"hepswitch_script_{name}", series.get("help", ""))
+        for labels, number in series["values"].items():
+            metric.add_sample(f"{metric.name}_total", dict(parse_qsl(labels, keep_blank_values=True)), number)
+        yield metric
+    for name, series in row["gauges"].items():
+        metric = GaugeMetricFamily(f"hepswitch_script_{name}", series.get("help", ""))
+        for labels, number in series["values"].items():
+            metric.add_sample(metric.name, dict(parse_qsl(labels, keep_blank_values=True)), number)
+        yield metric
+    tables = row["tables"].items()
+    yield _gauge(
+        "hepswitch_table_entries", "Entries in tables of the route script.", ["table"],
+        [([name], table["entries"]) for name, table in tables],
+    )  # fmt: skip
+    for key, text in {
+        "hits": "Look-ups in the table that found something.",
+        "misses": "Look-ups in the table that found nothing.",
+        "expired": "Entries whose time was over.",
+        "evicted": "Entries that made room for others: the table is full.",
+    }.items():
+        yield _counter(f"hepswitch_table_{key}", text, ["table"], [([name], table[key]) for name, table in tables])
 
 
 def _counter(name: str, text: str, labels: list[str], samples: Iterable[Sample]) -> Metric:

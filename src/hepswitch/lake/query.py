@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
 
+from hepswitch.filters.python import Lists
+from hepswitch.filters.sql import Filter, compile_sql
 from hepswitch.lake.rebuild import packet
 from hepswitch.lake.snapshot import ATTEMPTS, LakeBusyError, Snapshot, snapshot
 
 Row = dict[str, Any]
 """One packet: the columns of docs/lake.md by name. Times are aware datetimes in UTC."""
+
+FETCHED = 10_000
+"""Rows that are looked at together where a filter needs more than SQL."""
 
 Condition = tuple[str, list[Any]]
 Answer = TypeVar("Answer")
@@ -35,7 +40,8 @@ class Query:
 
     `call_id` finds what carries it as Call-ID, and as correlation id what is not SIP. `user` is in From, To, the request
     URI or P-Asserted-Identity. `status` is 486, or "4xx". `ip` is source or destination. `user_agent` is any part of it,
-    in upper or lower case. `since` (included) and `until` (excluded) are aware datetimes. `limit` keeps the latest.
+    in upper or lower case. `since` (included) and `until` (excluded) are aware datetimes. `limit` keeps the latest. `filter`
+    is a condition in the language of `hepswitch.filters` (docs/reference/filters.md), `lists` are those it may name.
     """
 
     call_id: str | None = None
@@ -51,9 +57,28 @@ class Query:
     since: datetime | None = None
     until: datetime | None = None
     limit: int | None = None
+    filter: str | None = None
+    lists: Lists = field(default_factory=dict)
 
     def condition(self) -> Condition:
-        """The SQL condition, with `?` for every value, and the values."""
+        """The SQL condition, with `?` for every value, and the values. FilterError (a ValueError) when `filter` is wrong.
+
+        It may look in tables that `prepare` makes.
+        """
+        made = self.filtered()
+        return self._and(None if made is None else made.exact)
+
+    def candidates(self) -> Condition:
+        """A condition for which no such table is needed, true of all rows that are meant and perhaps of others."""
+        made = self.filtered()
+        return self._and(None if made is None else made.candidates)
+
+    def filtered(self) -> Filter | None:
+        """What `filter` means."""
+        return None if self.filter is None else compile_sql(self.filter, self.lists)
+
+    def _and(self, more: Condition | None) -> Condition:
+        """All that is wanted, and `more`."""
         parts: list[str] = []
         values: list[Any] = []
 
@@ -86,6 +111,8 @@ class Query:
             add("ts >= ?", self.since)
         if self.until is not None:
             add("ts < ?", self.until)
+        if more is not None:
+            add(more[0], *more[1])
         return " and ".join(parts) or "true", values
 
     def hours(self, hour: int) -> bool:
@@ -119,7 +146,7 @@ class Lake:
             sql = f"from ({sql})" if "ts" in columns or "*" in columns else sql
         if "ts" in columns or "*" in columns:
             sql += " order by ts"
-        return self._ask(lambda connection: _rows(connection.execute(sql, values)), query.hours, query.needles())
+        return self.rows(sql, values, query)
 
     def call(self, call_id: str) -> list[Row]:
         """All of a call in the order of time: every leg and every RTCP report or log that is tied to it.
@@ -138,14 +165,14 @@ class Lake:
                 for name in ("call_id", "correlation_id", "callid_aleg")
             )
             needles = [name.encode("utf-8", "surrogateescape") for name in ids]
-            found = self._ask(lambda connection: _rows(connection.execute(sql, ids * 3)), needles=needles)  # noqa: B023
+            found = self._ask(lambda connection: _rows(connection.execute(sql, ids * 3)), Query(), needles)  # noqa: B023
             seen = {row[name] for row in found for name in ("call_id", "correlation_id", "callid_aleg")}
             new = seen - known - {None, ""}
         return sorted(found, key=lambda row: (row["ts"], row["received_ts"]))
 
     def rows(self, sql: str, values: Sequence[Any], query: Query) -> list[Row]:
         """What our own `sql` over `messages` gives, its `?` filled with `values`. `query`: the packets it can concern."""
-        return self._ask(lambda connection: _rows(connection.execute(sql, values)), query.hours, query.needles())
+        return self._ask(lambda connection: _rows(connection.execute(sql, values)), query, query.needles())
 
     def sql(self, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Run one read-only statement over the view `messages`: (names of the columns, rows).
@@ -167,7 +194,7 @@ class Lake:
             return [column[0] for column in done.description or ()], done.fetchall()
 
         try:
-            return self._ask(run)
+            return self._ask(run, Query())
         except duckdb.Error as error:
             raise QueryError(str(error)) from error
 
@@ -191,13 +218,14 @@ class Lake:
     def _ask(
         self,
         question: Callable[[duckdb.DuckDBPyConnection], Answer],
-        wanted: Callable[[int], bool] = lambda _: True,
+        query: Query,
         needles: Sequence[bytes] | None = None,
     ) -> Answer:
         for _ in range(ATTEMPTS):
-            with snapshot(self.path, wanted) as seen:
+            with snapshot(self.path, query.hours) as seen:
                 try:
                     with _connection(seen, needles) as connection:
+                        prepare(connection, query)
                         return question(connection)
                 except (duckdb.IOException, duckdb.PermissionException):
                     # A file that was merged or deleted between listing and reading is a reason to look again.
@@ -224,6 +252,26 @@ def _connection(seen: Snapshot, needles: Sequence[bytes] | None) -> Iterator[duc
         connection.execute("set enable_external_access = false")
         connection.execute("set lock_configuration = true")
         yield connection
+
+
+def prepare(connection: duckdb.DuckDBPyConnection, query: Query) -> None:
+    """Make the tables in which the query's condition looks, for a connection of `Lake.connect`."""
+    made = query.filtered()
+    if made is None or not made.asks:
+        return
+    import pyarrow as pa
+
+    condition, values = query.candidates()
+    for ask in made.asks:
+        some = "distinct " if ask.distinct else ""
+        done = connection.execute(
+            f"select {some}{ask.key}, {ask.value} from messages where {ask.value} is not null and {condition}",  # noqa: S608
+            values,
+        )
+        keys: set[str] = set()
+        while rows := done.fetchmany(FETCHED):
+            keys.update(key for key, value in rows if ask.test(value))
+        connection.register(ask.table, pa.table({"key": pa.array(keys, pa.string())}))
 
 
 def _nothing() -> str:

@@ -19,12 +19,14 @@ cdef class Context:
     cdef readonly dict stores
     cdef readonly object default_store
     cdef readonly object routed          # books.Routed
+    cdef readonly dict masks             # functions that mask a packet in place
 
     cdef dict senders                    # Received by (listener, sender)
 
     cdef object received(self, Batch batch, Item* item)
     cdef object destination(self, name)
     cdef object store(self, name)
+    cdef object mask(self, name)
     cdef int count_drop(self, reason) except -1
 
 

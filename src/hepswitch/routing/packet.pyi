@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from hepswitch.books import Routed
@@ -17,14 +17,20 @@ class Received(NamedTuple):
     dst_port: int
 
 class Context:
-    """The destinations and stores that a route can name, and the books that it is counted in."""
+    """The destinations, stores and masks that a route can name, and the books that it is counted in."""
 
     destinations: Mapping[str, Any]
     stores: Mapping[str, Any]
     default_store: Any
     routed: Routed
+    masks: Mapping[str, Callable[[Hep], None]]
     def __init__(
-        self, destinations: Mapping[str, Any], stores: Mapping[str, Any], default_store: Any, routed: Routed
+        self,
+        destinations: Mapping[str, Any],
+        stores: Mapping[str, Any],
+        default_store: Any,
+        routed: Routed,
+        masks: Mapping[str, Callable[[Hep], None]] | None = None,
     ) -> None: ...
 
 class Packet(Hep):
@@ -63,6 +69,8 @@ class Packet(Hep):
 
         True when the store accepted it. ValueError when the correlation id is empty.
         """
+    def mask(self, name: str) -> None:
+        """Mask the packet as `[masks.NAME]` says, for all that comes after. RouteError when there is no such mask."""
     def drop(self, reason: str = "dropped") -> None:
         """Count the packet as dropped for `reason` (a short phrase). What was relayed or stored before stays so."""
     def resume_sip(self) -> None:
@@ -90,5 +98,7 @@ class Message(Sip):
         """`Packet.store` of the packet around this message."""
     def report(self, correlation_id: str | bytes, *, store: str | None = None, table: str | None = None) -> bool:
         """`Packet.report` of the packet around this message."""
+    def mask(self, name: str) -> None:
+        """`Packet.mask` of the packet around this message, which itself stays as it was read."""
     def drop(self, reason: str = "dropped") -> None:
         """`Packet.drop` of the packet around this message."""

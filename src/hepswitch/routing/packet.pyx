@@ -25,7 +25,7 @@ cdef int MOST_SENDERS = 10_000   # senders remembered in words
 
 
 class RouteError(LookupError):
-    """A route named a destination or store that the configuration does not have."""
+    """A route named a destination, store or mask that the configuration does not have."""
 
 
 class Received(NamedTuple):
@@ -39,13 +39,14 @@ class Received(NamedTuple):
 
 
 cdef class Context:
-    """The destinations and stores that a route can name, and the books that it is counted in."""
+    """The destinations, stores and masks that a route can name, and the books that it is counted in."""
 
-    def __cinit__(self, dict destinations, dict stores, default_store, routed):
+    def __cinit__(self, dict destinations, dict stores, default_store, routed, dict masks=None):
         self.destinations = destinations
         self.stores = stores
         self.default_store = default_store
         self.routed = routed
+        self.masks = {} if masks is None else masks
         self.senders = {}
 
     cdef object destination(self, name):
@@ -63,6 +64,12 @@ cdef class Context:
         if outlet is None:
             raise RouteError(_unknown("store", name, self.stores))
         return outlet
+
+    cdef object mask(self, name):
+        mask = self.masks.get(name)
+        if mask is None:
+            raise RouteError(_unknown("mask", name, self.masks))
+        return mask
 
     cdef object received(self, Batch batch, Item* item):
         """Who sent `item`: agents are few and send much, so each is spelled out once."""
@@ -171,6 +178,10 @@ cdef class Packet(Hep):
         self.outcome |= STORED if accepted else REFUSED
         return accepted
 
+    def mask(self, name):
+        """Mask the packet as `[masks.NAME]` says, for all that comes after. RouteError when there is no such mask."""
+        self.context.mask(name)(self)
+
     def drop(self, reason="dropped"):
         """Count the packet as dropped for `reason` (a short phrase). What was relayed or stored before stays so."""
         if not self.outcome & DROPPED:
@@ -202,6 +213,10 @@ cdef class Message(Sip):
     def report(self, correlation_id, *, store=None, table=None):
         """`Packet.report` of the packet around this message."""
         return self.hep.report(correlation_id, store=store, table=table)
+
+    def mask(self, name):
+        """`Packet.mask` of the packet around this message, which itself stays as it was read."""
+        self.hep.mask(name)
 
     def drop(self, reason="dropped"):
         """`Packet.drop` of the packet around this message."""

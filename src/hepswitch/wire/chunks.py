@@ -6,7 +6,7 @@ that OpenSIPS gives in its scripts. Not here: reading and writing packets (`hep`
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple, Self
 
 TYPES: Final = (
     "uint8",
@@ -129,21 +129,34 @@ PROTO_TYPES: Final = {
 
 IP_PROTOCOLS: Final = {6: "TCP", 17: "UDP", 22: "TLS", 50: "WS", 132: "SCTP"}
 
+IP_FAMILIES: Final = {2: "AF_INET", 10: "AF_INET6"} | dict.fromkeys((23, 24, 28, 30), "AF_INET6")
+"""Linux's numbers first, which packets should hold; then what other systems write."""
 
-_FOLDED: Final = {number: name.casefold() for number, name in PROTO_TYPES.items()}
+OPENSIPS_NUMBERS: Final = {id: by_id[id].name for id in (*range(0x01, 0x0D), 0x0F, 0x10)}
+"""The chunks that OpenSIPS' scripts know by name: there a number of these means the same as the name."""
 
 
-class ProtoType(int):
-    """A protocol type (chunk 0x0b): a number that compares with its name too, whatever its case.
+class Named(int):
+    """A number in a chunk that compares with its name too, whatever its case.
 
     `str()` gives the name, or the number when it has none.
     """
 
     __slots__ = ()
+    _what: ClassVar[str]
+    _names: ClassVar[dict[int, str]]
+    _spelt: ClassVar[dict[str, tuple[int, ...]]]  # names as written above (looked up first) and folded
+
+    def __init_subclass__(cls, *, what: str, names: dict[int, str], also: dict[str, int] | None = None) -> None:
+        cls._what, cls._names, cls._spelt = what, names, {}
+        for number, name in [*names.items(), *((number, name) for name, number in (also or {}).items())]:
+            for spelling in {name, name.casefold()}:
+                cls._spelt[spelling] = (*cls._spelt.get(spelling, ()), number)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, str):
-            return _FOLDED.get(int(self)) == other.casefold()
+            numbers = self._spelt.get(other) or self._spelt.get(other.casefold(), ())
+            return int(self) in numbers
         return int.__eq__(self, other) is True
 
     def __ne__(self, other: object) -> bool:
@@ -152,17 +165,42 @@ class ProtoType(int):
     __hash__ = int.__hash__
 
     def __str__(self) -> str:
-        return PROTO_TYPES.get(int(self)) or int.__repr__(self)
+        return self._names.get(int(self)) or int.__repr__(self)
 
     def __format__(self, spec: str) -> str:
         return format(int(self), spec) if spec[-1:] in tuple("dxXob") else format(str(self), spec)
 
     @classmethod
-    def named(cls, name: str) -> ProtoType:
-        """The type called `name` (any case). ValueError when none is."""
-        for number, folded in _FOLDED.items():
-            if folded == name.casefold():
-                return cls(number)
-        raise ValueError(
-            f"no protocol type is called {name!r}: use its number, or one of {', '.join(PROTO_TYPES.values())}"
-        )
+    def named(cls, name: str) -> Self:
+        """The number called `name` (any case). ValueError when none is."""
+        numbers = cls._spelt.get(name.casefold())
+        if numbers is None:
+            known = ", ".join(dict.fromkeys(cls._names.values()))
+            raise ValueError(f"no {cls._what} is called {name!r}: use its number, or one of {known}")
+        return cls(numbers[0])
+
+
+class ProtoFamily(Named, what="IP family", names=IP_FAMILIES):
+    """An IP family (chunk 0x01): a number that compares with its name too, "AF_INET" or "AF_INET6"."""
+
+    __slots__ = ()
+
+
+class ProtoId(Named, what="IP protocol", names=IP_PROTOCOLS, also={"WSS": 50}):
+    """An IP protocol (chunk 0x02): a number that compares with its name too, such as "UDP". "WSS" is "WS": one number."""
+
+    __slots__ = ()
+
+
+# What OpenSIPS' hep_get() says beyond the names above.
+_OPENSIPS_TYPES: Final = {"reserved": 0, "MEGACO(H.248)": 7, "M2UA(SS7/SIGTRAN)": 8, "M3UA(SS7/SIGTRAN)": 9}
+
+
+class ProtoType(Named, what="protocol type", names=PROTO_TYPES, also=_OPENSIPS_TYPES):
+    """A protocol type (chunk 0x0b): a number that compares with its name too, such as "RTCP"."""
+
+    __slots__ = ()
+
+
+NAMED: Final[dict[int, type[Named]]] = {0x01: ProtoFamily, 0x02: ProtoId, 0x0B: ProtoType}
+"""By chunk: what its values are called."""

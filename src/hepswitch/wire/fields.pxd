@@ -12,7 +12,11 @@ cdef class Field:
 
 cdef class Number(Field):
     cdef int width
-    cdef bint is_type
+
+
+cdef class Kind(Number):
+    cdef object named                                      # name → number
+    cdef list kinds
 
 
 cdef class Octets(Field):
@@ -23,5 +27,7 @@ cdef class Address(Field):
     pass
 
 
-cdef int chunk_number(chunk) except -1
+cdef tuple chunk_meant(chunk)
+cdef int vendor_number(vendor) except -1
+cdef int small_number(value) except -2
 cdef str kind_of(Chunk* chunk)

@@ -4,20 +4,24 @@
 Not here: attributes with more behind them, such as the payload (`hep`), and the bytes themselves (`raw`).
 """
 
+from cpython.long cimport PyLong_AsLongAndOverflow
 from libc.stdint cimport uint64_t
 
-from hepswitch.wire.index cimport PROTO_TYPE, Chunk
+from hepswitch.wire.index cimport Chunk
 from hepswitch.wire.raw cimport Raw, out_of_range
 
-from hepswitch.wire.chunks import ProtoType, by_id, by_name
-from hepswitch.wire.values import encode
+from hepswitch.wire.chunks import NAMED, OPENSIPS_NUMBERS, by_id, by_name
+from hepswitch.wire.values import encode, number as number_in
+
+cdef int MOST_MEANINGS = 1000    # ways of writing a chunk that are remembered: scripts use few
+
+cdef dict meanings = {name: (chunk.id, name, True) for name, chunk in by_name.items()}
+meanings.update({id: (id, name, False) for id, name in OPENSIPS_NUMBERS.items()})
 
 cdef extern from "<arpa/inet.h>" nogil:
     const char* inet_ntop(int family, const void* address, char* out, unsigned int room)
     enum: AF_INET
     enum: AF_INET6
-
-kinds = [ProtoType(number) for number in range(256)]
 
 
 cdef class Field:
@@ -42,7 +46,6 @@ cdef class Field:
 cdef class Number(Field):
     def __cinit__(self, int id):
         self.width = {"uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8}[self.type]
-        self.is_type = id == PROTO_TYPE
 
     def __get__(self, instance, owner):
         cdef uint64_t value = 0
@@ -50,20 +53,44 @@ cdef class Number(Field):
             return self
         if not (<Raw?> instance).number(self.id, &value):
             return None
-        return kinds[value] if self.is_type and value < 256 else value
+        return value
 
     def __set__(self, instance, value):
         cdef uint64_t number
         if value is None:
             self.erase(<Raw?> instance)
             return
-        if self.is_type and isinstance(value, str):
-            value = ProtoType.named(value)
+        found = value
+        if isinstance(value, str):
+            found = number_in(value)
+            if found is None:
+                raise ValueError(out_of_range(self.name, self.width, repr(value)))
         try:
-            number = value
+            number = found
         except OverflowError:
             raise ValueError(out_of_range(self.name, self.width, value)) from None
         (<Raw?> instance).put_number(self.id, self.width, number, self.name)
+
+
+cdef class Kind(Number):
+    """A number that has a name too: reads as `Named`, takes the name."""
+
+    def __cinit__(self, int id):
+        self.named = NAMED[id].named
+        self.kinds = [NAMED[id](number) for number in range(256)]
+
+    def __get__(self, instance, owner):
+        cdef uint64_t value = 0
+        if instance is None:
+            return self
+        if not (<Raw?> instance).number(self.id, &value):
+            return None
+        return self.kinds[value] if value < 256 else value
+
+    def __set__(self, instance, value):
+        if isinstance(value, str) and number_in(value) is None:
+            value = self.named(value)
+        Number.__set__(self, instance, value)
 
 
 cdef class Octets(Field):
@@ -118,16 +145,42 @@ cdef str kind_of(Chunk* chunk):
     return by_id[chunk.id].type if chunk.vendor == 0 and chunk.id in by_id else "octet-string"
 
 
-cdef int chunk_number(chunk) except -1:
-    """The number of a chunk given by name, as a number, or as a number's text. ValueError when it is none of them."""
-    number = chunk
-    if isinstance(chunk, str):
-        if chunk.lower() in by_name:
-            return by_name[chunk.lower()].id
-        try:
-            number = int(chunk, 0)
-        except ValueError:
-            number = -1
-    if not isinstance(number, int) or not 0 <= number <= 0xFFFF:
-        raise ValueError(f"no chunk is called {chunk!r}: use a name such as captagent_id, or a number 0..65535")
+cdef tuple chunk_meant(chunk):
+    """(number, name, whether it was given by name) of a chunk: by its name in any case, a number, or a number's text.
+
+    Of numbers only those that OpenSIPS knows by name have one here, else None. ValueError when it is none of them.
+    """
+    cdef int id
+    cdef tuple found = None
+    if isinstance(chunk, (str, int)):
+        found = meanings.get(chunk)
+    if found is None:
+        found = meanings.get(chunk.lower()) if isinstance(chunk, str) else None
+        if found is None:
+            id = small_number(chunk)
+            if id < 0:
+                raise ValueError(f"no chunk is called {chunk!r}: use a name such as captagent_id, or a number 0..65535")
+            found = meanings.get(id) or (id, None, False)
+        if isinstance(chunk, str) and len(meanings) < MOST_MEANINGS:
+            meanings[chunk] = found
+    return found
+
+
+cdef int vendor_number(vendor) except -1:
+    """The number of a vendor given as a number or as its text. ValueError when it is none."""
+    cdef int number = small_number(vendor)
+    if number < 0:
+        raise ValueError(f"a vendor is a number 0..65535, not {vendor!r}")
     return number
+
+
+cdef int small_number(value) except -2:
+    """A number 0..65535 or its text as the number, anything else as -1."""
+    cdef int overflow = 0
+    cdef long number
+    if isinstance(value, str):
+        value = number_in(value)
+    if not isinstance(value, int):
+        return -1
+    number = PyLong_AsLongAndOverflow(value, &overflow)
+    return <int> number if not overflow and 0 <= number <= 0xFFFF else -1

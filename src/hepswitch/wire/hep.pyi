@@ -1,5 +1,6 @@
 from typing import Any
 
+from hepswitch.wire.chunks import ProtoFamily, ProtoId, ProtoType
 from hepswitch.wire.fields import Address, Kind, Number, Octets, Text
 from hepswitch.wire.raw import Raw
 from hepswitch.wire.sip import Sip
@@ -18,15 +19,15 @@ class Hep(Raw):
     version and family, never by their length byte; trailing NULs are not part of the payload.
     """
 
-    proto_family: Number
-    proto_id: Number
+    proto_family: Kind[ProtoFamily]
+    proto_id: Kind[ProtoId]
     src_ip: Address
     dst_ip: Address
     src_port: Number
     dst_port: Number
     timestamp: Number
     timestamp_us: Number
-    proto_type: Kind
+    proto_type: Kind[ProtoType]
     captagent_id: Number
     keep_alive: Number
     auth_key: Octets
@@ -102,20 +103,22 @@ class Hep(Raw):
         """When the packet arrived, seconds since 1970; 0.0 when nobody said."""
     @arrival.setter
     def arrival(self, value: float) -> None: ...
-    def get(self, chunk: int | str, type: str | None = None, vendor: int | None = None) -> Value | None:
+    def get(self, chunk: int | str, type: str | None = None, vendor: int | str | None = None) -> Value | None:
         """The value of a chunk by name or number (int, "0x1f", "31"), or None when the packet has no such chunk.
 
-        Without a vendor: the generic chunk of that number, else the first of any vendor. Without a type: the specification's
-        for generic chunks, else bytes. None also when the chunk's size does not fit the type.
+        Numbers 1 to 12, 15 and 16 mean the same as their names. Without a vendor: the generic chunk, else (by number) the
+        first of any vendor. Without a type: the specification's for generic chunks, else bytes; "utf8-string" gives a
+        number or an address in words ("RTCP", "2001"). None also when the chunk's size does not fit the type.
         """
-    def set(self, chunk: int | str, value: Value, type: str | None = None, vendor: int | None = None) -> None:
+    def set(self, chunk: int | str, value: Value, type: str | None = None, vendor: int | str | None = None) -> None:
         """Write a chunk by name or number (int, "0x1f", "31"): the first of that number and vendor, else a new one.
 
-        Unless given, the vendor is 0 and the type the specification's by name, 3 (OpenSIPS) and utf8-string by number.
-        ValueError when the type cannot hold the value, when the packet would exceed 65,535 bytes, or when its version cannot
-        carry the chunk.
+        Numbers 1 to 12, 15 and 16 mean the same as their names. Unless given, the vendor is 0 and the type the
+        specification's by name, 3 (OpenSIPS) and utf8-string by any other number. Numbers may be given as text, "2001" or
+        "0x7d1", the vendor too. ValueError when the type cannot hold the value, when the packet would exceed 65,535 bytes,
+        or when its version cannot carry the chunk.
         """
-    def delete(self, chunk: int | str, vendor: int | None = None) -> bool:
+    def delete(self, chunk: int | str, vendor: int | str | None = None) -> bool:
         """Remove every chunk of a name, or of a number and (if given) vendor. False when there was none.
 
         `payload` removes a compressed payload too. ValueError for a field of a HEPv1 or HEPv2 header.

@@ -14,7 +14,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from hepswitch.wire.convert cimport ROOM_OLD, ROOM_V3, as_old, as_v3
-from hepswitch.wire.fields cimport Address, Number, Octets, chunk_number, kind_of
+from hepswitch.wire.fields cimport Address, Kind, Number, Octets, chunk_meant, kind_of, vendor_number
 from hepswitch.wire.frames cimport Frames
 from hepswitch.wire.index cimport (
     CAPTAGENT_ID, COMPRESSED_PAYLOAD, CORRELATION_ID, DST_IP4, DST_IP6, DST_PORT, FAMILY_4, FAMILY_6, HEAD, MOST, PAYLOAD,
@@ -43,15 +43,15 @@ cdef class Hep(Raw):
     version and family, never by their length byte; trailing NULs are not part of the payload.
     """
 
-    proto_family = Number(PROTO_FAMILY)
-    proto_id = Number(PROTO_ID)
+    proto_family = Kind(PROTO_FAMILY)
+    proto_id = Kind(PROTO_ID)
     src_ip = Address(SRC_IP4)
     dst_ip = Address(DST_IP4)
     src_port = Number(SRC_PORT)
     dst_port = Number(DST_PORT)
     timestamp = Number(TIMESTAMP)
     timestamp_us = Number(TIMESTAMP_US)
-    proto_type = Number(PROTO_TYPE)
+    proto_type = Kind(PROTO_TYPE)
     captagent_id = Number(CAPTAGENT_ID)
     keep_alive = Number(0x0D)
     auth_key = Octets(0x0E)
@@ -237,23 +237,25 @@ cdef class Hep(Raw):
     def get(self, chunk, type=None, vendor=None):
         """The value of a chunk by name or number (int, "0x1f", "31"), or None when the packet has no such chunk.
 
-        Without a vendor: the generic chunk of that number, else the first of any vendor. Without a type: the specification's
-        for generic chunks, else bytes. None also when the chunk's size does not fit the type.
+        Numbers 1 to 12, 15 and 16 mean the same as their names. Without a vendor: the generic chunk, else (by number) the
+        first of any vendor. Without a type: the specification's for generic chunks, else bytes; "utf8-string" gives a
+        number or an address in words ("RTCP", "2001"). None also when the chunk's size does not fit the type.
         """
         cdef Chunk* found
-        name = chunk.lower() if isinstance(chunk, str) else chunk
-        if name in by_name and type is None and not vendor:
-            return getattr(self, name)
-        if name == "payload" and not vendor:
-            return None if self.payload is None else decode(type, self.payload)
-        if name in ("src_ip", "dst_ip") and not vendor:
+        cdef int id, owner = ANY if vendor is None else vendor_number(vendor)
+        id, name, by_its_name = chunk_meant(chunk)
+        if name is not None and owner <= 0 and (type is None or type == "utf8-string" or name == "payload"):
+            value = getattr(self, name)
+            if value is not None:
+                return value if type is None else decode(type, value) if isinstance(value, bytes) else str(value)
+        if SRC_IP4 <= id <= DST_IP6 and owner <= 0:
             found = self.address(by_name[name].id, by_name[name].id + 2)
         else:
-            found = self.find(0 if vendor is None else vendor, chunk_number(chunk))
-        if found == NULL and vendor is None and name not in by_name:
-            found = self.find(ANY, chunk_number(chunk))
+            found = self.find(max(owner, 0), id)
+        if found == NULL and owner == ANY and not by_its_name:
+            found = self.find(ANY, id)
         if found == NULL:
-            return self.proto_type if not vendor and chunk_number(chunk) == PROTO_TYPE else None
+            return self.proto_type if id == PROTO_TYPE and owner <= 0 else None
         return self.view(found, type or kind_of(found))
 
     def chunks(self):
@@ -299,40 +301,40 @@ cdef class Hep(Raw):
     def set(self, chunk, value, type=None, vendor=None) -> None:
         """Write a chunk by name or number (int, "0x1f", "31"): the first of that number and vendor, else a new one.
 
-        Unless given, the vendor is 0 and the type the specification's by name, 3 (OpenSIPS) and utf8-string by number.
-        ValueError when the type cannot hold the value, when the packet would exceed 65,535 bytes, or when its version cannot
-        carry the chunk.
+        Numbers 1 to 12, 15 and 16 mean the same as their names. Unless given, the vendor is 0 and the type the
+        specification's by name, 3 (OpenSIPS) and utf8-string by any other number. Numbers may be given as text, "2001" or
+        "0x7d1", the vendor too. ValueError when the type cannot hold the value, when the packet would exceed 65,535 bytes,
+        or when its version cannot carry the chunk.
         """
         cdef bytes raw
-        cdef int id = chunk_number(chunk)
-        name = chunk.lower() if isinstance(chunk, str) else chunk
-        if name in by_name and not vendor:
-            if type is None or name in ("src_ip", "dst_ip", "payload"):
+        cdef int id, owner = ANY if vendor is None else vendor_number(vendor)
+        id, name, _ = chunk_meant(chunk)
+        if name is not None and owner <= 0:
+            if type is None or type in ("utf8-string", by_name[name].type) or name in ("src_ip", "dst_ip", "payload"):
                 setattr(self, name, value)
                 return
-            vendor = 0
-        if vendor is None:
-            vendor = 3
-        if not 0 <= vendor <= 0xFFFF:
-            raise ValueError(f"a vendor is a number 0..65535, not {vendor!r}")
-        if 0 < self._version < 3 and vendor == 0 and id in by_id and not SRC_IP4 <= id <= DST_IP6:
+            owner = 0
+        elif owner == ANY:
+            owner = 3
+        if 0 < self._version < 3 and owner == 0 and id in by_id and not SRC_IP4 <= id <= DST_IP6:
             setattr(self, by_id[id].name, value)          # the header says how wide a field is and in which byte order
             return
         raw = encode(type or "utf8-string", value, f"chunk {chunk!r}")
-        self.put_value(vendor, id, raw, len(raw))
+        self.put_value(owner, id, raw, len(raw))
 
     def delete(self, chunk, vendor=None) -> bool:
         """Remove every chunk of a name, or of a number and (if given) vendor. False when there was none.
 
         `payload` removes a compressed payload too. ValueError for a field of a HEPv1 or HEPv2 header.
         """
-        name = chunk.lower() if isinstance(chunk, str) else chunk
-        if name in by_name and not vendor:
-            id = by_name[name].id
+        cdef int owner = ANY if vendor is None else vendor_number(vendor)
+        cdef int id
+        id, name, by_its_name = chunk_meant(chunk)
+        if by_its_name and owner <= 0:
             twin = {"src_ip": SRC_IP6, "dst_ip": DST_IP6, "payload": COMPRESSED_PAYLOAD}.get(name)
             removed = self.remove(0, id)
             return (twin is not None and self.remove(0, twin)) or removed
-        return self.remove(ANY if vendor is None else vendor, chunk_number(chunk))
+        return self.remove(owner, id)
 
     # ── versions ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -6,6 +6,7 @@ Not here: which chunk has which type (`chunks`), where chunks lie in a packet (`
 from __future__ import annotations
 
 import json
+import re
 import socket
 import zlib
 from typing import Final, NamedTuple
@@ -16,6 +17,7 @@ Value = int | str | bytes
 
 MOST_INFLATED: Final = 1 << 20
 _WIDTH: Final = {"uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8}
+_NUMBER: Final = re.compile(r"[0-9]{1,20}|0[xX][0-9a-fA-F]{1,16}")
 _ZLIB_OR_GZIP: Final = 47  # zlib's window bits: the largest window, tell gzip from zlib by the header
 _RAW_DEFLATE: Final = -15
 
@@ -52,13 +54,21 @@ def decode(kind: str, raw: bytes) -> Value | None:
     raise ValueError(f"no chunk type is called {kind!r}: use one of {', '.join(TYPES)}")
 
 
+def number(text: str) -> int | None:
+    """The number that `text` writes, decimal or with 0x hexadecimal, as OpenSIPS' scripts do. None when it writes none."""
+    if _NUMBER.fullmatch(text) is None:
+        return None
+    return int(text, 16 if text[:2] in ("0x", "0X") else 10)
+
+
 def encode(kind: str, value: object, what: str) -> bytes:
     """`value` as the bytes of type `kind`. ValueError, speaking of `what`, when the type cannot hold it."""
     if kind in _WIDTH:
         most = (1 << 8 * _WIDTH[kind]) - 1
-        if not isinstance(value, int) or not 0 <= value <= most:
+        found = number(value) if isinstance(value, str) else value
+        if not isinstance(found, int) or not 0 <= found <= most:
             raise ValueError(f"{what} is a {kind}: it takes a number 0..{most}, not {value!r}")
-        return value.to_bytes(_WIDTH[kind])
+        return found.to_bytes(_WIDTH[kind])
     if kind in ("inet4-addr", "inet6-addr"):
         family = socket.AF_INET if kind == "inet4-addr" else socket.AF_INET6
         try:

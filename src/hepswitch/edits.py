@@ -1,0 +1,93 @@
+"""Edits of chunks that are written in the configuration: what rules and destinations may `set` and `delete`.
+
+    set = { captagent_id = 42, auth_key = "env:HOMER_KEY", 0x30 = { value = "fra1", vendor = 3 } }
+    delete = ["vlan_id"]
+
+By name a value has the specification's type, by number it is utf8-string of vendor 3 unless it says otherwise, as in
+`Hep.set`. They are tried once when the configuration is read. Not here: who is edited when (`routing.rules`,
+`destinations.treatment`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from hepswitch.tables import Secret, Table
+from hepswitch.wire.hep import Hep
+
+Kind = Literal[
+    "uint8", "uint16", "uint32", "uint64", "inet4-addr", "inet6-addr", "utf8-string", "octet-string"
+]  # fmt: skip
+
+
+class ChunkValue(Table):
+    """The value of a chunk, with type and vendor if they are not the usual ones."""
+
+    value: int | str | None = Field(None, description="A number or text.")
+    secret: Secret | None = Field(None, description="Instead: text that is not shown, env:NAME or file:PATH.")
+    type: Kind | None = Field(None, description="By number utf8-string, by name the specification's.")
+    vendor: Annotated[int, Field(ge=0, le=0xFFFF)] | None = Field(None, description="By number 3, by name 0.")
+
+    @model_validator(mode="after")
+    def _one_value(self) -> ChunkValue:
+        if (self.value is None) == (self.secret is None):
+            raise ValueError("give value, or secret (env:NAME, file:PATH)")
+        return self
+
+    @property
+    def plain(self) -> int | str:
+        """What is written into the packet."""
+        if self.secret is not None:
+            return str(self.secret.get_secret_value())
+        assert self.value is not None
+        return self.value
+
+
+def _spelled_out(values: Any) -> Any:
+    """`name = 42` is `name = { value = 42 }`; an authentication key is a secret."""
+    if not isinstance(values, Mapping):
+        return values
+    return {
+        name: value if isinstance(value, (Mapping, ChunkValue)) else {"secret" if name == "auth_key" else "value": value}
+        for name, value in values.items()
+    }
+
+
+def _possible(values: dict[str, ChunkValue]) -> dict[str, ChunkValue]:
+    trial = Hep.new(b"")
+    for name, value in values.items():
+        trial.set(name, value.plain, value.type, value.vendor)
+    return values
+
+
+def _chunk(name: Any) -> str:
+    Hep.new(b"").delete(name)
+    return str(name)
+
+
+ChunkValues = Annotated[dict[str, ChunkValue], BeforeValidator(_spelled_out), AfterValidator(_possible)]
+ChunkName = Annotated[str, BeforeValidator(_chunk)]
+"""A chunk by name or number: "vlan_id", "0x30", 48."""
+
+
+class Edits:
+    """Edits as `set` and `delete` say, for any packet."""
+
+    def __init__(self, values: Mapping[str, ChunkValue], deleted: Sequence[str]) -> None:
+        self._values = [(name, value.plain, value.type, value.vendor) for name, value in values.items()]
+        self._deleted = list(deleted)
+
+    @property
+    def changes(self) -> list[str]:
+        """Names of the chunks that are changed; a chunk by number is named by it."""
+        return [name for name, *_ in self._values] + self._deleted
+
+    def apply(self, hep: Hep) -> None:
+        """Change `hep`. Raises ValueError when it cannot carry a value (versions 1 and 2, size)."""
+        for name, value, kind, vendor in self._values:
+            hep.set(name, value, kind, vendor)
+        for name in self._deleted:
+            hep.delete(name)
