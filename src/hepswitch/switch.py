@@ -134,7 +134,7 @@ class Switch:
                 group.create_task(store.close(self.config.drain))
 
     async def reload(self, config: Config, *, route: bool = True) -> None:
-        """Go on with the keys RELOADED of `config` while packets flow; with `route` load the route file and look at the lists.
+        """Go on with the keys RELOADED of `config`, while packets flow. `route`: load the route file, look at the lists.
 
         Raises ScriptError, OSError or ValueError; what was wrong is not taken over.
         """
