@@ -51,6 +51,7 @@ def test_bad_duration_says_how(text: str) -> None:
         ("tcp://[2001:db8::1]:99", "tcp://[2001:db8::1]:99"),
         ("udp://127.0.0.1:0", "udp://127.0.0.1:0"),
         ("tcp://h:1?weight=2", "tcp://h:1"),
+        ("tls://_hep._tcp.Example.net?weight=2", "tls://_hep._tcp.example.net"),
     ],
 )
 def test_endpoint(text: str, name: str) -> None:
@@ -62,9 +63,22 @@ def test_endpoint_options() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "domain"),
+    [
+        ("tls://h3.example.net", "h3.example.net"),
+        ("tls://_hep._tls.example.net", "example.net"),
+        ("tls://[::1]", "::1"),
+    ],
+)
+def test_domain_of_a_certificate(text: str, domain: str) -> None:
+    assert parse_endpoint(text).domain == domain
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [("10.0.0.1:9060", "does not start with"), ("udp://:9060", "names no host"), ("udp://h:70000", "port"),
-     ("udp://h/path", "has a path")],
+     ("udp://h/path", "has a path"), ("tcp://_hep._tcp.example.net:9060", "has a port.*Leave :9060 away"),
+     ("tcp://_hep._tcp", "names a service of no domain")],
 )  # fmt: skip
 def test_bad_endpoint(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):

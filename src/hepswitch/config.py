@@ -24,6 +24,7 @@ from pydantic import (
 
 from hepswitch.destinations.hep import HepDestination
 from hepswitch.destinations.lake import LakeStore
+from hepswitch.net.resolve import TIMEOUT, name_server
 from hepswitch.tables import Duration, Size, Table
 from hepswitch.units import Endpoint, parse_endpoint
 
@@ -89,6 +90,20 @@ class ControlTable(Table):
     )
 
 
+def _name_server(text: str) -> str:
+    name_server(text)
+    return text
+
+
+class DnsTable(Table):
+    """`[dns]`: who is asked for the addresses of destinations."""
+
+    servers: list[Annotated[str, AfterValidator(_name_server)]] = Field(
+        [], description="Name servers, address[:port]. Without any: those of the system (/etc/resolv.conf)."
+    )
+    timeout: Duration = Field(TIMEOUT, gt=0, description="How long one name server may take to answer.")
+
+
 class LogTable(Table):
     """`[log]`: what the switch says about itself, on standard error."""
 
@@ -118,6 +133,7 @@ class Config(Table):
         description="Where packets are stored, by name. The first is the default store; without any: lake:./captures.",
     )
     control: ControlTable = ControlTable()
+    dns: DnsTable = DnsTable()
     log: LogTable = LogTable()
 
     @model_validator(mode="after")
@@ -226,6 +242,7 @@ def _similar(location: list[str]) -> str:
     tables: dict[str, type[Table]] = {
         "hep_route": HepRouteTable,
         "control": ControlTable,
+        "dns": DnsTable,
         "log": LogTable,
         "destinations": HepDestination,
         "stores": LakeStore,

@@ -51,22 +51,44 @@ def parse_duration(text: str | float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One `scheme://host:port?key=value` address. `str(endpoint)` gives `scheme://host:port`, its name in the books."""
+    """One `scheme://host:port?key=value` address. `str(endpoint)` gives `scheme://host:port`, its name in the books.
+
+    A host that begins with an underscore is the name of a service (SRV, RFC 2782): the DNS says its hosts and their
+    ports, so `port` is 0 and `str(endpoint)` shows none.
+    """
 
     scheme: str
     host: str
     port: int
     options: dict[str, str] = field(default_factory=dict, hash=False)
 
+    @property
+    def is_service(self) -> bool:
+        """True when `host` is an SRV name."""
+        return self.host.startswith("_")
+
+    @property
+    def domain(self) -> str:
+        """What a certificate must be for: the host, or the domain that was asked for a service.
+
+        The target of an SRV record will not do: who forges the answer would choose it (RFC 6125, section 6.2.1).
+        """
+        labels = self.host.split(".")
+        while labels[0].startswith("_"):
+            del labels[0]
+        return ".".join(labels)
+
     def __str__(self) -> str:
+        if self.is_service:
+            return f"{self.scheme}://{self.host}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
 
 
 def parse_endpoint(text: str, schemes: tuple[str, ...] = ("udp", "tcp", "tls")) -> Endpoint:
-    """An Endpoint from "udp://10.0.0.1:9060", "tcp://[2001:db8::1]", "tls://host:9061?cert=…".
+    """An Endpoint from "udp://10.0.0.1:9060", "tcp://[2001:db8::1]", "tls://host:9061?cert=…", "tcp://_hep._tcp.example.net".
 
-    The port defaults to 9060 (udp, tcp) or 9061 (tls). Raises ValueError with what is wrong.
+    The port defaults to 9060 (udp, tcp) or 9061 (tls); a service (SRV) has none. Raises ValueError with what is wrong.
     """
     parts = urlsplit(text)
     if parts.scheme not in schemes:
@@ -82,5 +104,17 @@ def parse_endpoint(text: str, schemes: tuple[str, ...] = ("udp", "tcp", "tls")) 
         port = parts.port
     except ValueError:
         raise ValueError(f"{text!r} has a port outside 0..65535") from None
+    if parts.hostname.startswith("_"):
+        _check_service(text, parts.hostname, port)
+        return Endpoint(parts.scheme, parts.hostname, 0, dict(parse_qsl(parts.query)))
     default = HEP_PORT + 1 if parts.scheme == "tls" else HEP_PORT
     return Endpoint(parts.scheme, parts.hostname, default if port is None else port, dict(parse_qsl(parts.query)))
+
+
+def _check_service(text: str, name: str, port: int | None) -> None:
+    if port is not None:
+        raise ValueError(
+            f"{text!r} has a port, but {name} is the name of a service (SRV): the DNS says the ports. Leave :{port} away"
+        )
+    if all(label.startswith("_") for label in name.split(".")):
+        raise ValueError(f"{text!r} names a service of no domain: write for example tcp://_hep._tcp.example.net")

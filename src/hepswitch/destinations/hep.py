@@ -51,7 +51,7 @@ def _node_url(text: str) -> str:
     known = {"weight", "priority"} | (TLS_OPTIONS if endpoint.scheme == "tls" else set())
     if unknown := sorted(endpoint.options.keys() - known):
         raise ValueError(f"{text!r} has unknown options: {', '.join(unknown)}; known here: {', '.join(sorted(known))}")
-    if not endpoint.port:
+    if not endpoint.port and not endpoint.is_service:
         raise ValueError(f"{text!r} needs a port above 0")
     _weight(endpoint)
     _priority(endpoint)
@@ -136,7 +136,8 @@ class HepOutlet(Balancer):
     is found in the others (left by workers that no longer exist) is sent first. Without `spool_dirs` nothing is spooled.
 
     `value_of` gives the function behind an expression (see `Balancer`), `switch_id` is what packets are marked with
-    (0: they are not). Who overrides `offer` should override `relieve` too: by it packets come from other destinations.
+    (0: they are not); without `resolver` it asks the system's name servers. Who overrides `offer` should override `relieve`
+    too: by it packets come from other destinations.
     """
 
     def __init__(
@@ -147,6 +148,7 @@ class HepOutlet(Balancer):
         *,
         value_of: Callable[[str], Callable[[Hep], object]] | None = None,
         switch_id: int = 0,
+        resolver: Resolver | None = None,
     ) -> None:
         self.name = name
         self.full = False
@@ -155,7 +157,7 @@ class HepOutlet(Balancer):
         self._spool_dirs = spool_dirs
         self._value_of = value_of
         self._switch_id = switch_id
-        self._resolver = Resolver()
+        self._resolver = resolver or Resolver()
         self._changing = asyncio.Lock()
         self._dependents: list[HepOutlet] = []
         self._leaving: dict[str, tuple[HepNode, asyncio.Task[None]]] = {}

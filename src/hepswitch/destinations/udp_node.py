@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
+from collections.abc import Iterable
 
 from hepswitch.destinations.hep_node import Administration, HepNode, Settings
 from hepswitch.destinations.probe import keep_alive
-from hepswitch.net.resolve import Resolver
+from hepswitch.net.resolve import Candidate, Resolver
 from hepswitch.net.udp import UdpSender
 from hepswitch.units import Endpoint
 from hepswitch.wire.frames import Frames
@@ -24,9 +26,6 @@ SEND_BUFFER = 4 << 20
 
 PATIENCE = 1.0
 """Seconds that a slow name server may hold up the start."""
-
-REFRESH = 60.0
-"""Seconds after which a name is looked up again."""
 
 ANSWER = 1.0
 """Seconds in which an ICMP error answers a probe; silence says that somebody listens."""
@@ -42,6 +41,8 @@ class UdpNode(HepNode):
         super().__init__(endpoint, settings)
         self._resolver = resolver
         self._queue: Frames = self.inbox
+        self._candidates: tuple[Candidate, ...] = ()
+        self._peer: Candidate | None = None
         self._sock: socket.socket | None = None
         self._sender: UdpSender | None = None
         self._waiting = False
@@ -57,34 +58,52 @@ class UdpNode(HepNode):
         self._follower = asyncio.create_task(self._follow())
 
     async def _follow(self) -> None:
-        """Look the name up again from time to time: the far end may have moved."""
+        """Look the name up again when its answer ends: the far end may have moved."""
         while True:
             try:
-                await self._connect()
+                pause = await self._connect()
             except OSError as error:
                 pause = self._backoff.next()
                 if self._sender is None:
                     self._turn("inactive", reason=str(error), retry_in=round(pause, 1))
-            else:
-                pause = REFRESH
+            if pause == math.inf:
+                return
             await asyncio.sleep(pause)
 
-    async def _connect(self) -> None:
-        addresses = await self._resolver.resolve(self._endpoint.host)
-        if self._sock is not None and self._sock.getpeername()[0] in addresses:
-            return
-        family = socket.AF_INET6 if ":" in addresses[0] else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-            sock.connect((addresses[0], self._endpoint.port))
-        except OSError:
-            sock.close()
-            raise
-        self._disconnect()
-        self._sock, self._sender = sock, UdpSender(sock)
-        self._loop.add_reader(sock, self._hear)
-        self._back()
+    async def _connect(self) -> float:
+        """Go where the name leads; the seconds for which that holds. Raises OSError when it leads nowhere."""
+        answer = await self._resolver.resolve(self._endpoint.host, self._endpoint.port)
+        self._candidates = answer.candidates
+        if self._peer not in self._candidates:
+            self._move(self._candidates)
+            self._back()
+        return answer.seconds
+
+    def _move(self, candidates: Iterable[Candidate]) -> None:
+        """A socket to the first of `candidates` that there is a way to. The queue stays. Raises OSError."""
+        trouble = OSError(f"{self._endpoint.host} has no address")
+        for candidate in candidates:
+            family = socket.AF_INET6 if ":" in candidate[0] else socket.AF_INET
+            sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+                sock.connect(candidate)
+            except OSError as error:
+                sock.close()
+                trouble = error
+            else:
+                self._disconnect()
+                self._peer, self._sock, self._sender = candidate, sock, UdpSender(sock)
+                self._loop.add_reader(sock, self._hear)
+                return
+        raise trouble
+
+    def _move_on(self) -> None:
+        """The candidate that is used has failed: the next one's turn, if there is another."""
+        if self._peer in self._candidates and len(self._candidates) > 1:
+            at = self._candidates.index(self._peer)
+            with contextlib.suppress(OSError):  # no way to any other: this one may come back
+                self._move(self._candidates[at + 1 :] + self._candidates[:at])
 
     def flush(self) -> None:
         """Send what is queued, as far as the kernel takes it now; the rest when it takes more."""
@@ -92,17 +111,18 @@ class UdpNode(HepNode):
             self._send()
 
     def _send(self) -> None:
-        if self._sender is None or self._sock is None or self.paused:
+        sender = self._sender
+        if sender is None or self.paused:
             return
-        oversized = self._sender.oversized
-        sent = self._sender.sent
+        oversized = sender.oversized
+        sent = sender.sent
         try:
-            self._sender.send(self._queue)
+            sender.send(self._queue)
         except OSError as error:
             self._failed(error)
-        self._delivered += self._sender.sent - sent
-        if oversized != self._sender.oversized:
-            self._discarded["too large for UDP"] += self._sender.oversized - oversized
+        self._delivered += sender.sent - sent
+        if oversized != sender.oversized:
+            self._discarded["too large for UDP"] += sender.oversized - oversized
         self._wait(self.health == "active" and len(self._queue) > 0)
 
     def _wait(self, waiting: bool) -> None:
@@ -132,6 +152,7 @@ class UdpNode(HepNode):
             return
         if self._timer is not None:
             self._timer.cancel()
+        self._move_on()
         pause = self._backoff.next()
         self._timer = self._loop.call_later(pause, self._try_again, pause)
         self._turn("inactive", reason=error.strerror or str(error), retry_in=round(pause, 1))
@@ -202,7 +223,7 @@ class UdpNode(HepNode):
         self._wait(False)
         self._loop.remove_reader(self._sock)
         self._sock.close()
-        self._sock = self._sender = None
+        self._peer = self._sock = self._sender = None
 
     @property
     def queued(self) -> int:
