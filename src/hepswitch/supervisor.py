@@ -24,6 +24,7 @@ from hepswitch.destinations.hep import FORGOTTEN_HINT
 from hepswitch.logs import words
 from hepswitch.net.sockets import bind_udp, listen_tcp, spread_evenly
 from hepswitch.net.tls import server_context
+from hepswitch.tables import REVEALED
 from hepswitch.units import Endpoint, parse_endpoint
 
 log = structlog.get_logger("hepswitch.supervisor")
@@ -67,7 +68,7 @@ class Worker:
             )  # fmt: skip
         ours.setblocking(False)
         self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=LINE_LIMIT)
-        config = self._config.model_dump(mode="json")
+        config = self._config.model_dump(mode="json", context=REVEALED)
         self.last = books.empty()
         answer = await self.ask(config=config, sockets=numbers, worker=self.number)
         if "error" in answer:

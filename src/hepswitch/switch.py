@@ -21,6 +21,7 @@ from hepswitch.destinations.lake import LakeOutlet
 from hepswitch.net.tls import server_context
 from hepswitch.routing import script
 from hepswitch.routing.flow import Flow
+from hepswitch.routing.guards import build_gate
 from hepswitch.routing.packet import Context, Packet
 from hepswitch.sources.hep_tcp import TcpSource
 from hepswitch.sources.hep_udp import UdpSource
@@ -47,22 +48,30 @@ class Switch:
         self.context = Context(self.destinations, self.stores, next(iter(self.stores.values()), None), self.routed)
         self.flow = Flow(self.context, self._route_raised)
         self.load_route()
+        bound = [
+            (_listener_name(endpoint, sock), endpoint, sock)
+            for endpoint, sock in zip(config.endpoints, sockets, strict=True)
+        ]
+        names = {name: endpoint for name, endpoint, _ in bound}
+        self.gate = self.flow.gate = build_gate(
+            config.access, config.limits, config.duplicates, names, workers=config.workers
+        )
         self.listeners: list[books.Listener] = []
         self._sources: list[UdpSource | TcpSource] = []
-        for endpoint, sock in zip(config.endpoints, sockets, strict=True):
-            self._add_source(endpoint, sock)
+        for name, endpoint, sock in bound:
+            self._add_source(books.Listener(name), endpoint, sock)
         self._paused = False
         self._logged: dict[str, float] = {}
 
-    def _add_source(self, endpoint: Endpoint, sock: socket.socket) -> None:
-        port = sock.getsockname()[1]
-        listener = books.Listener(str(Endpoint(endpoint.scheme, endpoint.host, port)))
+    def _add_source(self, listener: books.Listener, endpoint: Endpoint, sock: socket.socket) -> None:
         self.listeners.append(listener)
         if endpoint.scheme == "udp":
             self._sources.append(UdpSource(sock, listener, self.flow, after=self.flush))
         else:
             tls = server_context(endpoint) if endpoint.scheme == "tls" else None
-            self._sources.append(TcpSource(sock, listener, self.flow, after=self.flush, tls=tls))
+            door = self.gate.access.get(listener.url) if self.gate is not None else None
+            allowed = door.permits if door is not None else None
+            self._sources.append(TcpSource(sock, listener, self.flow, after=self.flush, tls=tls, allowed=allowed))
 
     # ── the route ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -145,6 +154,11 @@ class Switch:
             "stores": {name: outlet.account() for name, outlet in self.stores.items()},
             "traces": {},
         }
+
+
+def _listener_name(endpoint: Endpoint, sock: socket.socket) -> str:
+    """What a listener is called in the books: with the port that it got."""
+    return str(Endpoint(endpoint.scheme, endpoint.host, sock.getsockname()[1]))
 
 
 def _spool_dirs(config: Config, name: str, worker: int) -> list[Path]:
