@@ -103,7 +103,8 @@ def test_a_lock_whose_holder_died_does_not_stop_anybody() -> None:
 DELIVER = """
 import mmap, random, sys
 from hepswitch.routing.duplicates import Duplicates
-memory, agent, keys = mmap.mmap(int(sys.argv[1]), 0), sys.argv[2].encode(), list(range(int(sys.argv[3])))
+memory, agent = mmap.mmap(int(sys.argv[1]), 0), sys.argv[2].encode()
+keys = list(range(int(sys.argv[3]))) * int(sys.argv[4])
 duplicates = Duplicates(memory, 500_000, 5_000_000)
 random.Random(1).shuffle(keys)
 print("ready", flush=True)
@@ -112,13 +113,13 @@ print(*[key for key in keys if not duplicates.seen(b"%d" % key, agent, 1, 1)])
 """
 
 
-def test_of_copies_that_reach_different_workers_one_passes() -> None:
-    count = 5000
+@pytest.mark.parametrize(("count", "times"), [(5000, 1), (1, 20_000)], ids=["many messages", "one, again and again"])
+def test_of_copies_that_reach_different_workers_one_passes(count: int, times: int) -> None:
     memory = os.memfd_create("duplicates")
-    os.ftruncate(memory, room(count * 3 * 4))
+    os.ftruncate(memory, room(count * 100))  # so much that nothing is forgotten
     workers = [
         subprocess.Popen(
-            [sys.executable, "-c", DELIVER, str(memory), agent, str(count)],
+            [sys.executable, "-c", DELIVER, str(memory), agent, str(count), str(times)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=[memory],
         )
         for agent in "abc"
@@ -137,5 +138,5 @@ def test_of_copies_that_reach_different_workers_one_passes() -> None:
             worker.kill()
             worker.wait()
         os.close(memory)
-    assert sorted(int(key) for keys in passed for key in keys) == list(range(count))
+    assert sorted(int(key) for keys in passed for key in keys) == sorted([*range(count)] * times)
     assert [worker.returncode for worker in workers] == [0, 0, 0]

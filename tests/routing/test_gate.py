@@ -206,7 +206,7 @@ def test_too_much_can_be_marked_instead() -> None:
     assert door.tags == [set(), {"limited"}, set()]
     gate = door.flow.gate
     assert gate is not None
-    assert [(limit.name, limit.exceeded) for limit in gate.limits] == [("noisy", 1)]
+    assert gate.account() == {"limits": {"noisy": 1}, "evicted": 0}
 
 
 def test_a_packet_must_be_within_all_limits() -> None:
@@ -278,6 +278,9 @@ def test_what_makes_another_agent(other: dict[str, Any]) -> None:
     assert door.run(hep(**agent)) == {}
     assert door.run(hep(**agent | other), ip=ip) == {}
     assert door.tags == [set(), {"duplicate"}]
+    gate = door.flow.gate
+    assert gate is not None
+    assert gate.account() == {"limits": {}, "duplicates": 1, "forgotten": 0}
 
 
 def test_the_key_can_be_fields() -> None:

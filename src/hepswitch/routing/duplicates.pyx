@@ -20,9 +20,13 @@ import xxhash
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
+from hepswitch.buckets cimport monotonic
 from hepswitch.routing.sender cimport Sender
 from hepswitch.wire.hep cimport Hep
 from hepswitch.wire.index cimport CAPTAGENT_ID, PROTO_TYPE, Chunk
+
+cdef extern from "<sched.h>" nogil:
+    int sched_yield()
 
 cdef extern from *:
     """
@@ -39,7 +43,8 @@ cdef extern from *:
 cdef enum:
     NODE_NAME = 0x13
     MOST_KEPT = 4
-    PATIENCE = 20000         # looks at a lock; it is held for some fifty instructions unless its holder sleeps or died
+    SPINS = 200              # looks at a lock, which is held for some fifty instructions unless its holder must wait …
+    PATIENCE = 100000000     # … for a processor; ns until it is taken for dead
 
 _digest = xxhash.xxh3_64_intdigest
 
@@ -47,6 +52,20 @@ _digest = xxhash.xxh3_64_intdigest
 def room(Py_ssize_t sightings):
     """Bytes of memory in which that many sightings fit."""
     return (1 + (sightings + WAYS - 1) // WAYS) * <Py_ssize_t> sizeof(Set)
+
+
+cdef void acquire(uint64_t* lock) noexcept nogil:
+    """Take the lock; after PATIENCE without its holder's leave. Were that alive, both might overlook one copy, no more."""
+    cdef uint64_t end = 0
+    cdef int looks = 0
+    while not word_swap(lock, 0, 1):
+        looks += 1
+        if looks > SPINS:
+            sched_yield()
+            if end == 0:
+                end = monotonic() + PATIENCE
+            elif monotonic() > end:
+                return
 
 
 cdef class Duplicates:
@@ -116,11 +135,8 @@ cdef class Duplicates:
 
     cdef bint look(self, uint64_t key, uint64_t agent, uint64_t captured, uint64_t now) noexcept nogil:
         cdef Set* set = self.sets + 1 + (key >> 32) * self.size // 0x100000000u
-        cdef int looks = 0
         cdef bint found
-        # Whoever waited too long goes in: the holder died, or sleeps, and then both may forget a sighting.
-        while not word_swap(&set.lock, 0, 1) and looks < PATIENCE:
-            looks += 1
+        acquire(&set.lock)
         found = self.among(set, key, agent, captured, now)
         word_write(&set.lock, 0)
         return found

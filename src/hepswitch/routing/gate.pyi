@@ -1,5 +1,6 @@
 from collections.abc import Mapping, Sequence
 
+from hepswitch.books import Snapshot
 from hepswitch.networks import Networks
 from hepswitch.routing.duplicates import Duplicates
 from hepswitch.routing.limits import Limit
@@ -37,3 +38,5 @@ class Gate:
         duplicates: Duplicates | None = None,
         switch_id: int = 0,
     ) -> None: ...
+    def account(self) -> Snapshot:
+        """What the guards found, dropped or only marked; `evicted` and `forgotten` say that their tables are too small."""

@@ -76,6 +76,19 @@ cdef class Gate:
         self.duplicates = duplicates
         self.switch_id = switch_id
 
+    def account(self):
+        """What the guards found, dropped or only marked; `evicted` and `forgotten` say that their tables are too small."""
+        cdef Limit limit
+        exceeded = {}
+        for limit in self.limits:
+            exceeded[limit.name] = exceeded.get(limit.name, 0) + limit.exceeded
+        row = {"limits": exceeded}
+        if self.limits:
+            row["evicted"] = (<Limit> self.limits[0]).buckets.evicted         # all limits share one table
+        if self.duplicates is not None:
+            row |= {"duplicates": self.duplicates.copies, "forgotten": self.duplicates.forgotten}
+        return row
+
     cdef int enter(self, Batch batch) except -1:
         """A batch has come; what follows is about its packets."""
         self.listener = batch.listener

@@ -68,7 +68,7 @@ class AccessTable(Table):
 class LimitTable(Table):
     """`[[limits]]`: how many packets of one kind may come. Several may be given; a packet must be within all."""
 
-    name: str = Field("", description="What the limit is called in the books; otherwise as in `by`.")
+    name: str = Field("", description="What the limit is called in the books; otherwise `by` and `rate`.")
     by: str = Field(
         "source",
         description='What is counted apart: "source" (the sender\'s address), "agent" (its capture id), "node_name", '
@@ -95,7 +95,9 @@ class LimitTable(Table):
     def limit(self, buckets: Buckets, workers: int) -> Limit:
         """One worker's share of it."""
         interval, depth = pace(self.rate, self.burst, workers)
-        return Limit(self.name or self.by, self.by, interval, depth, buckets, marks=self.action == "mark")
+        return Limit(
+            self.name or f"{self.by} {self.rate}", self.by, interval, depth, buckets, marks=self.action == "mark"
+        )
 
 
 class DuplicatesTable(Table):
