@@ -21,12 +21,13 @@ KEY = "correct horse battery staple"
 
 GUARDED = """
 listen = ["udp://127.0.0.1:0", "udp://127.0.0.1:0?deny=127.0.0.1", "tcp://127.0.0.1:0", "tcp://[::1]:0?allow=192.0.2.0/24"]
+workers = 2
 [access]
 allow = ["127.0.0.0/8"]
 auth_key = ["file:key.txt"]
 [[limits]]
 by = "node_name"
-rate = "2/h"
+rate = "40/h"
 [duplicates]
 window = "1s"
 """
@@ -62,7 +63,7 @@ def test_a_guarded_switch(tmp_path: Path) -> None:
         ):
             sock.send(hep("g"))
             assert sock.recv(1) == b""
-        send(udp, *[hep(f"limited {number}", node_name="noisy") for number in range(20)])
+        send(udp, *[hep(f"limited {number}", node_name="noisy") for number in range(100)])
         send(
             udp,
             *[
@@ -73,16 +74,17 @@ def test_a_guarded_switch(tmp_path: Path) -> None:
         )
 
         book = switch.wait_stats(
-            lambda book: sum(row["packets"] for row in book["received"].values()) == 127, "127 packets"
+            lambda book: sum(row["packets"] for row in book["received"].values()) == 207, "207 packets"
         )
         assert book["balanced"]
         assert {url: row["refused"] for url, row in book["received"].items()} == {
-            udp: {"no auth key": 1, "wrong auth key": 1, "rate limit": 18, "duplicate": 50},
+            udp: {"no auth key": 1, "wrong auth key": 1, "rate limit": 60, "duplicate": 50},
             denied: {"not allowed": 2},
             tcp: {"wrong auth key": 1},
             foreign: {},
         }
         assert book["received"][foreign]["connections_refused"] == 1
+        assert book["guards"] == {"limits": {"node_name 40/h": 60}, "evicted": 0, "duplicates": 50, "forgotten": 0}
         log = json.dumps(switch.log)
     assert KEY not in log
 

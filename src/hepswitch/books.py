@@ -116,6 +116,7 @@ def empty() -> Snapshot:
         "destinations": {},
         "stores": {},
         "traces": {},
+        "guards": {},
     }
 
 

@@ -43,11 +43,12 @@ class WorkerError(Exception):
 class Worker:
     """One worker process and the line to it."""
 
-    def __init__(self, config: Config, number: int, sockets: list[socket.socket]) -> None:
+    def __init__(self, config: Config, number: int, sockets: list[socket.socket], memory: int | None) -> None:
         self.number = number
         self.last = books.empty()
         self._config = config
         self._sockets = sockets
+        self._memory = memory
         self._process: asyncio.subprocess.Process
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
@@ -62,15 +63,16 @@ class Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             numbers = [sock.fileno() for sock in self._sockets]
+            shared = [] if self._memory is None else [self._memory]
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "hepswitch.worker", str(theirs.fileno()),
-                pass_fds=[theirs.fileno(), *numbers], stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=[theirs.fileno(), *numbers, *shared], stdin=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
         ours.setblocking(False)
         self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=LINE_LIMIT)
         config = self._config.model_dump(mode="json", context=REVEALED)
         self.last = books.empty()
-        answer = await self.ask(config=config, sockets=numbers, worker=self.number)
+        answer = await self.ask(config=config, sockets=numbers, worker=self.number, memory=self._memory)
         if "error" in answer:
             await self._process.wait()
             raise WorkerError(answer["error"])
@@ -176,7 +178,8 @@ class Supervisor:
             self._report_forgotten_spools()
             control = Control(self, parse_endpoint(f"tcp://{self.config.control.listen}"))
             self.control_url = await stack.enter_async_context(control)
-            self._workers = [Worker(self.config, n, sockets) for n, sockets in enumerate(self._sockets)]
+            memory = self._shared_memory(stack)
+            self._workers = [Worker(self.config, n, sockets, memory) for n, sockets in enumerate(self._sockets)]
             for worker in self._workers:
                 await worker.start()
             cares = [tasks.create_task(self._care(worker)) for worker in self._workers]
@@ -191,6 +194,15 @@ class Supervisor:
             for sock in of_worker:
                 sock.close()
         log.info("stopped", balanced=self.total()["balanced"])
+
+    def _shared_memory(self, stack: contextlib.AsyncExitStack) -> int | None:
+        """The file of the memory in which workers recognise each other's duplicates; it outlives a worker that dies."""
+        if not self.config.duplicates.room:
+            return None
+        memory = os.memfd_create("hepswitch-duplicates")
+        stack.callback(os.close, memory)
+        os.ftruncate(memory, self.config.duplicates.room)
+        return memory
 
     def _report_forgotten_spools(self) -> None:
         """A destination that was taken out of the configuration may have left packets on disk: say so."""

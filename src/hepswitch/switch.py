@@ -8,6 +8,7 @@ Not here: processes (`supervisor`, `worker`), HTTP (`control`), and anything abo
 from __future__ import annotations
 
 import asyncio
+import mmap
 import socket
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,12 @@ LOG_EVERY = 10.0
 
 
 class Switch:
-    """One worker's flow. `sockets` are bound already, in the order of `config.endpoints`."""
+    """One worker's flow. `sockets` are bound already, in the order of `config.endpoints`; `memory` (of
+    `config.duplicates.room` bytes) is what the workers share."""
 
-    def __init__(self, config: Config, sockets: list[socket.socket], worker: int) -> None:
+    def __init__(
+        self, config: Config, sockets: list[socket.socket], worker: int, memory: mmap.mmap | None = None
+    ) -> None:
         self.config = config
         self.routed = books.Routed()
         self.destinations = {
@@ -54,7 +58,7 @@ class Switch:
         ]
         names = {name: endpoint for name, endpoint, _ in bound}
         self.gate = self.flow.gate = build_gate(
-            config.access, config.limits, config.duplicates, names, workers=config.workers
+            config.access, config.limits, config.duplicates, names, workers=config.workers, memory=memory
         )
         self.listeners: list[books.Listener] = []
         self._sources: list[UdpSource | TcpSource] = []
@@ -153,6 +157,7 @@ class Switch:
             "destinations": {name: outlet.account() for name, outlet in self.destinations.items()},
             "stores": {name: outlet.account() for name, outlet in self.stores.items()},
             "traces": {},
+            "guards": self.gate.account() if self.gate is not None else {},
         }
 
 
