@@ -341,9 +341,8 @@ class Supervisor:
                 differing = [key for key in Config.model_fields if getattr(config, key) != getattr(self.config, key)]
                 new = self.config.model_copy(update={key: getattr(config, key) for key in only})
                 changes = self._changes.after_reload(self.config.destinations, new.destinations)
-                late = await self._tell_all(
-                    do="reload", config=new.model_dump(mode="json", context=REVEALED), route="hep_route" in only, changes=list(changes)
-                )  # fmt: skip
+                told = new.model_dump(mode="json", context=REVEALED)
+                late = await self._tell_all(do="reload", config=told, route="hep_route" in only, changes=list(changes))
             except (ConfigError, RefusedError) as error:
                 log.error("not reloaded; what was loaded before goes on", errors=str(error).splitlines())
                 raise RefusedError(str(error)) from error
