@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+from hepswitch import logs
+
 PROGRAM = """
 import structlog
 from hepswitch import logs
@@ -29,3 +31,11 @@ def test_a_line_is_written_at_once(unbuffered: str) -> None:
         writes = [ours.recv(65536) for _ in range(2)]
     assert all(write.endswith(b"\n") for write in writes)
     assert [json.loads(write)["event"] for write in writes] == ["first", "second"]
+
+
+def test_a_throttle_says_what_it_kept_back() -> None:
+    now = 0.0
+    throttle = logs.Throttle(10, lambda: now)
+    assert [throttle.due("a"), throttle.due("a"), throttle.due("b"), throttle.due("a")] == [0, None, 0, None]
+    now = 10.0
+    assert [throttle.due("a"), throttle.due("a")] == [2, None]

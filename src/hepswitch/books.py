@@ -16,6 +16,15 @@ Snapshot = dict[str, Any]
 """`Books.snapshot()`: the JSON of `hepswitch stats --json`."""
 
 
+MOST_LABEL = 100
+"""Characters of a reason or another label that packets or scripts make up; the rest is cut off."""
+
+
+def label(text: str) -> str:
+    """`text` as the books can carry it: bounded, and without what UTF-8 cannot say (captured text may hold any byte)."""
+    return text[:MOST_LABEL].encode("utf-8", "replace").decode()
+
+
 @dataclass(slots=True)
 class Listener:
     """What one listener read. `refused` counts by reason what was read but not let into the route."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
+from collections.abc import Callable, Hashable
 
 import structlog
 
@@ -13,6 +15,30 @@ def words(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error) or type(error).__name__
+
+
+MOST_KEYS = 1000
+
+
+class Throttle:
+    """Lets the same thing be said once in `seconds`, however often it happens. `clock` gives monotonic seconds."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._said: dict[Hashable, tuple[float, int]] = {}
+
+    def due(self, key: Hashable) -> int | None:
+        """None: not now. Else how often `key` was not said since the last time."""
+        now = self._clock()
+        last, unsaid = self._said.get(key, (-self._seconds, 0))
+        if now - last < self._seconds:
+            self._said[key] = last, unsaid + 1
+            return None
+        if len(self._said) >= MOST_KEYS:
+            self._said.clear()
+        self._said[key] = now, 0
+        return unsaid
 
 
 def setup(level: str = "info", style: str = "console") -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from hepswitch import books, state
+from hepswitch import books, logs, state
 from hepswitch.config import Config
 from hepswitch.destinations.hep import HepDestination, HepOutlet
 from hepswitch.destinations.lake import LakeOutlet
@@ -35,7 +35,7 @@ from hepswitch.units import Endpoint
 log = structlog.get_logger("hepswitch.switch")
 
 LOG_EVERY = 10.0
-"""Seconds between two log lines about the same error of a route."""
+"""Seconds between two log lines about the same line of a route and kind of error."""
 
 RELOADED = ("hep_route", "destinations")
 """Keys of the configuration that a running switch takes over; the others need a restart."""
@@ -74,7 +74,7 @@ class Switch:
         for name, endpoint, sock in bound:
             self._add_source(books.Listener(name), endpoint, sock)
         self._paused = False
-        self._logged: dict[str, float] = {}
+        self._throttle = logs.Throttle(LOG_EVERY)
 
     def _destination(self, name: str, table: HepDestination) -> HepOutlet:
         return HepOutlet(name, table, _spool_dirs(self.config, name, self._worker), resolver=self._resolver)
@@ -103,19 +103,17 @@ class Switch:
             raise script.ScriptError(f'{table.script}: mode = "sip" needs a function marked @sip_route')
         return loaded.hep_route if table.mode == "script" else None, loaded.sip_route
 
-    def _route_raised(self, packet: Packet, error: Exception) -> None:
+    def _route_raised(self, packet: Packet, error: BaseException) -> None:
         """The route raised: count, log, and do with the packet what `on_error` says."""
         self.routed.errors += 1
-        place = script.where(self.config.hep_route.script or Path("route"), error)
-        now = asyncio.get_running_loop().time()
-        if now - self._logged.get(place, -LOG_EVERY) >= LOG_EVERY:
-            if len(self._logged) > 1000:
-                self._logged.clear()
-            self._logged[place] = now
+        path = self.config.hep_route.script or Path("route")
+        unsaid = self._throttle.due(script.place(path, error))
+        if unsaid is not None:
             log.error(
                 "route raised",
-                where=place,
+                where=script.where(path, error),
                 errors=self.routed.errors,
+                not_logged=unsaid,
                 on_error=self.config.hep_route.on_error,
             )
         if self.config.hep_route.on_error == "drop":

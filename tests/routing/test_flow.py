@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from hepswitch import books
@@ -37,7 +38,7 @@ class Bench:
         self.homer, self.lake = Outlet(accepts), Outlet(accepts)
         self.routed = books.Routed()
         self.listener = books.Listener("udp://127.0.0.1:9060")
-        self.errors: list[Exception] = []
+        self.errors: list[BaseException] = []
         context = Context({"homer": self.homer}, {"lake": self.lake}, self.lake, self.routed)
         self.flow = Flow(context, lambda _, error: self.errors.append(error), hep_route, sip_route)
 
@@ -206,3 +207,48 @@ def test_report_needs_a_correlation_id(value: str | bytes) -> None:
     bench = Bench(lambda hep: hep.report(value))
     bench.run(rtcp())
     assert "needs a correlation id" in str(bench.errors[0])
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), RecursionError(), MemoryError(), GeneratorExit()])
+def test_whatever_a_route_raises_is_its_own_error(error: BaseException) -> None:
+    def route(hep: Packet) -> None:
+        raise error
+
+    bench = Bench(route)
+    bench.run(sip(), sip())
+    assert bench.errors == [error, error]
+    assert (bench.routed.packets, bench.routed.unrouted) == (2, 2)
+
+
+def test_reasons_and_tags_are_bounded_and_can_be_written_down() -> None:
+    def route(hep: Packet) -> None:
+        hep.tag("\udcff" + "t" * 1000)
+        assert hep.tags == {"?" + "t" * 99}
+        hep.drop("\udcff" + "r" * 1000)
+
+    bench = Bench(route)
+    bench.run(sip(), sip())
+    assert bench.errors == []
+    assert bench.routed.snapshot()["dropped"] == {"?" + "r" * 99: 2}
+    msgspec.json.encode(bench.routed.snapshot())
+
+
+def test_a_packet_that_a_script_built_has_nowhere_to_go() -> None:
+    def route(hep: Packet) -> None:
+        for own in (Packet(bytes(hep)), type(hep)(bytes(hep))):
+            assert own.received is None
+            for act in (
+                lambda own=own: own.relay("homer"),
+                lambda own=own: own.store(),
+                lambda own=own: own.report("c1"),
+                lambda own=own: own.mask("x"),
+                lambda own=own: own.drop("x"),
+                lambda own=own: Message(own, INVITE).store(),
+            ):
+                with pytest.raises(RouteError, match="did not come in"):
+                    act()
+        hep.drop("tried")
+
+    bench = Bench(route)
+    bench.run(sip())
+    assert (bench.errors, bench.routed.dropped) == ([], {"tried": 1})

@@ -25,7 +25,8 @@ cdef class Flow:
     """Calls the routes for each packet of a batch. `flow(batch)` never raises.
 
     `hep_route` (Packet → ignored) may be None: then `sip_route` (Message → ignored) alone runs, and without either every
-    packet goes to the default store. `on_error(packet, error)` is told of a route that raised and acts on the packet.
+    packet goes to the default store. `on_error(packet, error)` is told of a route that raised, whatever it raised, and acts on
+    the packet.
     What `gate` refuses never gets to a route; None lets everything in.
     """
 
@@ -67,7 +68,10 @@ cdef class Flow:
             routed += 1
             try:
                 self.run(packet)
-            except Exception as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                # sys.exit() too: a route does not decide whether the switch runs.
                 try:
                     self.on_error(packet, error)
                 except Exception:

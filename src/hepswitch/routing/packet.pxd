@@ -31,7 +31,7 @@ cdef class Context:
 
 
 cdef class Packet(Hep):
-    cdef Context context
+    cdef Context context                 # None: not from the flow, a script built it
     cdef Batch batch                     # while the route runs; None for a packet that outlived it
     cdef Item* item
     cdef object sender                   # Received, once somebody asked
@@ -40,6 +40,7 @@ cdef class Packet(Hep):
 
     cdef int arrived(self, Context context, Batch batch, Item* item) except -1
     cdef int keep(self) except -1
+    cdef Context flow(self)
 
 
 cdef class Message(Sip):

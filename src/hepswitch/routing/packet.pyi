@@ -5,7 +5,9 @@ from hepswitch.books import Routed
 from hepswitch.wire.hep import Hep
 from hepswitch.wire.sip import Sip
 
-class RouteError(LookupError): ...
+class RouteError(LookupError):
+    """A route named a destination, store or mask that the configuration does not have, or acted on a packet that is not
+    in the flow."""
 
 class Received(NamedTuple):
     """How a packet came in: the outer connection, not the captured one. `transport` is udp, tcp or tls."""
@@ -49,7 +51,7 @@ class Packet(Hep):
     def tags(self) -> Set[str]:
         """The tags that the packet got on its way."""
     def tag(self, name: str) -> None:
-        """Give the packet the tag `name`."""
+        """Give the packet the tag `name`, a short word: what is longer than 100 characters is cut off."""
     def relay(self, name: str) -> bool:
         """Send the packet, as it is now, to the HEP destination `name`. Never blocks.
 
@@ -77,7 +79,8 @@ class Packet(Hep):
     def mask(self, name: str) -> None:
         """Mask the packet as `[masks.NAME]` says, for all that comes after. RouteError when there is no such mask."""
     def drop(self, reason: str = "dropped") -> None:
-        """Count the packet as dropped for `reason` (a short phrase). What was relayed or stored before stays so."""
+        """Count the packet as dropped for `reason` (a phrase of up to 100 characters). What was relayed or stored before
+        stays so."""
     def resume_sip(self) -> None:
         """Go on in the SIP route when this route returns. A packet without SIP in it is dropped as "not SIP"."""
 

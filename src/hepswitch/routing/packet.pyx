@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from hepswitch.wire.hep cimport Hep
 from hepswitch.wire.sip cimport Sip
+from hepswitch.books import label
 from hepswitch.units import parse_endpoint
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -27,7 +28,8 @@ NO_TAGS = frozenset()
 
 
 class RouteError(LookupError):
-    """A route named a destination, store or mask that the configuration does not have."""
+    """A route named a destination, store or mask that the configuration does not have, or acted on a packet that is not
+    in the flow."""
 
 
 class Received(NamedTuple):
@@ -88,8 +90,10 @@ cdef class Context:
 
     cdef int count_drop(self, reason) except -1:
         dropped = self.routed.dropped
-        if reason not in dropped and len(dropped) >= MOST_REASONS:
-            reason = "other"
+        if reason not in dropped:
+            reason = label(reason)
+            if reason not in dropped and len(dropped) >= MOST_REASONS:
+                reason = "other"
         dropped[reason] += 1
         return 0
 
@@ -121,6 +125,12 @@ cdef class Packet(Hep):
             self.item = NULL
         return 0
 
+    cdef Context flow(self):
+        """What the packet can be handed to. A script that builds one of its own (`Packet(data)`) has nothing."""
+        if self.context is None:
+            raise RouteError("this packet did not come in: only one that a route was given can be sent, stored or dropped")
+        return self.context
+
     @property
     def received(self):
         """Who sent the packet to us, and where it arrived (`Received`); None for a packet that a script built."""
@@ -144,10 +154,10 @@ cdef class Packet(Hep):
         return NO_TAGS if self.tagset is None else self.tagset
 
     def tag(self, name):
-        """Give the packet the tag `name`."""
+        """Give the packet the tag `name`, a short word: what is longer than 100 characters is cut off."""
         if self.tagset is None:
             self.tagset = set()
-        self.tagset.add(str(name))
+        self.tagset.add(label(str(name)))
 
     def relay(self, name):
         """Send the packet, as it is now, to the HEP destination `name`. Never blocks.
@@ -155,7 +165,7 @@ cdef class Packet(Hep):
         True when at least one node of the destination accepted it (queued, sent or spooled). RouteError when the
         configuration has no such destination.
         """
-        accepted = self.context.destination(name).offer(self)
+        accepted = self.flow().destination(name).offer(self)
         self.outcome |= SENT if accepted else REFUSED
         return accepted
 
@@ -164,7 +174,7 @@ cdef class Packet(Hep):
 
         `table` may hold strftime fields (UTC, the packet's own time). True when the store accepted it.
         """
-        outlet = self.context.store(name)
+        outlet = self.flow().store(name)
         if table is None and custom_field1 is None and custom_field2 is None and custom_field3 is None:
             accepted = outlet.offer(self)
         else:
@@ -187,18 +197,19 @@ cdef class Packet(Hep):
             raise ValueError("report() needs a correlation id: pass hep.correlation_id or the call's Call-ID")
         if isinstance(correlation_id, bytes):
             correlation_id = correlation_id.decode("utf-8", "surrogateescape")
-        accepted = self.context.store(store).offer(self, table=table, correlation_id=correlation_id)
+        accepted = self.flow().store(store).offer(self, table=table, correlation_id=correlation_id)
         self.outcome |= STORED if accepted else REFUSED
         return accepted
 
     def mask(self, name):
         """Mask the packet as `[masks.NAME]` says, for all that comes after. RouteError when there is no such mask."""
-        self.context.mask(name)(self)
+        self.flow().mask(name)(self)
 
     def drop(self, reason="dropped"):
-        """Count the packet as dropped for `reason` (a short phrase). What was relayed or stored before stays so."""
+        """Count the packet as dropped for `reason` (a phrase of up to 100 characters). What was relayed or stored before
+        stays so."""
         if not self.outcome & DROPPED:
-            self.context.count_drop(str(reason))
+            self.flow().count_drop(str(reason))
         self.outcome |= DROPPED
 
     def resume_sip(self):
@@ -209,7 +220,7 @@ cdef class Packet(Hep):
 cdef class Message(Sip):
     """The SIP message of a packet in the flow. What `@sip_route` functions get; `hep` is the packet around it."""
 
-    def __init__(self, Packet hep, bytes raw):
+    def __init__(self, Packet hep not None, bytes raw not None):
         Sip.__init__(self, raw)
         self.hep = hep
 

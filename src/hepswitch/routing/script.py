@@ -1,21 +1,29 @@
 """Route scripts: loading a Python file, checking it, and the words for what is wrong with it.
 
-A broken file is refused with its error; whoever reloads keeps what ran before. Not here: calling the routes (`flow`).
+A broken file is refused with its error, whatever it raises, sys.exit() too; whoever reloads keeps what ran before. The
+modules in the route file's folder are part of it: every load imports them anew. Not here: calling the routes (`flow`).
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
+import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+from hepswitch.books import label
+
 MARK = "__hepswitch_route__"
+
+_not_ours: dict[Path, frozenset[str]] = {}
+"""By folder of a route file: names of the modules that were imported before the first load from it, by somebody else."""
 
 
 class ScriptError(Exception):
@@ -46,11 +54,20 @@ def load(path: Path, destinations: Iterable[str] = (), stores: Iterable[str] = (
     return Script(path, routes["hep_route"], routes["sip_route"])
 
 
+def place(path: Path, error: BaseException) -> str:
+    """`file:line: Type`, the line being the script's own innermost one in the traceback: the same for the same mistake."""
+    lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == str(path)]
+    line = f":{lines[-1]}" if lines else ""
+    return f"{path}{line}: {type(error).__name__}"
+
+
 def where(path: Path, error: BaseException) -> str:
-    """`file:line: Type: message` of the script's own innermost line in a traceback."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    line = f":{frames[-1].lineno}" if frames else ""
-    return f"{path}{line}: {type(error).__name__}: {error}"
+    """`file:line: Type: message`; a message may hold what packets say, so it is made fit for a log and cut."""
+    try:
+        message = label(str(error))
+    except Exception as second:  # noqa: BLE001 (the script's own exception class cannot say what it is)
+        message = f"(its message raised {type(second).__name__})"
+    return f"{place(path, error)}: {message}"
 
 
 def _compile(path: Path) -> tuple[CodeType, ast.Module]:
@@ -61,7 +78,7 @@ def _compile(path: Path) -> tuple[CodeType, ast.Module]:
     try:
         tree = ast.parse(source, filename=str(path))
         return compile(tree, str(path), "exec"), tree
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last two: nested too deeply
         line = f":{error.lineno}" if isinstance(error, SyntaxError) else ""
         raise ScriptError(f"{path}{line}: {error}") from error
 
@@ -69,14 +86,51 @@ def _compile(path: Path) -> tuple[CodeType, ast.Module]:
 def _execute(path: Path, code: CodeType) -> ModuleType:
     module = ModuleType(f"hepswitch_route_{path.stem}")
     module.__file__ = str(path)
-    folder = str(path.parent.resolve())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    folder = path.parent.resolve()
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
     try:
-        exec(code, module.__dict__)  # noqa: S102 (the user's own script: running it is the feature)
-    except Exception as error:
+        with _fresh_modules(folder):
+            exec(code, module.__dict__)  # noqa: S102 (the user's own script: running it is the feature)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise ScriptError(where(path, error)) from error
     return module
+
+
+@contextlib.contextmanager
+def _fresh_modules(folder: Path) -> Iterator[None]:
+    """While it lasts the modules in `folder` are imported as if for the first time; when it fails the old ones are back."""
+    _not_ours.setdefault(folder, frozenset(sys.modules))
+    old = {name: sys.modules.pop(name) for name in _modules_in(folder)}
+    importlib.invalidate_caches()
+    writes_nothing, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # it would hide an edit of the same second
+    try:
+        yield
+    except BaseException:
+        for name in _modules_in(folder):
+            del sys.modules[name]
+        sys.modules.update(old)
+        raise
+    finally:
+        sys.dont_write_bytecode = writes_nothing
+
+
+def _modules_in(folder: Path) -> list[str]:
+    """Modules and packages (with all that is in them) that lie directly in `folder` and came with a route file."""
+    tops = {
+        name
+        for name, module in list(sys.modules.items())
+        if "." not in name and name not in _not_ours[folder] and folder in _homes(module)
+    }
+    return [name for name in sys.modules if name.partition(".")[0] in tops]
+
+
+def _homes(module: ModuleType) -> set[Path]:
+    """The folders in which a top-level module or package lies."""
+    roots = getattr(module, "__path__", None) or [getattr(module, "__file__", None)]
+    return {Path(root).parent for root in roots if isinstance(root, str)}
 
 
 def _route(path: Path, module: ModuleType, kind: str) -> Callable[..., Any] | None:
@@ -92,9 +146,13 @@ def _route(path: Path, module: ModuleType, kind: str) -> Callable[..., Any] | No
         raise ScriptError(
             f"{path}:{line}: {function.__name__} is async: a route is a plain function, and nothing in it blocks"
         )
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise ScriptError(
+            f"{path}:{line}: {function.__name__} has a yield in it: nothing of it would run; leave that out"
+        )
     try:
         inspect.signature(function).bind(None)
-    except TypeError:
+    except (TypeError, ValueError):
         raise ScriptError(f"{path}:{line}: {function.__name__} must take one argument, the packet") from None
     return function
 
