@@ -25,9 +25,8 @@ cdef class Flow:
     """Calls the routes for each packet of a batch. `flow(batch)` never raises.
 
     `hep_route` (Packet → ignored) may be None: then `sip_route` (Message → ignored) alone runs, and without either every
-    packet goes to the default store. `on_error(packet, error)` is told of a route that raised, whatever it raised, and acts on
-    the packet.
-    What `gate` refuses never gets to a route; None lets everything in.
+    packet goes to the default store. `on_error(packet, error)` is told of a route that raised, whatever it raised, and acts
+    on the packet. What `gate` refuses never gets to a route; None lets everything in.
     """
 
     cdef Context context
