@@ -11,7 +11,7 @@ Not here: files (`lake.sealer`), the record's bytes (`wire.record`), HEP and SIP
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_Resize
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, qsort, realloc
-from libc.string cimport memcmp, memcpy, memset, strlen
+from libc.string cimport memcmp, memcpy, memset
 
 import datetime
 
@@ -22,6 +22,7 @@ from hepswitch.wire.errors import WireError
 from hepswitch.wire.frames cimport Frames
 from hepswitch.wire.hep cimport Hep
 from hepswitch.wire.index cimport Chunk
+from hepswitch.wire.ip_text cimport ROOM, address_text
 from hepswitch.wire.record cimport Record, read_record
 from hepswitch.wire.sip cimport Sip
 from hepswitch.wire.sip_scan cimport SipFields, sip_looks, sip_scan
@@ -29,10 +30,6 @@ from hepswitch.wire.sip_text cimport Span
 
 cdef extern from "<string.h>" nogil:
     void* memmem(const void* haystack, size_t size, const void* needle, size_t needle_size)
-
-cdef extern from "<arpa/inet.h>" nogil:
-    const char* inet_ntop(int family, const void* address, char* out, unsigned int room)
-    enum: AF_INET6
 
 TIME = pa.timestamp("us", "UTC")
 MILLISECONDS = pa.timestamp("ms", "UTC")
@@ -609,29 +606,7 @@ cdef int text(Text column, Hep packet, Chunk* chunk) except -1:
 
 cdef int address(Text column, bint six, const unsigned char* p, Py_ssize_t size) except -1:
     """Append an address in its usual text form; null unless it has the proper size."""
-    cdef char out[46]
+    cdef char out[ROOM]
     if p == NULL or size != (16 if six else 4):
         return column.null()
-    if not six:
-        return column.raw(<unsigned char*> out, dotted(out, p))
-    if inet_ntop(AF_INET6, p, out, sizeof(out)) == NULL:
-        return column.null()
-    return column.raw(<unsigned char*> out, strlen(out))
-
-
-cdef Py_ssize_t dotted(char* out, const unsigned char* p) noexcept nogil:
-    """IPv4 as text: inet_ntop goes through printf, which takes longer than all else of a row's addresses."""
-    cdef char* at = out
-    cdef int i, octet
-    for i in range(4):
-        octet = p[i]
-        if octet >= 100:
-            at[0] = <char> (48 + octet // 100)
-            at += 1
-        if octet >= 10:
-            at[0] = <char> (48 + octet // 10 % 10)
-            at += 1
-        at[0] = <char> (48 + octet % 10)
-        at[1] = 46
-        at += 2
-    return at - out - 1
+    return column.raw(<unsigned char*> out, address_text(out, p, size))

@@ -8,6 +8,7 @@ from cpython.long cimport PyLong_AsLongAndOverflow
 from libc.stdint cimport uint64_t
 
 from hepswitch.wire.index cimport Chunk
+from hepswitch.wire.ip_text cimport ROOM, address_text
 from hepswitch.wire.raw cimport Raw, out_of_range
 
 from hepswitch.wire.chunks import NAMED, OPENSIPS_NUMBERS, by_id, by_name
@@ -17,11 +18,6 @@ cdef int MOST_MEANINGS = 1000    # ways of writing a chunk that are remembered: 
 
 cdef dict meanings = {name: (chunk.id, name, True) for name, chunk in by_name.items()}
 meanings.update({id: (id, name, False) for id, name in OPENSIPS_NUMBERS.items()})
-
-cdef extern from "<arpa/inet.h>" nogil:
-    const char* inet_ntop(int family, const void* address, char* out, unsigned int room)
-    enum: AF_INET
-    enum: AF_INET6
 
 
 cdef class Field:
@@ -119,15 +115,14 @@ cdef class Address(Field):
     def __get__(self, instance, owner):
         cdef Raw packet
         cdef Chunk* chunk
-        cdef char text[46]
+        cdef char text[ROOM]
         if instance is None:
             return self
         packet = <Raw?> instance
         chunk = packet.address(self.id, self.id + 2)
         if chunk == NULL:
             return None
-        inet_ntop(AF_INET if chunk.size == 4 else AF_INET6, packet.data + chunk.at, text, sizeof(text))
-        return (<bytes> text).decode("ascii")
+        return text[:address_text(text, packet.data + chunk.at, chunk.size)].decode("ascii")
 
     def __set__(self, instance, value):
         if value is None:

@@ -4,4 +4,5 @@ from hepswitch.wire.sip_scan cimport SipFields
 cdef class Sip:
     cdef readonly bytes raw
     cdef SipFields fields
-    cdef bint scanned
+    cdef bint started             # fields: those of the start line are read …
+    cdef bint scanned             # … all are

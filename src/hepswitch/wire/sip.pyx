@@ -9,7 +9,7 @@ Not here: a grammar check, a SIP stack, the JSON that some agents wrap SIP in (`
 
 import re
 
-from hepswitch.wire.sip_scan cimport sip_call_id, sip_looks, sip_scan
+from hepswitch.wire.sip_scan cimport sip_call_id, sip_looks, sip_scan, sip_start
 from hepswitch.wire.sip_text cimport Bytes, Header, Span, bounded, first_line, line_end, lower, next_header, put, same
 
 cdef enum:
@@ -33,6 +33,14 @@ cdef inline SipFields* fields_of(Sip sip) noexcept:
     return &sip.fields
 
 
+cdef inline SipFields* start_of(Sip sip) noexcept:
+    """The fields with at least those of the start line read."""
+    if not sip.scanned and not sip.started:
+        sip_start(<Bytes><char*>sip.raw, len(sip.raw), &sip.fields)
+        sip.started = True
+    return &sip.fields
+
+
 cdef inline str decoded(bytes raw, Py_ssize_t at, Py_ssize_t size):
     """The text of a piece of the message, unfolded (RFC 3261 section 7.3.1)."""
     cdef str text = raw[at:at + size].decode("utf-8", "surrogateescape")
@@ -51,7 +59,7 @@ cdef class Sip:
 
     def __init__(self, bytes raw not None):
         self.raw = raw
-        self.scanned = False
+        self.scanned = self.started = False
 
     def __repr__(self):
         cdef SipFields* f = fields_of(self)
@@ -60,24 +68,24 @@ cdef class Sip:
 
     @property
     def is_request(self):
-        return bool(fields_of(self).is_request)
+        return bool(start_of(self).is_request)
 
     @property
     def method(self):
-        return text_of(self, fields_of(self).method)
+        return text_of(self, start_of(self).method)
 
     @property
     def status(self):
-        cdef SipFields* f = fields_of(self)
+        cdef SipFields* f = start_of(self)
         return f.status if f.status else None
 
     @property
     def reason(self):
-        return text_of(self, fields_of(self).reason_phrase)
+        return text_of(self, start_of(self).reason_phrase)
 
     @property
     def ruri(self):
-        return text_of(self, fields_of(self).ruri)
+        return text_of(self, start_of(self).ruri)
 
     @property
     def ruri_user(self):

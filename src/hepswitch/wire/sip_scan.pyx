@@ -88,6 +88,12 @@ cdef Py_ssize_t start_line(Bytes p, Py_ssize_t n, SipFields* out) noexcept nogil
     return after
 
 
+cdef void sip_start(const unsigned char* p, Py_ssize_t n, SipFields* out) noexcept nogil:
+    """The start line alone: is_request, status, method, reason_phrase, ruri. Many routes ask for nothing else."""
+    memset(out, 0, sizeof(SipFields))
+    start_line(p, bounded(n), out)
+
+
 cdef void sequence(Bytes p, Py_ssize_t at, Py_ssize_t end, SipFields* out) noexcept nogil:
     cdef uint32_t number = 0
     cdef Py_ssize_t i
