@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import closing
@@ -73,6 +74,13 @@ async def test_what_waits_for_a_name_is_sent_when_it_has_an_address(opened: Open
         server.zone["homer.example", "A"] = ["127.0.0.1"]
         await until(lambda: len(sink.read()) == 10, "all packets")
         assert [number(frame) for frame in sink.frames] == list(range(10))
+
+
+async def test_a_name_server_that_is_silent_holds_all_nodes_up_at_once(opened: Opened, server: NameServer) -> None:
+    server.silent = True
+    async with asyncio.timeout(20):  # one after the other would take forty
+        outlet = await opened(*(f"udp://homer-{i}.example" for i in range(40)))
+    assert len(outlet.account()["nodes"]) == 40
 
 
 async def test_after_an_icmp_error_the_next_address_is_used(opened: Opened, server: NameServer) -> None:
