@@ -324,8 +324,10 @@ def dispatcher(count: int = 100_000, calls: int = 10_000, rate: int = 10_000, vi
             packets: int = switch.wait_stats(there, f"the node {state}", 60.0)["routed"]["packets"]
             return packets
 
-        for url in urls:
-            switch.wait_stats(lambda book, url=url: book["destinations"]["far"]["nodes"][url]["state"] == "active", url)
+        def connected(book: dict[str, Any]) -> bool:
+            return all(node["state"] == "active" for node in book["destinations"]["far"]["nodes"].values())
+
+        switch.wait_stats(connected, "every node active")
         load = blast(switch.address("tcp"), frames, count, rate, calls, tcp=True, call=harness.IDENTITY)
         with load as sender:
             before = routed(at_least=calls + count // 20)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -14,6 +16,7 @@ import trustme
 
 from far_ends import TcpSink, UdpSink, assert_balanced, number, packet, split, until
 from hepswitch.destinations.hep import HepDestination, HepOutlet
+from hepswitch.destinations.hep_node import ADMINISTRATION
 from hepswitch.wire.hep import Hep
 
 Opened = Callable[..., Coroutine[Any, Any, HepOutlet]]
@@ -342,6 +345,68 @@ async def test_a_set_that_cannot_be_used_changes_nothing(opened: Opened, sinks: 
     assert list(outlet.account()["nodes"]) == [a.url]
     offer(outlet, 1)
     await until(lambda: a.received == {1}, "it serves")
+
+
+async def test_bounds_and_probes_of_a_node_that_stays_change_with_the_set(opened: Opened) -> None:
+    with closing(UdpSink()) as sink:
+        outlet = await opened(sink.url, queue="1MiB", version=3)
+        outlet.set_node(sink.url, state="paused")
+        offer(outlet, *range(10))
+        await outlet.reconfigure(configured(sink.url, queue="1kB", probe="10ms"))
+        assert not outlet.offer(packet(10))
+        assert outlet.account()["refused"] == {"queue full": 1}
+        outlet.set_node(sink.url, state="enabled")
+        await until(lambda: outlet.account()["nodes"][sink.url]["probes"] > 0, "a probe")
+        assert outlet.account()["delivered"] == 10
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_is_changed_under_load_nothing_is_lost(opened: Opened, sinks: list[TcpSink], seed: int) -> None:
+    dice = random.Random(seed)
+    urls = [sink.url for sink in sinks]
+    outlet = await opened(*urls, queue="20kB")
+    sent = accepted = 0
+
+    def load() -> None:
+        nonlocal sent, accepted
+        for _ in range(20):
+            outlet.offer(packet(sent, call=f"call-{sent % 50}"))
+            sent += 1
+        outlet.flush()
+        row = outlet.account()
+        assert_balanced(row)
+        assert row["accepted"] >= accepted, "a counter never steps back"
+        accepted = row["accepted"]
+
+    for _ in range(60):
+        load()
+        match dice.randrange(5):
+            case 0:
+                known = [info["url"] for info in outlet.nodes_info()]
+                outlet.set_node(dice.choice(known), state=dice.choice(ADMINISTRATION), weight=dice.uniform(0.1, 5))
+            case 1:
+                some = dice.sample(urls, dice.randint(1, 3))
+                await outlet.reconfigure(configured(*some, queue="20kB"), drain=dice.choice([0.0, 0.02]))
+            case 2:
+                dice.choice(sinks).reading.clear()
+            case 3:
+                dice.choice(sinks).reading.set()
+            case 4:
+                for _ in range(50):
+                    await asyncio.sleep(0)
+    load()
+    for sink in sinks:
+        sink.reading.set()
+    await outlet.reconfigure(configured(*urls, queue="20kB"))
+    for url in urls:
+        outlet.set_node(url, state="enabled")
+    load()
+    row = outlet.account()
+    refused = sum(row["refused"].values())
+    assert row["accepted"] == sent - refused
+    await until(lambda: outlet.account()["delivered"] == sent - refused, "all is delivered")
+    assert_balanced(outlet.account())
+    await until(lambda: len(set().union(*(sink.received for sink in sinks))) == sent - refused, "all has arrived")
 
 
 # ── fallbacks, policies, marks ───────────────────────────────────────────────────────────────────────────────────────

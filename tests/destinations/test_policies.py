@@ -245,7 +245,9 @@ def test_lower_priorities_serve_when_the_higher_are_away_or_full() -> None:
 def test_all_copies_to_each_whatever_its_priority() -> None:
     balancer = Balancer(nodes(1, 1, priorities=(0, 10)), "all")
     assert balancer.offer(packet(1))
-    assert [held(node) for node in balancer.nodes] == [[1], [1]]
+    balancer.nodes[0].active = False
+    assert balancer.offer(packet(2)), "each node on its own: one that is away may have a spool"
+    assert [held(node) for node in balancer.nodes] == [[1, 2], [1, 2]]
 
 
 def test_a_disabled_node_gets_nothing_and_its_calls_come_back() -> None:

@@ -1,3 +1,4 @@
+cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
 from hepswitch.wire.frames cimport Frames
@@ -22,6 +23,7 @@ cdef class Node:
     cdef int place                    # in the balancer's nodes
     cdef double turn                  # weighted: how long it has waited
 
+    @cython.final
     cdef int take(self, Hep packet) except -1
     cdef double load(self) noexcept
 
@@ -46,10 +48,15 @@ cdef class Balancer:
     cdef uint64_t dice                # random: state of the generator
     cdef bint even                    # all weights are the same
 
+    @cython.final
     cdef void survey(self, uint64_t* enabled, uint64_t* reachable) noexcept
+    @cython.final
     cdef int now(self, Hep packet, uint64_t enabled, uint64_t reachable) except -1
+    @cython.final
     cdef int ask(self, Hep packet, uint64_t candidates) except -1
+    @cython.final
     cdef int one(self, Hep packet, uint64_t candidates) except -1
+    @cython.final
     cdef int each(self, Hep packet, uint64_t candidates) except -1
     cdef tuple among(self, uint64_t candidates)
     cdef int picked(self, answer, tuple nodes, uint64_t candidates) except -2

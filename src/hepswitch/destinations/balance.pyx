@@ -13,6 +13,7 @@ import random
 from collections import Counter
 
 import xxhash
+cimport cython
 from libc.math cimport log
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
@@ -167,14 +168,17 @@ cdef class Balancer:
             return TAKEN
         return taken
 
+    @cython.boundscheck(False)
+    @cython.wraparound(False)
     cdef void survey(self, uint64_t* enabled, uint64_t* reachable) noexcept:
         # The nodes that take new packets; those of them that are reachable.
-        cdef int i
-        enabled[0] = reachable[0] = 0
-        for i in range(len(self.nodes)):
-            if (<Node> self.nodes[i]).enabled:
-                enabled[0] |= <uint64_t> 1 << i
-                reachable[0] |= <uint64_t> (<Node> self.nodes[i]).active << i
+        cdef tuple nodes = self.nodes
+        cdef uint64_t taking = 0, active = 0
+        cdef Py_ssize_t i
+        for i in range(len(nodes)):
+            taking |= <uint64_t> (<Node> nodes[i]).enabled << i
+            active |= <uint64_t> (<Node> nodes[i]).active << i
+        enabled[0], reachable[0] = taking, taking & active
 
     cdef int ask(self, Hep packet, uint64_t candidates) except -1:
         cdef int i, taken = NOBODY
@@ -379,26 +383,30 @@ cdef uint64_t _key(value, Hep packet) except? 0:
     return mixed(raw, len(raw))
 
 
+@cython.boundscheck(False)
+@cython.wraparound(False)
 cdef int _highest(Balancer balancer, uint64_t key, uint64_t candidates) except -1:
     # Rendezvous hashing: every node has a score for the key, the highest has its packets. Without a node only its own
     # move, each key to its second best. With weights the score is -w / ln(u), u uniform in (0, 1): a node's share is
     # its weight's share. It grows with u, so equal weights need no logarithm and choose the same.
     cdef uint64_t drawn, highest = 0
     cdef double score, best_score = -1.0
-    cdef int i, best = -1
+    cdef int best = -1
+    cdef tuple nodes = balancer.nodes
+    cdef Py_ssize_t i
     cdef Node node
-    for i in range(len(balancer.nodes)):
+    for i in range(len(nodes)):
         if not candidates >> i & 1:
             continue
-        node = <Node> balancer.nodes[i]
+        node = <Node> nodes[i]
         drawn = _mixed(key ^ node.seed)
         if balancer.even:
             if best < 0 or drawn > highest:
-                best, highest = i, drawn
+                best, highest = <int> i, drawn
         else:
             score = -node.weight / log(_unit(drawn))
             if score > best_score:
-                best, best_score = i, score
+                best, best_score = <int> i, score
     return best
 
 

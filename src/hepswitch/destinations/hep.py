@@ -94,9 +94,10 @@ class HepDestination(Table):
     policy: Annotated[str, AfterValidator(_policy)] = Field(
         "call",
         description='Which node gets a packet. "call": all of one call goes to one node, shared by weight; "source": the '
-        'same by who sent the packet; "hash:EXPRESSION": the same by a chunk, a SIP header or any field; "round-robin": in '
-        'turn; "random" and "weighted": by chance or in turn, by weight; "first": the first of the list that is active; '
-        '"all": a copy to each, whatever its priority; "least-loaded": where the fewest bytes wait for its weight; '
+        'same by who sent the packet; "hash:FIELD": the same by any field of conditions, as hash:node_name; '
+        '"round-robin": in turn; "random" and "weighted": by chance or in turn, by weight; '
+        '"first": the first of the list that is active; "all": a copy to each, whatever its priority; '
+        '"least-loaded": where the fewest bytes wait for its weight; '
         '"script:NAME": as a function of the route file says.',
     )
     fallback: str | None = Field(
@@ -336,7 +337,10 @@ class HepOutlet(Balancer):
     async def _remove(self, node: HepNode, drain: float) -> None:
         node.on_change = None
         node.administer("disabled")
-        await node.close(asyncio.get_running_loop().time() + drain, reason="node removed")
+        try:
+            await node.close(asyncio.get_running_loop().time() + drain, reason="node removed")
+        except OSError as error:
+            log.error("spool of a removed node cannot be closed", node=node.url, error=str(error))
         del self._leaving[node.url]
         self._removed.add(node.account(), node.url)
         if node.spooled:
