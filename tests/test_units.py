@@ -1,8 +1,8 @@
-"""Sizes, durations and endpoint URLs."""
+"""Sizes, durations, rates and endpoint URLs."""
 
 import pytest
 
-from hepswitch.units import Endpoint, parse_duration, parse_endpoint, parse_size
+from hepswitch.units import Endpoint, parse_duration, parse_endpoint, parse_rate, parse_size
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,29 @@ def test_duration(text: str | int, seconds: float) -> None:
 def test_bad_duration_says_how(text: str) -> None:
     with pytest.raises(ValueError, match="write for example 500ms"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("1000/s", (1000, 1)),
+        ("60 / m", (60, 60)),
+        ("0.5/h", (0.5, 3600)),
+        ("1/d", (1, 86400)),
+        (7, (7, 1)),
+        (0.5, (0.5, 1)),
+    ],
+)
+def test_rate(text: str | float, rate: tuple[float, float]) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", "5/", "/s", "-1/s", "5/w", "0/s", "0.5/d", "10000001/s", 0, -1, float("nan")]
+)
+def test_bad_rate_says_how(text: str | float) -> None:
+    with pytest.raises(ValueError, match=r"write for example 1000/s|a rate is 1/d to"):
+        parse_rate(text)
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,7 @@ def empty() -> Snapshot:
         "stores": {},
         "traces": {},
         "script": {"counters": {}, "gauges": {}, "tables": {}},
+        "guards": {},
     }
 
 

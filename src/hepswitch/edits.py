@@ -51,7 +51,9 @@ def _spelled_out(values: Any) -> Any:
     if not isinstance(values, Mapping):
         return values
     return {
-        name: value if isinstance(value, (Mapping, ChunkValue)) else {"secret" if name == "auth_key" else "value": value}
+        name: value
+        if isinstance(value, (Mapping, ChunkValue))
+        else {"secret" if name == "auth_key" else "value": value}
         for name, value in values.items()
     }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -30,6 +31,7 @@ from hepswitch.logs import words
 from hepswitch.net.sockets import bind_udp, listen_tcp, spread_evenly
 from hepswitch.net.tls import server_context
 from hepswitch.switch import RELOADED
+from hepswitch.tables import REVEALED
 from hepswitch.units import Endpoint, parse_endpoint
 
 log = structlog.get_logger("hepswitch.supervisor")
@@ -50,10 +52,11 @@ class WorkerError(Exception):
 class Worker:
     """One worker process and the line to it."""
 
-    def __init__(self, number: int, sockets: list[socket.socket]) -> None:
+    def __init__(self, number: int, sockets: list[socket.socket], memory: int | None = None) -> None:
         self.number = number
         self.last = books.empty()
         self._sockets = sockets
+        self._memory = memory
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter | None = None
@@ -61,7 +64,13 @@ class Worker:
 
     async def start(self, config: Config, changes: Iterable[NodeChange] = ()) -> None:
         """Start the process and wait until it listens. Raises WorkerError with its own words; no process is left then."""
-        first = {"config": config.model_dump(mode="json"), "worker": self.number, "changes": list(changes)}
+        first = {
+            "config": config.model_dump(mode="json", context=REVEALED),
+            "worker": self.number,
+            "changes": list(changes),
+            "memory": self._memory,
+        }
+        shared = [] if self._memory is None else [self._memory]
         self.last = books.empty()
         step = "starting its process"
         try:
@@ -71,7 +80,7 @@ class Worker:
                     numbers = [sock.fileno() for sock in self._sockets]
                     self._process = await asyncio.create_subprocess_exec(
                         sys.executable, "-m", "hepswitch.worker", str(theirs.fileno()),
-                        pass_fds=[theirs.fileno(), *numbers], stdin=asyncio.subprocess.DEVNULL,
+                        pass_fds=[theirs.fileno(), *numbers, *shared], stdin=asyncio.subprocess.DEVNULL,
                     )  # fmt: skip
                 step = "opening the line to it"
                 ours.setblocking(False)
@@ -208,7 +217,8 @@ class Supervisor:
             self._report_forgotten_spools()
             control = Control(self, parse_endpoint(f"tcp://{self.config.control.listen}"))
             self.control_url = await stack.enter_async_context(control)
-            self._workers = [Worker(n, sockets) for n, sockets in enumerate(self._sockets)]
+            memory = self._shared_memory(stack)
+            self._workers = [Worker(n, sockets, memory) for n, sockets in enumerate(self._sockets)]
             for worker in self._workers:
                 await worker.start(self.config)
             self._started.set()
@@ -224,6 +234,15 @@ class Supervisor:
             for sock in of_worker:
                 sock.close()
         log.info("stopped", balanced=self.total()["balanced"])
+
+    def _shared_memory(self, stack: contextlib.AsyncExitStack) -> int | None:
+        """The file of the memory in which workers recognise each other's duplicates; it outlives a worker that dies."""
+        if not self.config.duplicates.room:
+            return None
+        memory = os.memfd_create("hepswitch-duplicates")
+        stack.callback(os.close, memory)
+        os.ftruncate(memory, self.config.duplicates.room)
+        return memory
 
     def _report_forgotten_spools(self) -> None:
         """A destination that was taken out of the configuration may have left packets on disk: say so."""
@@ -322,9 +341,8 @@ class Supervisor:
                 differing = [key for key in Config.model_fields if getattr(config, key) != getattr(self.config, key)]
                 new = self.config.model_copy(update={key: getattr(config, key) for key in only})
                 changes = self._changes.after_reload(self.config.destinations, new.destinations)
-                late = await self._tell_all(
-                    do="reload", config=new.model_dump(mode="json"), route="hep_route" in only, changes=list(changes)
-                )  # fmt: skip
+                told = new.model_dump(mode="json", context=REVEALED)
+                late = await self._tell_all(do="reload", config=told, route="hep_route" in only, changes=list(changes))
             except (ConfigError, RefusedError) as error:
                 log.error("not reloaded; what was loaded before goes on", errors=str(error).splitlines())
                 raise RefusedError(str(error)) from error

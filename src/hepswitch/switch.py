@@ -8,6 +8,7 @@ Not here: processes (`supervisor`, `worker`), HTTP (`control`), and anything abo
 from __future__ import annotations
 
 import asyncio
+import mmap
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from hepswitch.net.resolve import Resolver
 from hepswitch.net.tls import server_context
 from hepswitch.routing import script
 from hepswitch.routing.flow import Flow
+from hepswitch.routing.guards import build_gate
 from hepswitch.routing.packet import Context, Packet
 from hepswitch.sources.hep_tcp import TcpSource
 from hepswitch.sources.hep_udp import UdpSource
@@ -43,9 +45,12 @@ Route = Callable[..., Any]
 
 
 class Switch:
-    """One worker's flow. `sockets` are bound already, in the order of `config.endpoints`."""
+    """One worker's flow. `sockets` are bound already, in the order of `config.endpoints`; `memory` (of
+    `config.duplicates.room` bytes) is what the workers share."""
 
-    def __init__(self, config: Config, sockets: list[socket.socket], worker: int) -> None:
+    def __init__(
+        self, config: Config, sockets: list[socket.socket], worker: int, memory: mmap.mmap | None = None
+    ) -> None:
         self.config = config
         self.routed = books.Routed()
         self._resolver = Resolver(config.dns.servers, config.dns.timeout)
@@ -57,25 +62,33 @@ class Switch:
         self.flow = Flow(self.context, self._route_raised)
         self._lists = ListWatch(state.current())
         self.flow.hep_route, self.flow.sip_route = self._routes(config)
+        bound = [
+            (_listener_name(endpoint, sock), endpoint, sock)
+            for endpoint, sock in zip(config.endpoints, sockets, strict=True)
+        ]
+        names = {name: endpoint for name, endpoint, _ in bound}
+        self.gate = self.flow.gate = build_gate(
+            config.access, config.limits, config.duplicates, names, workers=config.workers, memory=memory
+        )
         self.listeners: list[books.Listener] = []
         self._sources: list[UdpSource | TcpSource] = []
-        for endpoint, sock in zip(config.endpoints, sockets, strict=True):
-            self._add_source(endpoint, sock)
+        for name, endpoint, sock in bound:
+            self._add_source(books.Listener(name), endpoint, sock)
         self._paused = False
         self._logged: dict[str, float] = {}
 
     def _destination(self, name: str, table: HepDestination) -> HepOutlet:
         return HepOutlet(name, table, _spool_dirs(self.config, name, self._worker), resolver=self._resolver)
 
-    def _add_source(self, endpoint: Endpoint, sock: socket.socket) -> None:
-        port = sock.getsockname()[1]
-        listener = books.Listener(str(Endpoint(endpoint.scheme, endpoint.host, port)))
+    def _add_source(self, listener: books.Listener, endpoint: Endpoint, sock: socket.socket) -> None:
         self.listeners.append(listener)
         if endpoint.scheme == "udp":
             self._sources.append(UdpSource(sock, listener, self.flow, after=self.flush))
         else:
             tls = server_context(endpoint) if endpoint.scheme == "tls" else None
-            self._sources.append(TcpSource(sock, listener, self.flow, after=self.flush, tls=tls))
+            door = self.gate.access.get(listener.url) if self.gate is not None else None
+            allowed = door.permits if door is not None else None
+            self._sources.append(TcpSource(sock, listener, self.flow, after=self.flush, tls=tls, allowed=allowed))
 
     # ── the route ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -178,7 +191,13 @@ class Switch:
             "stores": {name: outlet.account() for name, outlet in self.stores.items()},
             "traces": {},
             "script": state.snapshot(),
+            "guards": self.gate.account() if self.gate is not None else {},
         }
+
+
+def _listener_name(endpoint: Endpoint, sock: socket.socket) -> str:
+    """What a listener is called in the books: with the port that it got."""
+    return str(Endpoint(endpoint.scheme, endpoint.host, sock.getsockname()[1]))
 
 
 def _spool_dirs(config: Config, name: str, worker: int) -> list[Path]:

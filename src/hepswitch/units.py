@@ -1,4 +1,4 @@
-"""Words with units in configuration and on the command line: sizes, durations and endpoint URLs.
+"""Words with units in configuration and on the command line: sizes, durations, rates and endpoint URLs.
 
 Not here: what the endpoints mean. A source or destination reads the options that it knows.
 """
@@ -15,6 +15,7 @@ HEP_PORT = 9060
 _SIZE = re.compile(r"(?i)\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?)b?|b)?\s*")
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|s|m|h|d|w)")
+_RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*/\s*([smhd])\s*")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
@@ -47,6 +48,23 @@ def parse_duration(text: str | float) -> float:
     if not parts or "".join(number + unit for number, unit in parts) != compact:
         raise ValueError(f"{text!r} is not a duration: write for example 500ms, 10s, 1h30m or 7d")
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def parse_rate(text: str | float) -> tuple[float, float]:
+    """(number, seconds) from "1000/s", "60/m", "5/h", or from a plain number a second.
+
+    Raises ValueError with what is wrong, also for less than one a day or more than ten million a second.
+    """
+    if isinstance(text, str):
+        match = _RATE.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{text!r} is not a rate: write for example 1000/s or 60/m")
+        number, seconds = float(match[1]), _SECONDS[match[2]]
+    else:
+        number, seconds = float(text), 1.0
+    if not 1 / _SECONDS["d"] <= number / seconds <= 1e7:
+        raise ValueError(f"{text!r} is out of range: a rate is 1/d to 10000000/s")
+    return number, seconds
 
 
 @dataclass(frozen=True, slots=True)

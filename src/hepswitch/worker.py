@@ -1,7 +1,8 @@
 """A worker: one process with an event loop and a `Switch`, told what to do by the supervisor over a socket pair.
 
 Started as `python -m hepswitch.worker FD`. The supervisor writes one JSON object a line and gets one line back for each:
-first `{"config": …, "sockets": [fd, …], "worker": n, "changes": […]}`, then `{"do": …}`:
+first `{"config": …, "sockets": [fd, …], "worker": n, "changes": […], "memory": fd}` (`memory`: what the workers share, or
+null), then `{"do": …}`:
 
     stats                             {"stats": the books}
     dispatcher                        {"sets": every set's policy and nodes}
@@ -18,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import mmap
 import signal
 import socket
 import sys
@@ -49,8 +51,9 @@ async def _serve(channel: socket.socket) -> None:
     config = Config.model_validate(first["config"])
     logs.setup(config.log.level, config.log.format)
     sockets = [socket.socket(fileno=fd) for fd in first["sockets"]]
+    memory = None if first["memory"] is None else mmap.mmap(first["memory"], 0)
     try:
-        switch = Switch(config, sockets, first["worker"])
+        switch = Switch(config, sockets, first["worker"], memory)
         _apply(switch, first["changes"])
         await switch.start()
     except Exception as error:  # noqa: BLE001 (told and logged)

@@ -1,6 +1,6 @@
 from typing import Any, Generic, Self, TypeVar, overload
 
-from hepswitch.wire.chunks import Named
+from hepswitch.wire.chunks import Named, ProtoType
 from hepswitch.wire.raw import Raw
 
 _Read = TypeVar("_Read")
