@@ -20,6 +20,7 @@ from hepswitch import books, state
 from hepswitch.config import Config
 from hepswitch.destinations.hep import HepDestination, HepOutlet
 from hepswitch.destinations.lake import LakeOutlet
+from hepswitch.destinations.outlet import open_all
 from hepswitch.destinations.sets import Sets
 from hepswitch.net.resolve import Resolver
 from hepswitch.net.tls import server_context
@@ -128,8 +129,7 @@ class Switch:
     async def start(self) -> None:
         """Open the outlets, then listen."""
         self._outlets_changed()
-        for outlet in self._outlets:
-            await outlet.open()
+        await open_all(self._outlets)
         self._lists.start()
         loop = asyncio.get_running_loop()
         for source in self._sources:

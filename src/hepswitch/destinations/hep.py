@@ -28,7 +28,7 @@ from pydantic import AfterValidator, Field, field_validator
 from hepswitch.books import Snapshot
 from hepswitch.destinations.balance import MOST_NODES, Balancer
 from hepswitch.destinations.hep_node import ADMINISTRATION, Administration, HepNode, Settings
-from hepswitch.destinations.outlet import LONGEST_PAUSE, Removed, Row, total
+from hepswitch.destinations.outlet import LONGEST_PAUSE, Removed, Row, open_all, total
 from hepswitch.destinations.spool import Spool
 from hepswitch.destinations.stream_node import StreamNode
 from hepswitch.destinations.udp_node import UdpNode
@@ -88,7 +88,8 @@ class HepDestination(Table):
         min_length=1,
         max_length=MOST_NODES,
         description="The nodes: udp://, tcp://, tls://host:port[?weight=2&priority=10]; for tls also ca, cert, key (files), "
-        "verify=no. Nodes of the highest priority come first, the others only when none of these takes a packet.",
+        "verify=no. tcp://_hep._tcp.example.net (no port) is a service: the DNS says its hosts and ports (SRV). "
+        "Nodes of the highest priority come first, the others only when none of these takes a packet.",
     )
     policy: Annotated[str, AfterValidator(_policy)] = Field(
         "call",
@@ -198,8 +199,7 @@ class HepOutlet(Balancer):
 
     async def open(self) -> None:
         """Connect the nodes that can be connected, adopt what is spooled. Raises OSError when a spool cannot be used."""
-        for node in self._rows:
-            await node.open()
+        await open_all(self._rows)
         for path in self._forgotten:
             log.warning("spool of a node that is not configured", folder=str(path), hint=FORGOTTEN_HINT)
 
@@ -314,12 +314,9 @@ class HepOutlet(Balancer):
                 if str(endpoint) in self._leaving:
                     await asyncio.shield(self._leaving[str(endpoint)][1])
             rows = [known.get(str(endpoint)) or self._node(endpoint, config) for endpoint in endpoints]
-            new: list[HepNode] = []
+            new = [node for node in rows if node.url not in known]
+            await open_all(new)
             try:
-                for node in rows:
-                    if node.url not in known:
-                        await node.open()
-                        new.append(node)
                 self.arrange(rows, config.policy, self._value_of)
             except BaseException:
                 await asyncio.gather(*(node.close(0.0) for node in new))

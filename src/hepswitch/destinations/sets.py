@@ -17,6 +17,7 @@ from hepswitch import books
 from hepswitch.books import Snapshot
 from hepswitch.destinations.hep import HepDestination, HepOutlet
 from hepswitch.destinations.hep_node import Administration
+from hepswitch.destinations.outlet import open_all
 
 log = structlog.get_logger("hepswitch.destinations")
 
@@ -57,19 +58,20 @@ class Sets:
         """The sets as `tables` say now. Raises OSError or ValueError when one of them cannot be had."""
         check_fallbacks(tables)
         added: dict[str, HepOutlet] = {}
+        for name in tables:
+            if name not in self.outlets:
+                if name in self._farewells:
+                    await self._farewells[name]  # its spool is still in use
+                added[name] = self._make(name, tables[name])
+        await open_all(added.values())
         changed = list[str]()
         try:
             for name, table in tables.items():
-                if name not in self.outlets:
-                    if name in self._farewells:
-                        await self._farewells[name]  # its spool is still in use
-                    added[name] = self._make(name, table)
-                    await added[name].open()
-                elif table != self._tables[name]:
+                if name in self.outlets and table != self._tables[name]:
                     await self.outlets[name].reconfigure(table, self._drain)
                     changed.append(name)
         except BaseException:
-            await asyncio.gather(*(outlet.close(0.0) for outlet in added.values()), return_exceptions=True)
+            await asyncio.gather(*(outlet.close(0.0) for outlet in added.values()))
             for name in changed:
                 await self.outlets[name].reconfigure(self._tables[name], self._drain)
             raise
