@@ -116,6 +116,7 @@ def empty() -> Snapshot:
         "destinations": {},
         "stores": {},
         "traces": {},
+        "rules": {},
         "script": {"counters": {}, "gauges": {}, "tables": {}},
         "guards": {},
     }

@@ -13,8 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from far_ends import UdpSink, assert_balanced, packet, until
-from hepswitch.destinations.hep import HepDestination
-from hepswitch.destinations.treated import TreatedOutlet
+from hepswitch.destinations.hep import HepDestination, HepOutlet
 from hepswitch.destinations.treatment import CANNOT_CARRY, FILTERED, SAMPLED_OUT, TOO_FAST, Treat, Treatment
 from hepswitch.wire.hep import Hep
 from hepswitch.wire.masking import Masker
@@ -36,7 +35,7 @@ def treat(**table: Any) -> Treat:
 def treated(treatment: Treat, given: Hep) -> Hep:
     """The copy; the packet itself must be as it was."""
     before = bytes(given)
-    copy = treatment.copy(given)
+    copy = treatment(given)
     assert isinstance(copy, Hep)
     assert copy is not given
     assert bytes(given) == before
@@ -51,7 +50,7 @@ def test_a_table_without_any_of_it_asks_for_no_treatment() -> None:
 
 def test_what_is_not_edited_is_not_copied() -> None:
     given = packet(1)
-    assert treat(sample=1.0).copy(given) is given
+    assert treat(sample=1.0)(given) is given
 
 
 def test_chunks_are_deleted_and_set() -> None:
@@ -107,8 +106,8 @@ def test_payloads_are_deflated_and_inflated() -> None:
 def test_a_filter_decides() -> None:
     treatment = Treat(Treatment(filter="captagent_id = 7"), condition=lambda hep: hep.captagent_id == 7)
     given = packet(1, captagent_id=7)
-    assert treatment.copy(given) is given
-    assert treatment.copy(packet(1, captagent_id=8)) == FILTERED
+    assert treatment(given) is given
+    assert treatment(packet(1, captagent_id=8)) == FILTERED
 
 
 @pytest.mark.parametrize("options", [{"mask": lambda hep: None}, {"condition": lambda hep: True}])
@@ -122,14 +121,14 @@ def test_a_key_and_what_it_names_come_together(options: dict[str, Any]) -> None:
 def test_a_sample_keeps_calls_whole_and_has_its_share() -> None:
     treatment = treat(sample=0.25)
     calls = [b"call-%d@x" % i for i in range(4000)]
-    taken = {call for call in calls if treatment.copy(sip(call)) != SAMPLED_OUT}
+    taken = {call for call in calls if treatment(sip(call)) != SAMPLED_OUT}
     assert 900 < len(taken) < 1100
     for call in calls[:200]:
         rtcp = packet(1, call=call.decode(), proto_type=5)
-        assert (treatment.copy(rtcp) != SAMPLED_OUT) == (call in taken)
+        assert (treatment(rtcp) != SAMPLED_OUT) == (call in taken)
         reply = sip(call)
         reply.version = 2
-        assert (treatment.copy(reply) != SAMPLED_OUT) == (call in taken)
+        assert (treatment(reply) != SAMPLED_OUT) == (call in taken)
     assert all(sip(call).sampled(0.5) for call in taken)
     assert all(sip(call).sampled(1.0) and not sip(call).sampled(0.0) for call in calls[:100])
 
@@ -145,19 +144,19 @@ def test_a_rate_is_a_token_bucket() -> None:
     now = 5.0
     treatment = Treat(Treatment(rate=10), clock=lambda: round(now * 1e9))
     given = packet(1)
-    assert [treatment.copy(given) for _ in range(11)] == [given] * 10 + [TOO_FAST]
+    assert [treatment(given) for _ in range(11)] == [given] * 10 + [TOO_FAST]
     now = 5.25
-    assert [treatment.copy(given) for _ in range(3)] == [given, given, TOO_FAST]
+    assert [treatment(given) for _ in range(3)] == [given, given, TOO_FAST]
     now = 100.0
-    assert Counter(isinstance(treatment.copy(given), Hep) for _ in range(20)) == {True: 10, False: 10}
+    assert Counter(isinstance(treatment(given), Hep) for _ in range(20)) == {True: 10, False: 10}
     slow = Treat(Treatment(rate="30/m"), workers=30, clock=lambda: round(now * 1e9))
-    assert [slow.copy(given) for _ in range(2)] == [given, TOO_FAST], "one of many workers has its share"
+    assert [slow(given) for _ in range(2)] == [given, TOO_FAST], "one of many workers has its share"
 
 
 def test_an_old_packet_that_cannot_carry_an_edit_is_refused_unless_it_may_become_new() -> None:
     given = sip(version=1)
     table = Treatment.model_validate({"set": {"vlan_id": 7}})
-    assert Treat(table).copy(given) == CANNOT_CARRY
+    assert Treat(table)(given) == CANNOT_CARRY
     copy = treated(Treat(table, version=3), given)
     assert (copy.version, copy.vlan_id) == (3, 7)
 
@@ -189,9 +188,9 @@ def test_mistakes_are_told(table: dict[str, Any], message: str) -> None:
 
 async def test_the_outlet_sends_the_copy_and_counts_what_it_refuses() -> None:
     with closing(UdpSink()) as sink:
-        table = Treatment.model_validate({"filter": "x", "sample": 0.5, "set": {"node_name": "edge"}})
+        table = Treatment.model_validate({"filter": "not vlan_id", "sample": 0.5, "set": {"node_name": "edge"}})
         condition: Callable[[Hep], bool] = lambda hep: hep.vlan_id is None  # noqa: E731
-        outlet = TreatedOutlet("partner", HepDestination(urls=[sink.url]), Treat(table, condition))
+        outlet = HepOutlet("partner", HepDestination(urls=[sink.url]), treat_of=lambda _: Treat(table, condition))
         await outlet.open()
         try:
             offered = [sip(b"call-%d@x" % i) for i in range(100)]

@@ -31,9 +31,12 @@ from hepswitch.destinations.hep_node import ADMINISTRATION, Administration, HepN
 from hepswitch.destinations.outlet import LONGEST_PAUSE, Removed, Row, open_all, total
 from hepswitch.destinations.spool import Spool
 from hepswitch.destinations.stream_node import StreamNode
+from hepswitch.destinations.treatment import Treatment
 from hepswitch.destinations.udp_node import UdpNode
+from hepswitch.filters.language import parse_field
 from hepswitch.net.resolve import Resolver
-from hepswitch.tables import Duration, Size, Table
+from hepswitch.references import DestinationName
+from hepswitch.tables import Duration, Size
 from hepswitch.units import Endpoint, parse_endpoint
 from hepswitch.wire.hep import Hep
 
@@ -76,13 +79,16 @@ def _priority(endpoint: Endpoint) -> int:
 
 
 def _policy(text: str) -> str:
-    if text in POLICIES or re.fullmatch(r"hash:.*\S.*|script:[A-Za-z_]\w*", text):
+    if text.startswith("hash:"):
+        parse_field(text.removeprefix("hash:").strip())
+        return text
+    if text in POLICIES or re.fullmatch(r"script:[A-Za-z_]\w*", text):
         return text
     raise ValueError(f"{text!r} is no policy: write {', '.join(POLICIES)}, hash:EXPRESSION or script:NAME")
 
 
-class HepDestination(Table):
-    """`[destinations.NAME]`: the far ends of `relay("NAME")`."""
+class HepDestination(Treatment):
+    """`[destinations.NAME]`: the far ends of `relay("NAME")`, and what becomes of the copies that they get."""
 
     urls: list[Annotated[str, AfterValidator(_node_url)]] = Field(
         min_length=1,
@@ -100,7 +106,7 @@ class HepDestination(Table):
         '"least-loaded": where the fewest bytes wait for its weight; '
         '"script:NAME": as a function of the route file says.',
     )
-    fallback: str | None = Field(
+    fallback: DestinationName | None = Field(
         None, description="The destination that gets the packets which no active node of this one takes."
     )
     version: Literal[1, 2, 3] | None = Field(
@@ -137,8 +143,7 @@ class HepOutlet(Balancer):
     is found in the others (left by workers that no longer exist) is sent first. Without `spool_dirs` nothing is spooled.
 
     `value_of` gives the function behind an expression (see `Balancer`), `switch_id` is what packets are marked with
-    (0: they are not); without `resolver` it asks the system's name servers. Who overrides `offer` should override `relieve`
-    too: by it packets come from other destinations.
+    (0: they are not), `treat_of` makes the treatment of its copies; without `resolver` it asks the system's name servers.
     """
 
     def __init__(
@@ -149,6 +154,7 @@ class HepOutlet(Balancer):
         *,
         value_of: Callable[[str], Callable[[Hep], object]] | None = None,
         switch_id: int = 0,
+        treat_of: Callable[[Treatment], Callable[[Hep], Hep | str] | None] = lambda _: None,
         resolver: Resolver | None = None,
     ) -> None:
         self.name = name
@@ -158,6 +164,8 @@ class HepOutlet(Balancer):
         self._spool_dirs = spool_dirs
         self._value_of = value_of
         self._switch_id = switch_id
+        self._treat_of = treat_of
+        self.treat = treat_of(config)
         self._resolver = resolver or Resolver()
         self._changing = asyncio.Lock()
         self._dependents: list[HepOutlet] = []
@@ -321,6 +329,7 @@ class HepOutlet(Balancer):
             except BaseException:
                 await asyncio.gather(*(node.close(0.0) for node in new))
                 raise
+            self.treat = self._treat_of(config)
             self._config = config
             self._rows = rows
             for node, endpoint in zip(rows, endpoints, strict=True):

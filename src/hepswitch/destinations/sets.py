@@ -47,7 +47,7 @@ class Sets:
         check_fallbacks(tables)
         self._make = make
         self._drain = drain
-        self._tables = dict(tables)
+        self.tables = dict(tables)
         self.outlets = {name: make(name, table) for name, table in tables.items()}
         self._wire()
         self._leaving: dict[str, HepOutlet] = {}
@@ -67,13 +67,13 @@ class Sets:
         changed = list[str]()
         try:
             for name, table in tables.items():
-                if name in self.outlets and table != self._tables[name]:
+                if name in self.outlets and table != self.tables[name]:
                     await self.outlets[name].reconfigure(table, self._drain)
                     changed.append(name)
         except BaseException:
             await asyncio.gather(*(outlet.close(0.0) for outlet in added.values()))
             for name in changed:
-                await self.outlets[name].reconfigure(self._tables[name], self._drain)
+                await self.outlets[name].reconfigure(self.tables[name], self._drain)
             raise
         for outlet in self.outlets.values():
             outlet.set_fallback(None)
@@ -83,11 +83,11 @@ class Sets:
             if name in self._left:
                 self._left[name] = _taken_over(self._left[name], outlet)
         self.outlets.update(added)
-        self._tables = dict(tables)
+        self.tables = dict(tables)
         self._wire()
 
     def _wire(self) -> None:
-        for name, table in self._tables.items():
+        for name, table in self.tables.items():
             if table.fallback is not None:
                 self.outlets[name].set_fallback(self.outlets[table.fallback])
 
@@ -115,7 +115,7 @@ class Sets:
     def info(self) -> dict[str, Any]:
         """Every set's policy and nodes."""
         return {
-            name: {"policy": self._tables[name].policy, "nodes": outlet.nodes_info()}
+            name: {"policy": self.tables[name].policy, "nodes": outlet.nodes_info()}
             for name, outlet in self.outlets.items()
         }
 

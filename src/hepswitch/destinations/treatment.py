@@ -11,7 +11,7 @@
 
 In this order: filter, sample and rate look at the packet as the route left it; then its copy loses chunks, gets others, is
 masked, and its payload inflated or deflated. Not here: the language of conditions (`filters`), masks (`masks`), and who
-sends the copy (`treated`).
+sends the copy (`balance`).
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Treat:
         self._payload = config.payload
         self._version = version
 
-    def copy(self, packet: Hep) -> Hep | str:
+    def __call__(self, packet: Hep) -> Hep | str:
         """The packet as this destination gets it (itself when nothing is edited), or the reason why it gets none."""
         if self._condition is not None and not self._condition(packet):
             return FILTERED
