@@ -125,6 +125,7 @@ def empty() -> Snapshot:
         "destinations": {},
         "stores": {},
         "traces": {},
+        "rules": {},
         "script": {"counters": {}, "gauges": {}, "tables": {}},
         "guards": {},
     }

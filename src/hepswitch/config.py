@@ -9,14 +9,17 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import socket
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import parse_qsl, urlencode
 
+import xxhash
 from pydantic import (
     AfterValidator,
+    BaseModel,
     Field,
     ValidationError,
     model_validator,
@@ -24,8 +27,13 @@ from pydantic import (
 
 from hepswitch.destinations.hep import HepDestination
 from hepswitch.destinations.lake import LakeStore
+from hepswitch.destinations.sets import check_fallbacks
+from hepswitch.masks import MaskTable
 from hepswitch.net.resolve import TIMEOUT, name_server
+from hepswitch.references import TABLES
 from hepswitch.routing.guards import AccessTable, DuplicatesTable, LimitTable, listener_access
+from hepswitch.routing.rules import Rule
+from hepswitch.state.configured import ListTable
 from hepswitch.tables import Duration, Size, Table
 from hepswitch.units import Endpoint, parse_endpoint
 
@@ -64,9 +72,11 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 class HepRouteTable(Table):
     """`[hep_route]`: what happens to each HEP packet."""
 
-    mode: Literal["store", "sip", "script"] = Field(
+    mode: Literal["store", "sip", "script", "rules"] = Field(
         "store",
-        description='"store": straight to the default store, no script; "sip": the SIP route only; "script": the HEP route.',
+        description='"store": straight to the default store, no script; "sip": the SIP route only; "script": the HEP route; '
+        '"rules": the [[rule]] tables alone, the mode if there are any and nothing else is said. In the other modes rules '
+        "come first.",
     )
     script: Path | None = Field(None, description="The route file (Python). Relative to the configuration file.")
     on_error: Literal["store", "drop"] = Field(
@@ -76,7 +86,7 @@ class HepRouteTable(Table):
 
     @model_validator(mode="after")
     def _script_fits_mode(self) -> HepRouteTable:
-        if self.mode != "store" and self.script is None:
+        if self.mode in ("sip", "script") and self.script is None:
             raise ValueError(f'mode = "{self.mode}" needs a route file: add script = "route.py"')
         if self.mode == "store" and self.script is not None:
             raise ValueError('script is set but mode = "store" would never call it: write mode = "script"')
@@ -128,11 +138,21 @@ class Config(Table):
         description="Kernel buffer of each UDP socket; the kernel's own limit may cap it (a warning says so).",
     )
     spool_dir: Path = Field(Path("spool"), description="Where packets for destinations that are away wait.")
+    switch_id: int = Field(
+        0,
+        ge=0,
+        le=0xFFFFFFFF,
+        description="This switch's id in the trail that relayed packets carry, by which loops are recognised. "
+        "0: made of the host's name, `spool_dir` and `listen`.",
+    )
     drain: Duration = Field(5.0, description="How long a stop waits for destinations to take what is queued.")
     access: AccessTable = AccessTable()
     limits: list[LimitTable] = Field([], description="Rate limits: see `[[limits]]`.")
     duplicates: DuplicatesTable = DuplicatesTable()
     hep_route: HepRouteTable = HepRouteTable()
+    rule: list[Rule] = Field([], description="Routing without a script: see `[[rule]]`.")
+    lists: dict[Name, ListTable] = Field({}, description="Lists in files, for conditions (`in @NAME`).")
+    masks: dict[Name, MaskTable] = Field({}, description="Ways to mask packets, by name.")
     destinations: dict[Name, HepDestination] = Field({}, description="Where packets are relayed to, by name.")
     stores: dict[Name, LakeStore] = Field(
         {},
@@ -142,6 +162,16 @@ class Config(Table):
     dns: DnsTable = DnsTable()
     log: LogTable = LogTable()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _rules_are_a_route(cls, data: Any) -> Any:
+        """Rules with nothing said about the route: they are the route."""
+        if isinstance(data, dict) and data.get("rule"):
+            route = data.get("hep_route", {})
+            if isinstance(route, dict) and not {"mode", "script"} & route.keys():
+                return data | {"hep_route": route | {"mode": "rules"}}
+        return data
+
     @model_validator(mode="after")
     def _names_are_unambiguous(self) -> Config:
         listeners = [str(parse_endpoint(url)) for url in self.listen if parse_endpoint(url).port]
@@ -149,6 +179,19 @@ class Config(Table):
         if twice:
             raise ValueError(f"listen names {', '.join(sorted(twice))} more than once")
         return self
+
+    @model_validator(mode="after")
+    def _fallbacks_end(self) -> Config:
+        check_fallbacks(self.destinations)
+        return self
+
+    @property
+    def identity(self) -> int:
+        """`switch_id`, or what stands for it: 1..2³²-1, the same at every start."""
+        if self.switch_id:
+            return self.switch_id
+        words = "\0".join([socket.gethostname(), str(self.spool_dir), *self.listen])
+        return xxhash.xxh32_intdigest(words.encode("utf-8", "surrogateescape")) or 1
 
     @property
     def endpoints(self) -> list[Endpoint]:
@@ -175,7 +218,8 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) 
     if not data.get("stores"):
         data["stores"] = {"lake": {"url": "lake:./captures"}}
     try:
-        config = Config.model_validate(data, context={"base": base})
+        names = {table: list(data[table]) if isinstance(data.get(table), dict) else [] for table in TABLES}
+        config = Config.model_validate(data, context={"base": base, **names})
     except ValidationError as error:
         raise ConfigError("\n".join(_describe(error, str(path or "configuration"), text))) from error
     return _anchored(config, base)
@@ -214,7 +258,9 @@ def _anchored(config: Config, base: Path) -> Config:
         name: destination.model_copy(update={"urls": [_anchored_url(url, absolute) for url in destination.urls]})
         for name, destination in config.destinations.items()
     }
+    lists = {name: table.model_copy(update={"file": absolute(table.file)}) for name, table in config.lists.items()}
     update = {
+        "lists": lists,
         "listen": [_anchored_url(url, absolute) for url in config.listen],
         "hep_route": route,
         "destinations": destinations,
@@ -245,21 +291,27 @@ def _describe(error: ValidationError, source: str, text: str) -> Iterator[str]:
 
 
 def _similar(location: list[str]) -> str:
-    tables: dict[str, type[Table]] = {
-        "access": AccessTable,
-        "limits": LimitTable,
-        "duplicates": DuplicatesTable,
-        "hep_route": HepRouteTable,
-        "control": ControlTable,
-        "dns": DnsTable,
-        "log": LogTable,
-        "destinations": HepDestination,
-        "stores": LakeStore,
-    }
-    model: type[Table] | None = Config if len(location) == 1 else tables.get(location[0])
+    model = _table_at(location[:-1])
     known = list(model.model_fields) if model else []
     near = difflib.get_close_matches(location[-1], known, n=1)
     return f": did you mean {near[0]}?" if near else f"; known here: {', '.join(known)}"
+
+
+def _table_at(location: list[str]) -> type[BaseModel] | None:
+    """The model of the table at a place of the file; None when there is no one model."""
+    model: type[BaseModel] | None = Config
+    for step in location:
+        if model is not None and step in model.model_fields:
+            model = next(_models(model.model_fields[step].annotation), None)
+    return model
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that a type speaks of: itself, or what a list, dict or union of it holds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
 
 
 def _line(text: str, location: list[str]) -> int | None:

@@ -8,9 +8,10 @@ Not here: processes (`supervisor`, `worker`), HTTP (`control`), and anything abo
 from __future__ import annotations
 
 import asyncio
+import functools
 import mmap
 import socket
-from collections.abc import Callable
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,13 @@ from hepswitch import books, logs, state
 from hepswitch.config import Config
 from hepswitch.destinations.hep import HepDestination, HepOutlet
 from hepswitch.destinations.lake import LakeOutlet
+from hepswitch.destinations.outlet import open_all
 from hepswitch.destinations.sets import Sets
+from hepswitch.filters.python import compile_value
+from hepswitch.means import Means
 from hepswitch.net.resolve import Resolver
 from hepswitch.net.tls import server_context
+from hepswitch.routes import Routes, load_routes
 from hepswitch.routing import script
 from hepswitch.routing.flow import Flow
 from hepswitch.routing.guards import build_gate
@@ -37,10 +42,8 @@ log = structlog.get_logger("hepswitch.switch")
 LOG_EVERY = 10.0
 """Seconds between two log lines about the same line of a route and kind of error."""
 
-RELOADED = ("hep_route", "destinations")
+RELOADED = ("hep_route", "destinations", "rule", "lists", "masks", "access", "limits")
 """Keys of the configuration that a running switch takes over; the others need a restart."""
-
-Route = Callable[..., Any]
 
 
 class Switch:
@@ -52,32 +55,59 @@ class Switch:
     ) -> None:
         self.config = config
         self.routed = books.Routed()
-        self._resolver = Resolver(config.dns.servers, config.dns.timeout)
         self._worker = worker
+        self._memory = memory
+        self._resolver = Resolver(config.dns.servers, config.dns.timeout)
+        self._lists = ListWatch(state.current())
+        self._means = Means(config, state.current())
         self.sets = Sets(config.destinations, self._destination, config.drain)
         self.stores = {name: LakeOutlet(name, table, worker) for name, table in config.stores.items()}
         self._outlets: list[Any] = []
-        self.context = Context(self.sets.outlets, self.stores, next(iter(self.stores.values()), None), self.routed)
+        default = next(iter(self.stores.values()), None)
+        self.context = Context(self.sets.outlets, self.stores, default, self.routed, self._means.masks)
         self.flow = Flow(self.context, self._route_raised)
-        self._lists = ListWatch(state.current())
-        self.flow.hep_route, self.flow.sip_route = self._routes(config)
-        bound = [
+        self._rule_hits = Counter[str]()
+        self._routes = Routes()
+        self._take(load_routes(config, self._means.lists))
+        self._bound = [
             (_listener_name(endpoint, sock), endpoint, sock)
             for endpoint, sock in zip(config.endpoints, sockets, strict=True)
         ]
-        names = {name: endpoint for name, endpoint, _ in bound}
-        self.gate = self.flow.gate = build_gate(
-            config.access, config.limits, config.duplicates, names, workers=config.workers, memory=memory
-        )
+        self._guard(config)
         self.listeners: list[books.Listener] = []
         self._sources: list[UdpSource | TcpSource] = []
-        for name, endpoint, sock in bound:
+        for name, endpoint, sock in self._bound:
             self._add_source(books.Listener(name), endpoint, sock)
         self._paused = False
         self._throttle = logs.Throttle(LOG_EVERY)
 
     def _destination(self, name: str, table: HepDestination) -> HepOutlet:
-        return HepOutlet(name, table, _spool_dirs(self.config, name, self._worker), resolver=self._resolver)
+        return HepOutlet(
+            name,
+            table,
+            _spool_dirs(self.config, name, self._worker),
+            value_of=compile_value,
+            switch_id=self.config.identity,
+            treat_of=lambda table: self._means.treat(table, self.config.workers),
+            resolver=self._resolver,
+        )
+
+    def _guard(self, config: Config) -> None:
+        """Who may send what, from now on."""
+        self.gate = self.flow.gate = build_gate(
+            config.access,
+            config.limits,
+            config.duplicates,
+            {name: endpoint for name, endpoint, _ in self._bound},
+            workers=config.workers,
+            switch_id=config.identity,
+            memory=self._memory,
+        )
+
+    def _allowed(self, listener: str, ip: str) -> bool:
+        """May `ip` connect to a listener?"""
+        door = self.gate.access.get(listener) if self.gate is not None else None
+        return door is None or door.permits(ip)
 
     def _add_source(self, listener: books.Listener, endpoint: Endpoint, sock: socket.socket) -> None:
         self.listeners.append(listener)
@@ -85,23 +115,19 @@ class Switch:
             self._sources.append(UdpSource(sock, listener, self.flow, after=self.flush))
         else:
             tls = server_context(endpoint) if endpoint.scheme == "tls" else None
-            door = self.gate.access.get(listener.url) if self.gate is not None else None
-            allowed = door.permits if door is not None else None
+            allowed = functools.partial(self._allowed, listener.url)
             self._sources.append(TcpSource(sock, listener, self.flow, after=self.flush, tls=tls, allowed=allowed))
 
     # ── the route ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _routes(self, config: Config) -> tuple[Route | None, Route | None]:
-        """The HEP route and the SIP route that `config` asks for, loaded now. Raises ScriptError."""
-        table = config.hep_route
-        if table.script is None:
-            return None, None
-        loaded = script.load(table.script, config.destinations, self.stores)
-        if table.mode == "script" and loaded.hep_route is None:
-            raise script.ScriptError(f'{table.script}: mode = "script" needs a function marked @hep_route')
-        if table.mode == "sip" and loaded.sip_route is None:
-            raise script.ScriptError(f'{table.script}: mode = "sip" needs a function marked @sip_route')
-        return loaded.hep_route if table.mode == "script" else None, loaded.sip_route
+    def _take(self, routes: Routes) -> None:
+        """Route by `routes` from now on."""
+        if self._routes.rules is not None:
+            self._rule_hits.update(self._routes.rules.hits)
+        self._routes = routes
+        self.flow.hep_route, self.flow.sip_route = routes.hep, routes.sip
+        for name, table in self.sets.tables.items():
+            self.sets.outlets[name].set_policy(routes.policies.get(table.policy.removeprefix("script:")))
 
     def _route_raised(self, packet: Packet, error: BaseException) -> None:
         """The route raised: count, log, and do with the packet what `on_error` says."""
@@ -126,8 +152,7 @@ class Switch:
     async def start(self) -> None:
         """Open the outlets, then listen."""
         self._outlets_changed()
-        for outlet in self._outlets:
-            await outlet.open()
+        await open_all(self._outlets)
         self._lists.start()
         loop = asyncio.get_running_loop()
         for source in self._sources:
@@ -147,14 +172,23 @@ class Switch:
     async def reload(self, config: Config, *, route: bool = True) -> None:
         """Go on with the keys RELOADED of `config`, while packets flow. `route`: load the route file, look at the lists.
 
-        Raises ScriptError, OSError or ValueError; what was wrong is not taken over.
+        Raises ScriptError, ListError, OSError or ValueError; what was wrong is not taken over.
         """
+        means, before = Means(config, state.current()), self._means
         if route:
             self._lists.look()
-        routes = self._routes(config) if route else (self.flow.hep_route, self.flow.sip_route)
-        await self.sets.reload(config.destinations)
-        self.flow.hep_route, self.flow.sip_route = routes
+        routes = load_routes(config, means.lists) if route else self._routes
+        self._means = means  # what treatments of the new sets are made of
+        try:
+            await self.sets.reload(config.destinations)
+        except BaseException:
+            self._means = before
+            raise
+        self.context.masks.clear()
+        self.context.masks.update(means.masks)
         self.config = config
+        self._take(routes)
+        self._guard(config)
         self._outlets_changed()
 
     def _outlets_changed(self) -> None:
@@ -188,6 +222,7 @@ class Switch:
             "destinations": self.sets.account(),
             "stores": {name: outlet.account() for name, outlet in self.stores.items()},
             "traces": {},
+            "rules": dict(self._rule_hits + Counter(self._routes.rules.hits if self._routes.rules else {})),
             "script": state.snapshot(),
             "guards": self.gate.account() if self.gate is not None else {},
         }

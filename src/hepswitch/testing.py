@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from hepswitch import books, config, state
+from hepswitch.means import Means
+from hepswitch.routes import HepRoute, Routes, SipRoute, load_routes
 from hepswitch.routing import script
 from hepswitch.routing.flow import Flow
 from hepswitch.routing.packet import Context, Message, Packet
@@ -36,7 +38,7 @@ CAPTURED = 1_700_000_000.25
 PHRASES = {100: "Trying", 180: "Ringing", 183: "Session Progress", 200: "OK", 404: "Not Found", 486: "Busy Here",
            487: "Request Terminated", 503: "Service Unavailable"}  # fmt: skip
 
-Mode = Literal["store", "sip", "script"]
+Mode = Literal["sip", "script"]
 
 
 # ── packets ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -200,38 +202,70 @@ class RouteTest:
 
     def __init__(
         self,
-        path: str | Path | None,
+        path: str | Path,
         destinations: Iterable[str] = (),
         stores: Iterable[str] = (),
         refusing: Iterable[str] = (),
         mode: Mode | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.path = None if path is None else Path(path)
-        self.refusing = set(refusing)
-        self.state = state.State(clock)
-        self._destinations = tuple(destinations)
-        self._stores = tuple(stores)
-        self._mode = mode
-        if unknown := self.refusing - {*self._destinations, *self._stores}:
-            raise ValueError(f"refusing names {', '.join(sorted(unknown))}, which is no destination and no store")
-        self.reload()
+        file, names = Path(path), (tuple(destinations), tuple(stores))
+
+        def load() -> Routes:
+            loaded = script.load(file, *names)
+            return Routes(None if mode == "sip" else loaded.hep_route, loaded.sip_route, None, loaded.policies)
+
+        self._prepare(load, *names, {}, refusing, state.State(clock))
 
     @classmethod
-    def from_config(cls, path: str | Path, clock: Callable[[], float] = time.monotonic) -> RouteTest:
-        """The route of a configuration file, with the names of its destinations and stores. Raises ConfigError."""
-        loaded = config.load(Path(path), environment={})
-        route = loaded.hep_route
-        return cls(route.script, loaded.destinations, loaded.stores, mode=route.mode, clock=clock)
+    def from_config(
+        cls, path: str | Path, refusing: Iterable[str] = (), clock: Callable[[], float] = time.monotonic
+    ) -> RouteTest:
+        """The rules, script and mode of a configuration file, with its lists and masks, and stand-ins for its destinations
+        and stores. Raises ConfigError, ScriptError, ListError.
+        """
+        return cls.of(config.load(Path(path), environment={}), refusing, clock)
+
+    @classmethod
+    def of(
+        cls, settings: config.Config, refusing: Iterable[str] = (), clock: Callable[[], float] = time.monotonic
+    ) -> RouteTest:
+        """The same for a configuration that is read already."""
+        own = state.State(clock)
+        means = Means(settings, own)
+        test = cls.__new__(cls)
+        test._prepare(
+            lambda: load_routes(settings, means.lists),
+            tuple(settings.destinations),
+            tuple(settings.stores),
+            means.masks,
+            refusing,
+            own,
+        )
+        return test
+
+    def _prepare(
+        self,
+        load: Callable[[], Routes],
+        destinations: tuple[str, ...],
+        stores: tuple[str, ...],
+        masks: Mapping[str, Callable[[Hep], None]],
+        refusing: Iterable[str],
+        own: state.State,
+    ) -> None:
+        self.refusing = set(refusing)
+        self.state = own
+        self._load = load
+        self._destinations, self._stores, self._masks = destinations, stores, dict(masks)
+        if unknown := self.refusing - {*destinations, *stores}:
+            raise ValueError(f"refusing names {', '.join(sorted(unknown))}, which is no destination and no store")
+        self.reload()
 
     def reload(self) -> None:
         """Load the file and changed lists again, as SIGHUP does; `state` stays. ScriptError leaves the old routes."""
         refresh(self.state.lists())
-        if self.path is None:
-            self._script = None
-            return
         with state.using(self.state):
-            self._script = script.load(self.path, self._destinations, self._stores)
+            self.routes = self._load()
 
     def value(self, name: str, **labels: object) -> float:
         """What the script's counter or gauge `name` stands at."""
@@ -252,7 +286,7 @@ class RouteTest:
         def raised(_: Packet, error: Exception) -> None:
             outcome.error = error
 
-        flow = Flow(self._context(outcome, routed), raised, *self._routes(outcome))
+        flow = Flow(self._context(outcome, routed), raised, *self._watched(outcome))
         octets = bytes(packet)
         Hep(octets)  # or WireError
         with state.using(self.state):
@@ -264,30 +298,25 @@ class RouteTest:
     def _context(self, outcome: Outcome, routed: books.Routed) -> Context:
         destinations = {name: _Destination(name, self.refusing, outcome) for name in self._destinations}
         stores = {name: _Store(name, self.refusing, outcome) for name in self._stores}
-        return Context(destinations, stores, next(iter(stores.values()), None), routed)
+        return Context(destinations, stores, next(iter(stores.values()), None), routed, self._masks)
 
-    def _routes(self, outcome: Outcome) -> tuple[Callable[[Packet], Any] | None, Callable[[Message], Any] | None]:
-        """The routes of the file, with an eye on them."""
-        loaded = self._script
-        if loaded is None:
-            return None, None
+    def _watched(self, outcome: Outcome) -> tuple[HepRoute | None, SipRoute | None]:
+        """The routes, with an eye on them."""
+        hep, sip = self.routes.hep, self.routes.sip
 
         def hep_route(packet: Packet) -> None:
-            assert loaded.hep_route is not None
+            assert hep is not None
             try:
-                loaded.hep_route(packet)
+                hep(packet)
             finally:
-                outcome.tags.update(getattr(packet, "tags", ()))
+                outcome.tags.update(packet.tags)
 
         def sip_route(message: Message) -> None:
-            assert loaded.sip_route is not None
+            assert sip is not None
             outcome.resumed = True
             try:
-                loaded.sip_route(message)
+                sip(message)
             finally:
-                outcome.tags.update(getattr(message.hep, "tags", ()))
+                outcome.tags.update(message.hep.tags)
 
-        return (
-            hep_route if loaded.hep_route is not None and self._mode != "sip" else None,
-            sip_route if loaded.sip_route is not None else None,
-        )
+        return hep_route if hep is not None else None, sip_route if sip is not None else None

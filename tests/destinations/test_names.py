@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import closing
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 import trustme
 
 from far_ends import TcpSink, UdpSink, assert_balanced, number, packet, until
 from hepswitch.destinations.hep import HepDestination, HepOutlet
+from hepswitch.net import resolve
 from hepswitch.net.resolve import Resolver
 from name_servers import NameServer
 
@@ -73,6 +76,16 @@ async def test_what_waits_for_a_name_is_sent_when_it_has_an_address(opened: Open
         server.zone["homer.example", "A"] = ["127.0.0.1"]
         await until(lambda: len(sink.read()) == 10, "all packets")
         assert [number(frame) for frame in sink.frames] == list(range(10))
+
+
+async def test_a_name_server_that_is_silent_holds_all_nodes_up_at_once(
+    opened: Opened, server: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.silent = True
+    monkeypatch.setattr(resolve, "_ask_system", AsyncMock(side_effect=OSError("not known here either")))
+    async with asyncio.timeout(20):  # one after the other would take forty
+        outlet = await opened(*(f"udp://homer-{i}.example" for i in range(40)))
+    assert len(outlet.account()["nodes"]) == 40
 
 
 async def test_after_an_icmp_error_the_next_address_is_used(opened: Opened, server: NameServer) -> None:

@@ -34,6 +34,7 @@ ctypedef int (*Choice)(Balancer balancer, Hep packet, uint64_t candidates) excep
 cdef class Balancer:
     cdef readonly tuple nodes
     cdef readonly object refused      # Counter: packets that no node took, by reason
+    cdef public object treat          # packet → what is sent of it, or the reason why nothing is; None: the packet itself
     cdef public object fallback       # a Balancer that is asked when no reachable node takes a packet, or None
     cdef readonly uint64_t relieved   # packets that the fallback took
     cdef readonly uint64_t failures   # of a user's policy or of the value that is hashed: `call` chose instead
@@ -51,12 +52,14 @@ cdef class Balancer:
     @cython.final
     cdef void survey(self, uint64_t* enabled, uint64_t* reachable) noexcept
     @cython.final
-    cdef int now(self, Hep packet, uint64_t enabled, uint64_t reachable) except -1
+    cdef Hep treated(self, Hep packet)
     @cython.final
-    cdef int ask(self, Hep packet, uint64_t candidates) except -1
+    cdef int now(self, Hep packet, Hep copy, uint64_t enabled, uint64_t reachable) except -1
     @cython.final
-    cdef int one(self, Hep packet, uint64_t candidates) except -1
+    cdef int ask(self, Hep packet, Hep copy, uint64_t candidates) except -1
     @cython.final
-    cdef int each(self, Hep packet, uint64_t candidates) except -1
+    cdef int one(self, Hep packet, Hep copy, uint64_t candidates) except -1
+    @cython.final
+    cdef int each(self, Hep copy, uint64_t candidates) except -1
     cdef tuple among(self, uint64_t candidates)
     cdef int picked(self, answer, tuple nodes, uint64_t candidates) except -2

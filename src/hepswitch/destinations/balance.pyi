@@ -37,6 +37,8 @@ class Balancer:
 
     nodes: tuple[Node, ...]
     refused: Counter[str]
+    treat: Callable[[Hep], Hep | str] | None
+    """What is sent of a packet, or the reason why nothing is; None: the packet itself."""
     fallback: Balancer | None
     @property
     def relieved(self) -> int:

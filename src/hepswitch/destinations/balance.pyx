@@ -142,10 +142,13 @@ cdef class Balancer:
         the far end's sake.
         """
         cdef uint64_t enabled, reachable
+        cdef Hep copy = self.treated(packet)
+        if copy is None:
+            return False
         self.survey(&enabled, &reachable)
-        cdef int taken = self.now(packet, enabled, reachable)
+        cdef int taken = self.now(packet, copy, enabled, reachable)
         if taken != TAKEN and enabled != reachable and (self.choice != NULL or reachable == 0):
-            taken = max(taken, self.ask(packet, enabled & ~reachable))
+            taken = max(taken, self.ask(packet, copy, enabled & ~reachable))
         if taken == TAKEN:
             return True
         if self.choice != NULL or taken == NOBODY:           # with `all` each node counts what it refused
@@ -155,14 +158,27 @@ cdef class Balancer:
     def relieve(self, Hep packet not None):
         """`offer` for another destination's sake: True when a reachable node took the packet; it may not wait here."""
         cdef uint64_t enabled, reachable
+        cdef Hep copy = self.treated(packet)
+        if copy is None:
+            return False
         self.survey(&enabled, &reachable)
-        return self.now(packet, enabled, reachable) == TAKEN
+        return self.now(packet, copy, enabled, reachable) == TAKEN
 
-    cdef int now(self, Hep packet, uint64_t enabled, uint64_t reachable) except -1:
+    cdef Hep treated(self, Hep packet):
+        # What this destination sends of the packet; None when it wants nothing of it. Policies look at the packet itself.
+        if self.treat is None:
+            return packet
+        copy = self.treat(packet)
+        if isinstance(copy, str):
+            self.refused[copy] += 1
+            return None
+        return copy
+
+    cdef int now(self, Hep packet, Hep copy, uint64_t enabled, uint64_t reachable) except -1:
         # Where there is no need to wait: a reachable node, or the fallback. Each of all nodes is asked when one is reachable.
         cdef int taken = NOBODY
         if reachable:
-            taken = self.ask(packet, reachable if self.choice != NULL else enabled)
+            taken = self.ask(packet, copy, reachable if self.choice != NULL else enabled)
         if taken != TAKEN and self.fallback is not None and self.fallback.relieve(packet):
             self.relieved += 1
             return TAKEN
@@ -180,33 +196,33 @@ cdef class Balancer:
             active |= <uint64_t> (<Node> nodes[i]).active << i
         enabled[0], reachable[0] = taking, taking & active
 
-    cdef int ask(self, Hep packet, uint64_t candidates) except -1:
+    cdef int ask(self, Hep packet, Hep copy, uint64_t candidates) except -1:
         cdef int i, taken = NOBODY
         if self.choice == NULL:
-            return self.each(packet, candidates)
+            return self.each(copy, candidates)
         for i in range(self.group_count):
             if candidates & self.groups[i]:
-                taken = max(taken, self.one(packet, candidates & self.groups[i]))
+                taken = max(taken, self.one(packet, copy, candidates & self.groups[i]))
                 if taken == TAKEN:
                     break
         return taken
 
-    cdef int one(self, Hep packet, uint64_t candidates) except -1:
+    cdef int one(self, Hep packet, Hep copy, uint64_t candidates) except -1:
         # Ask the policy again without the nodes that had no room, until one takes the packet or none is left.
         cdef int i, taken = NOBODY
         while candidates and taken != TAKEN:
             i = self.choice(self, packet, candidates) if candidates & (candidates - 1) else _first(self, packet, candidates)
-            taken = max(taken, (<Node> self.nodes[i]).take(packet))
+            taken = max(taken, (<Node> self.nodes[i]).take(copy))
             candidates &= ~(<uint64_t> 1 << i)
         return taken
 
-    cdef int each(self, Hep packet, uint64_t candidates) except -1:
+    cdef int each(self, Hep copy, uint64_t candidates) except -1:
         cdef int i, taken, best = NOBODY
         cdef Node node
         for i in range(len(self.nodes)):
             if candidates >> i & 1:
                 node = <Node> self.nodes[i]
-                taken = node.take(packet)
+                taken = node.take(copy)
                 if taken != TAKEN:
                     node.refused[_reason(taken)] += 1
                 best = max(best, taken)

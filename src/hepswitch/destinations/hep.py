@@ -28,12 +28,15 @@ from pydantic import AfterValidator, Field, field_validator
 from hepswitch.books import Snapshot
 from hepswitch.destinations.balance import MOST_NODES, Balancer
 from hepswitch.destinations.hep_node import ADMINISTRATION, Administration, HepNode, Settings
-from hepswitch.destinations.outlet import LONGEST_PAUSE, Removed, Row, total
+from hepswitch.destinations.outlet import LONGEST_PAUSE, Removed, Row, open_all, total
 from hepswitch.destinations.spool import Spool
 from hepswitch.destinations.stream_node import StreamNode
+from hepswitch.destinations.treatment import Treatment
 from hepswitch.destinations.udp_node import UdpNode
+from hepswitch.filters.language import parse_field
 from hepswitch.net.resolve import Resolver
-from hepswitch.tables import Duration, Size, Table
+from hepswitch.references import DestinationName
+from hepswitch.tables import Duration, Size
 from hepswitch.units import Endpoint, parse_endpoint
 from hepswitch.wire.hep import Hep
 
@@ -76,19 +79,23 @@ def _priority(endpoint: Endpoint) -> int:
 
 
 def _policy(text: str) -> str:
-    if text in POLICIES or re.fullmatch(r"hash:.*\S.*|script:[A-Za-z_]\w*", text):
+    if text.startswith("hash:"):
+        parse_field(text.removeprefix("hash:").strip())
+        return text
+    if text in POLICIES or re.fullmatch(r"script:[A-Za-z_]\w*", text):
         return text
     raise ValueError(f"{text!r} is no policy: write {', '.join(POLICIES)}, hash:EXPRESSION or script:NAME")
 
 
-class HepDestination(Table):
-    """`[destinations.NAME]`: the far ends of `relay("NAME")`."""
+class HepDestination(Treatment):
+    """`[destinations.NAME]`: the far ends of `relay("NAME")`, and what becomes of the copies that they get."""
 
     urls: list[Annotated[str, AfterValidator(_node_url)]] = Field(
         min_length=1,
         max_length=MOST_NODES,
         description="The nodes: udp://, tcp://, tls://host:port[?weight=2&priority=10]; for tls also ca, cert, key (files), "
-        "verify=no. Nodes of the highest priority come first, the others only when none of these takes a packet.",
+        "verify=no. tcp://_hep._tcp.example.net (no port) is a service: the DNS says its hosts and ports (SRV). "
+        "Nodes of the highest priority come first, the others only when none of these takes a packet.",
     )
     policy: Annotated[str, AfterValidator(_policy)] = Field(
         "call",
@@ -99,7 +106,7 @@ class HepDestination(Table):
         '"least-loaded": where the fewest bytes wait for its weight; '
         '"script:NAME": as a function of the route file says.',
     )
-    fallback: str | None = Field(
+    fallback: DestinationName | None = Field(
         None, description="The destination that gets the packets which no active node of this one takes."
     )
     version: Literal[1, 2, 3] | None = Field(
@@ -136,8 +143,7 @@ class HepOutlet(Balancer):
     is found in the others (left by workers that no longer exist) is sent first. Without `spool_dirs` nothing is spooled.
 
     `value_of` gives the function behind an expression (see `Balancer`), `switch_id` is what packets are marked with
-    (0: they are not); without `resolver` it asks the system's name servers. Who overrides `offer` should override `relieve`
-    too: by it packets come from other destinations.
+    (0: they are not), `treat_of` makes the treatment of its copies; without `resolver` it asks the system's name servers.
     """
 
     def __init__(
@@ -148,6 +154,7 @@ class HepOutlet(Balancer):
         *,
         value_of: Callable[[str], Callable[[Hep], object]] | None = None,
         switch_id: int = 0,
+        treat_of: Callable[[Treatment], Callable[[Hep], Hep | str] | None] = lambda _: None,
         resolver: Resolver | None = None,
     ) -> None:
         self.name = name
@@ -157,6 +164,8 @@ class HepOutlet(Balancer):
         self._spool_dirs = spool_dirs
         self._value_of = value_of
         self._switch_id = switch_id
+        self._treat_of = treat_of
+        self.treat = treat_of(config)
         self._resolver = resolver or Resolver()
         self._changing = asyncio.Lock()
         self._dependents: list[HepOutlet] = []
@@ -198,8 +207,7 @@ class HepOutlet(Balancer):
 
     async def open(self) -> None:
         """Connect the nodes that can be connected, adopt what is spooled. Raises OSError when a spool cannot be used."""
-        for node in self._rows:
-            await node.open()
+        await open_all(self._rows)
         for path in self._forgotten:
             log.warning("spool of a node that is not configured", folder=str(path), hint=FORGOTTEN_HINT)
 
@@ -314,16 +322,14 @@ class HepOutlet(Balancer):
                 if str(endpoint) in self._leaving:
                     await asyncio.shield(self._leaving[str(endpoint)][1])
             rows = [known.get(str(endpoint)) or self._node(endpoint, config) for endpoint in endpoints]
-            new: list[HepNode] = []
+            new = [node for node in rows if node.url not in known]
+            await open_all(new)
             try:
-                for node in rows:
-                    if node.url not in known:
-                        await node.open()
-                        new.append(node)
                 self.arrange(rows, config.policy, self._value_of)
             except BaseException:
                 await asyncio.gather(*(node.close(0.0) for node in new))
                 raise
+            self.treat = self._treat_of(config)
             self._config = config
             self._rows = rows
             for node, endpoint in zip(rows, endpoints, strict=True):

@@ -1,13 +1,15 @@
-"""What every outlet shares: the pause between two attempts, the sum of its nodes' books, and what removed nodes left.
+"""What every outlet shares: opening many at once, the pause between two attempts, the sum of its nodes' books, and what
+removed nodes left.
 
 Not here: which node gets a packet (`balance`), and how it is sent (`udp_node`, `stream_node`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
 from hepswitch.books import Snapshot
@@ -40,6 +42,24 @@ class Backoff:
 
 SUMS = ("accepted", "delivered", "queued", "spooled")
 REASONS = ("discarded", "refused")
+
+
+class Opens(Protocol):
+    """An outlet, or a node of one."""
+
+    async def open(self) -> None: ...
+    async def close(self, limit: float, /) -> None: ...
+
+
+async def open_all(those: Collection[Opens]) -> None:
+    """Open them all at once: each may have to wait for a name server. When one cannot be opened, those that could be are
+    closed again and its OSError is raised."""
+    results = await asyncio.gather(*(each.open() for each in those), return_exceptions=True)
+    troubles = [result for result in results if result is not None]
+    if troubles:
+        opened = [each for each, result in zip(those, results, strict=True) if result is None]
+        await asyncio.gather(*(each.close(0.0) for each in opened))
+        raise troubles[0]
 
 
 class Row(Protocol):

@@ -17,6 +17,7 @@ from hepswitch import books
 from hepswitch.books import Snapshot
 from hepswitch.destinations.hep import HepDestination, HepOutlet
 from hepswitch.destinations.hep_node import Administration
+from hepswitch.destinations.outlet import open_all
 
 log = structlog.get_logger("hepswitch.destinations")
 
@@ -46,7 +47,7 @@ class Sets:
         check_fallbacks(tables)
         self._make = make
         self._drain = drain
-        self._tables = dict(tables)
+        self.tables = dict(tables)
         self.outlets = {name: make(name, table) for name, table in tables.items()}
         self._wire()
         self._leaving: dict[str, HepOutlet] = {}
@@ -57,21 +58,22 @@ class Sets:
         """The sets as `tables` say now. Raises OSError or ValueError when one of them cannot be had."""
         check_fallbacks(tables)
         added: dict[str, HepOutlet] = {}
+        for name in tables:
+            if name not in self.outlets:
+                if name in self._farewells:
+                    await self._farewells[name]  # its spool is still in use
+                added[name] = self._make(name, tables[name])
+        await open_all(added.values())
         changed = list[str]()
         try:
             for name, table in tables.items():
-                if name not in self.outlets:
-                    if name in self._farewells:
-                        await self._farewells[name]  # its spool is still in use
-                    added[name] = self._make(name, table)
-                    await added[name].open()
-                elif table != self._tables[name]:
+                if name in self.outlets and table != self.tables[name]:
                     await self.outlets[name].reconfigure(table, self._drain)
                     changed.append(name)
         except BaseException:
-            await asyncio.gather(*(outlet.close(0.0) for outlet in added.values()), return_exceptions=True)
+            await asyncio.gather(*(outlet.close(0.0) for outlet in added.values()))
             for name in changed:
-                await self.outlets[name].reconfigure(self._tables[name], self._drain)
+                await self.outlets[name].reconfigure(self.tables[name], self._drain)
             raise
         for outlet in self.outlets.values():
             outlet.set_fallback(None)
@@ -81,11 +83,11 @@ class Sets:
             if name in self._left:
                 self._left[name] = _taken_over(self._left[name], outlet)
         self.outlets.update(added)
-        self._tables = dict(tables)
+        self.tables = dict(tables)
         self._wire()
 
     def _wire(self) -> None:
-        for name, table in self._tables.items():
+        for name, table in self.tables.items():
             if table.fallback is not None:
                 self.outlets[name].set_fallback(self.outlets[table.fallback])
 
@@ -113,7 +115,7 @@ class Sets:
     def info(self) -> dict[str, Any]:
         """Every set's policy and nodes."""
         return {
-            name: {"policy": self._tables[name].policy, "nodes": outlet.nodes_info()}
+            name: {"policy": self.tables[name].policy, "nodes": outlet.nodes_info()}
             for name, outlet in self.outlets.items()
         }
 

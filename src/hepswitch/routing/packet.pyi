@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, MutableMapping, Set
 from typing import Any, NamedTuple
 
 from hepswitch.books import Routed
@@ -25,14 +25,14 @@ class Context:
     stores: Mapping[str, Any]
     default_store: Any
     routed: Routed
-    masks: Mapping[str, Callable[[Hep], None]]
+    masks: MutableMapping[str, Callable[[Hep], None]]
     def __init__(
         self,
         destinations: Mapping[str, Any],
         stores: Mapping[str, Any],
         default_store: Any,
         routed: Routed,
-        masks: Mapping[str, Callable[[Hep], None]] | None = None,
+        masks: MutableMapping[str, Callable[[Hep], None]] | None = None,
     ) -> None: ...
 
 class Packet(Hep):

@@ -12,7 +12,7 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -32,11 +32,13 @@ class ScriptError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A loaded route file. At least one of the routes is there."""
+    """A loaded route file. At least one route or policy is there."""
 
     path: Path
     hep_route: Callable[..., Any] | None
     sip_route: Callable[..., Any] | None
+    policies: Mapping[str, Callable[..., Any]]
+    """Functions marked @policy, by name."""
 
 
 def load(path: Path, destinations: Iterable[str] = (), stores: Iterable[str] = ()) -> Script:
@@ -49,9 +51,10 @@ def load(path: Path, destinations: Iterable[str] = (), stores: Iterable[str] = (
     _check_names(path, tree, {"relay": set(destinations), "store": set(stores)})
     module = _execute(path, code)
     routes = {kind: _route(path, module, kind) for kind in ("hep_route", "sip_route")}
-    if not any(routes.values()):
+    policies = {value.__name__: value for value in vars(module).values() if getattr(value, MARK, None) == "policy"}
+    if not any(routes.values()) and not policies:
         raise ScriptError(f"{path}: no route found: mark a function with @hep_route or @sip_route (from hepswitch)")
-    return Script(path, routes["hep_route"], routes["sip_route"])
+    return Script(path, routes["hep_route"], routes["sip_route"], policies)
 
 
 def place(path: Path, error: BaseException) -> str:

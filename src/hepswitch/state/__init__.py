@@ -1,4 +1,5 @@
-"""What a route script keeps between packets: tables that forget, counters that become metrics, lists from files.
+"""What a route script keeps between packets: tables that forget, counters that become metrics, limits, lists
+from files.
 
     from hepswitch import counter, number_list, table
 
@@ -13,7 +14,7 @@ on one event loop, and so does all of this: no locks, and nothing in it blocks. 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,7 +25,8 @@ from hepswitch.state.tables import Table
 
 __all__ = [
     "KINDS", "Counter", "FileList", "Gauge", "ListError", "NetworkList", "Numbers", "Prefixes", "State", "Table", "Words",
-    "counter", "current", "gauge", "network_list", "number_list", "prefix_list", "snapshot", "table", "using", "word_list",
+    "counter", "current", "gauge", "limit", "network_list", "number_list", "prefix_list", "snapshot", "table", "using",
+    "word_list",
 ]  # fmt: skip
 
 _current = State()
@@ -71,6 +73,15 @@ def counter(name: str, help: str = "", labels: Iterable[str] = ()) -> Counter:
 def gauge(name: str, help: str = "", labels: Iterable[str] = ()) -> Gauge:
     """The gauge `name`, as metric `hepswitch_script_<name>`: the sum over all workers. Otherwise like `counter`."""
     return _current.series(Gauge, name, help, labels)
+
+
+def limit(key: Hashable, rate: str | float, burst: float | None = None) -> bool:
+    """True while what has the key `key` (an address, a user, a tuple …) comes no faster than `rate`, False above it.
+
+    `rate` is "100/s", "60/m", or a number a second; `burst` (by default the number in the rate) may come at once. ValueError
+    for what is no rate. A worker sees its own packets only: of n workers each should get an nth.
+    """
+    return _current.buckets.limit(key, rate, burst)
 
 
 def number_list(path: str | Path) -> Numbers:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
+from hepswitch.buckets import Buckets
 from hepswitch.state.counters import Counter, Gauge, Series, Snapshot, check_name
 from hepswitch.state.lists import AnyList, NetworkList, Numbers, Pause, Prefixes, Words, no_pause
 from hepswitch.state.tables import Table
@@ -34,6 +35,7 @@ class State:
         self._clock = clock
         self._tables: dict[str, Table] = {}
         self._series: dict[str, Series] = {}
+        self.buckets = Buckets()
         # Weak: a list that no script holds any more is not read again.
         self._lists: WeakValueDictionary[tuple[str, Path], AnyList] = WeakValueDictionary()
 

@@ -20,6 +20,8 @@ _WIDTH: Final = {"uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8}
 _NUMBER: Final = re.compile(r"[0-9]{1,20}|0[xX][0-9a-fA-F]{1,16}")
 _ZLIB_OR_GZIP: Final = 47  # zlib's window bits: the largest window, tell gzip from zlib by the header
 _RAW_DEFLATE: Final = -15
+_GZIP: Final = 31
+_LEVEL: Final = 6  # the usual one of zlib
 
 
 class ChunkView(NamedTuple):
@@ -96,6 +98,11 @@ def inflate(raw: bytes) -> bytes | None:
         if stream.eof and len(found) <= MOST_INFLATED:
             return found
     return None
+
+
+def deflate(raw: bytes) -> bytes:
+    """`raw` as gzip (RFC 1952) without a time in it: the same bytes give the same bytes."""
+    return zlib.compress(raw, _LEVEL, _GZIP)
 
 
 def unwrap(raw: bytes) -> bytes | None:
