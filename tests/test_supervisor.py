@@ -11,10 +11,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-import uvloop
 
-from hepswitch import supervisor
-from hepswitch.config import Config
 from hepswitch.wire.hep import Hep
 from running import RunningSwitch, running_switch, wait_for
 
@@ -176,39 +173,32 @@ def test_spools_that_nobody_would_send_are_reported(tmp_path: Path) -> None:
     assert [of_destination["folder"], of_node["folder"]] == [str(folder) for folder in forgotten]
 
 
-def _stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
-    """Workers are started as this shell command."""
-    program = tmp_path / "python"
-    program.write_text(f"#!/bin/sh\n{command}\n")
-    program.chmod(0o755)
-    monkeypatch.setattr(supervisor.sys, "executable", str(program))
+def test_nothing_that_a_script_does_ends_the_switch(tmp_path: Path) -> None:
+    route = tmp_path / "route.py"
+    route.write_text(
+        "import sys\nfrom hepswitch import hep_route\n@hep_route\ndef r(hep):\n"
+        "    hep.drop(hep.node_name * 9)\n    sys.exit(hep.node_name)\n"
+    )
+    packet = Hep(_packet(1))
+    packet.node_name = "\udcff" * 1000
+    with running_switch(tmp_path, LISTEN + '[hep_route]\nmode = "script"\nscript = "route.py"\n') as switch:
+        worker = switch.workers()
+        switch.send_udp(*[bytes(packet)] * 10)
+        book = switch.wait_stats(lambda book: book["routed"]["errors"] == 10, "ten errors")
+        assert (book["routed"]["dropped"], book["balanced"]) == ({"?" * 100: 10}, True)
+        raised = [entry for entry in switch.log if entry.get("event") == "route raised"]
+        assert [entry["where"] for entry in raised] == [f"{route}:6: SystemExit: {'?' * 100}"]
+
+        route.write_text("import sys\nsys.exit(0)\n")
+        os.kill(switch.process.pid, signal.SIGHUP)
+        refused = wait_for(lambda: switch.event("not reloaded; what was loaded before goes on"), "refusal")
+        assert refused["errors"] == [f"{route}:2: SystemExit: 0"]
+        assert switch.workers() == worker
+        _stored(switch, 10)
 
 
-def test_a_worker_that_never_listens_is_killed_and_the_step_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _stand_in(tmp_path, monkeypatch, "exec sleep 1000")
-    monkeypatch.setattr(supervisor, "START_TIMEOUT", 0.5)
-
-    async def start() -> None:
-        worker = supervisor.Worker(0, [])
-        says = r"worker 0 did not start within 0\.5 s: .* waiting for it to listen"
-        with pytest.raises(supervisor.WorkerError, match=says):
-            await worker.start(Config())
-        assert await worker.kill() == -signal.SIGKILL
-        with pytest.raises(supervisor.WorkerError, match="worker 0 ended"):
-            await worker.ask(do="stats")
-
-    uvloop.run(start())
-
-
-def test_a_worker_that_ends_at_once_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _stand_in(tmp_path, monkeypatch, "exit 3")
-
-    async def start() -> None:
-        worker = supervisor.Worker(0, [])
-        with pytest.raises(supervisor.WorkerError, match="worker 0 "):
-            await worker.start(Config())
-        assert await worker.kill() in (3, -signal.SIGKILL), "its line may end before the process does"
-
-    uvloop.run(start())
+def test_a_worker_that_was_just_started_has_all_rows_in_the_books(tmp_path: Path) -> None:
+    with running_switch(tmp_path, LISTEN) as switch:
+        os.kill(switch.workers()[0], signal.SIGKILL)
+        wait_for(lambda: switch.event("worker died"), "its death")
+        assert switch.stats()["stores"]["lake"]["delivered"] == 0

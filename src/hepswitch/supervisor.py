@@ -1,7 +1,7 @@
 """The supervisor: binds the sockets, starts workers and the keeper, restarts what died, and adds up the books.
 
 It holds every listening socket, so a worker that dies loses no datagram that the kernel has queued. One worker or many:
-the same code. Not here: packets (`switch`), HTTP (`control.http`).
+the same code. Not here: the processes (`processes`), packets (`switch`), HTTP (`control.http`).
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ import contextlib
 import os
 import signal
 import socket
-import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import structlog
 from msgspec import structs
 
@@ -30,133 +28,16 @@ from hepswitch.destinations.sets import NodeChange
 from hepswitch.logs import words
 from hepswitch.net.sockets import bind_udp, listen_tcp, spread_evenly
 from hepswitch.net.tls import server_context
+from hepswitch.processes import START_TIMEOUT, Keeper, Worker, WorkerError
 from hepswitch.switch import RELOADED
 from hepswitch.tables import REVEALED
 from hepswitch.units import Endpoint, parse_endpoint
 
 log = structlog.get_logger("hepswitch.supervisor")
 
-LINE_LIMIT = 16 << 20
 POLL = 1.0
 """Seconds between two looks at a worker's books; what a killed worker did after the last look is not counted."""
 RESTART_DELAYS = (0.1, 0.5, 1.0, 2.0, 5.0)
-ANSWER_TIMEOUT = 10.0
-START_TIMEOUT = 20.0
-"""Seconds for a worker to start, or to take over a configuration."""
-
-
-class WorkerError(Exception):
-    """A worker could not start, or is gone."""
-
-
-class Worker:
-    """One worker process and the line to it."""
-
-    def __init__(self, number: int, sockets: list[socket.socket], memory: int | None = None) -> None:
-        self.number = number
-        self.last = books.empty()
-        self._sockets = sockets
-        self._memory = memory
-        self._process: asyncio.subprocess.Process | None = None
-        self._reader: asyncio.StreamReader
-        self._writer: asyncio.StreamWriter | None = None
-        self._turn = asyncio.Lock()
-
-    async def start(self, config: Config, changes: Iterable[NodeChange] = ()) -> None:
-        """Start the process and wait until it listens. Raises WorkerError with its own words; no process is left then."""
-        first = {
-            "config": config.model_dump(mode="json", context=REVEALED),
-            "worker": self.number,
-            "changes": list(changes),
-            "memory": self._memory,
-        }
-        shared = [] if self._memory is None else [self._memory]
-        self.last = books.empty()
-        step = "starting its process"
-        try:
-            async with asyncio.timeout(START_TIMEOUT):
-                ours, theirs = socket.socketpair()
-                with theirs:
-                    numbers = [sock.fileno() for sock in self._sockets]
-                    self._process = await asyncio.create_subprocess_exec(
-                        sys.executable, "-m", "hepswitch.worker", str(theirs.fileno()),
-                        pass_fds=[theirs.fileno(), *numbers, *shared], stdin=asyncio.subprocess.DEVNULL,
-                    )  # fmt: skip
-                step = "opening the line to it"
-                ours.setblocking(False)
-                self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=LINE_LIMIT)
-                step = "waiting for it to listen"
-                answer = await self.ask(timeout=None, sockets=numbers, **first)
-        except TimeoutError:
-            await self.kill()
-            raise WorkerError(
-                f"worker {self.number} did not start within {START_TIMEOUT:g} s: stuck at {step}"
-            ) from None
-        except BaseException:
-            await self.kill()
-            raise
-        if "error" in answer:
-            await self._end_itself()
-            raise WorkerError(answer["error"])
-
-    async def kill(self) -> int | None:
-        """End the process if it still runs; its exit status."""
-        if self._writer is not None:
-            self._writer.close()
-        if self._process is None:
-            return None
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        return await self._process.wait()
-
-    async def _end_itself(self) -> None:
-        """Wait for the process, which is about to end; kill it if it does not."""
-        if self._process is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ANSWER_TIMEOUT):
-                    await self._process.wait()
-        await self.kill()
-
-    async def ask(self, timeout: float | None = ANSWER_TIMEOUT, **message: Any) -> dict[str, Any]:  # noqa: ASYNC109
-        """One request, one answer. Raises WorkerError when the worker is gone."""
-        async with self._turn:
-            if self._writer is None or self._writer.is_closing():
-                raise WorkerError(f"worker {self.number} ended")
-            try:
-                self._writer.write(msgspec.json.encode(message) + b"\n")
-                async with asyncio.timeout(timeout):
-                    line = await self._reader.readline()
-            except (ConnectionError, TimeoutError) as error:
-                self._writer.close()  # its late answer must not be taken for that to another question
-                raise WorkerError(f"worker {self.number} does not answer: {error!r}") from error
-        if not line:
-            raise WorkerError(f"worker {self.number} ended")
-        answer: dict[str, Any] = msgspec.json.decode(line)
-        if "stats" in answer:
-            self.last = answer["stats"]
-        return answer
-
-    async def end(self, drain: float) -> None:
-        """Tell the worker to stop, wait while it drains, kill it if it does not end."""
-        with contextlib.suppress(WorkerError):
-            await self.ask(timeout=drain + ANSWER_TIMEOUT, do="stop")
-        await self._end_itself()
-
-    def died(self) -> books.Snapshot:
-        """The books of the dead process as far as they are known: what it had queued is gone, what it had spooled its
-        successor will find on disk and account for."""
-        for listener in self.last["received"].values():
-            # Gauges, and the drops that the kernel counts with the socket: the successor reports them again.
-            listener["kernel_drops"] = listener["connections"] = 0
-        for row in (*self.last["destinations"].values(), *self.last["stores"].values()):
-            books.hand_over(row, "worker died")
-        script = self.last["script"]
-        script["gauges"] = {}
-        for counter in script["counters"].values():
-            counter.pop("help", None)  # the successor says it, in the words of its own script
-        for table in script["tables"].values():
-            table["entries"] = 0
-        return self.last
 
 
 class Supervisor:
@@ -223,7 +104,7 @@ class Supervisor:
                 await worker.start(self.config)
             self._started.set()
             cares = [tasks.create_task(self._care(worker)) for worker in self._workers]
-            cares += [tasks.create_task(self._keep(name)) for name in self.config.stores]
+            cares += [tasks.create_task(Keeper(name, self.config).run()) for name in self.config.stores]
             log.info("listening", on=self.urls, control=self.control_url, workers=self.config.workers)
             await self._stopping.wait()
             log.info("stopping")
@@ -268,36 +149,13 @@ class Supervisor:
                 worker.last = books.empty()
                 failures += 1
                 await asyncio.sleep(delay)
+                if self._stopping.is_set():
+                    return
                 try:
                     async with self._changing:
                         await worker.start(self.config, self._changes)
                 except WorkerError as error:
                     log.error("worker cannot start", worker=worker.number, error=str(error))
-
-    async def _keep(self, name: str) -> None:
-        """Run the keeper of the lake `name`; start it again when it died. It ends when its standard input does."""
-        table = self.config.stores[name].model_dump_json().encode() + b"\n"
-        while True:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "hepswitch.lake.keeper",
-                self.config.log.level,
-                self.config.log.format,
-                stdin=asyncio.subprocess.PIPE,
-            )
-            assert process.stdin is not None
-            try:
-                process.stdin.write(table)
-                with contextlib.suppress(ConnectionError):
-                    await process.stdin.drain()
-                status = await process.wait()
-            except asyncio.CancelledError:
-                process.stdin.close()
-                await process.wait()
-                raise
-            log.error("keeper died", store=name, status=status, restart_in=RESTART_DELAYS[-1])
-            await asyncio.sleep(RESTART_DELAYS[-1])
 
     # ── what control asks for ──────────────────────────────────────────────────────────────────────────────────────
 

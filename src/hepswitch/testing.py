@@ -136,7 +136,7 @@ class Outcome:
     """The SIP route ran."""
     unrouted: bool = False
     """Neither taken by anybody nor dropped by name."""
-    error: Exception | None = None
+    error: BaseException | None = None
     """What the route raised."""
     tags: set[str] = field(default_factory=set)
 
@@ -283,7 +283,7 @@ class RouteTest:
         """
         outcome, routed = Outcome(), books.Routed()
 
-        def raised(_: Packet, error: Exception) -> None:
+        def raised(_: Packet, error: BaseException) -> None:
             outcome.error = error
 
         flow = Flow(self._context(outcome, routed), raised, *self._watched(outcome))

@@ -2,7 +2,7 @@
 
 Started as `python -m hepswitch.worker FD`. The supervisor writes one JSON object a line and gets one line back for each:
 first `{"config": …, "sockets": [fd, …], "worker": n, "changes": […], "memory": fd}` (`memory`: what the workers share, or
-null), then `{"do": …}`:
+null), answered with `{"ready": true, "stats": the books}`, then `{"do": …}`:
 
     stats                             {"stats": the books}
     dispatcher                        {"sets": every set's policy and nodes}
@@ -38,13 +38,25 @@ from hepswitch.switch import Switch
 log = structlog.get_logger("hepswitch.worker")
 
 LINE_LIMIT = 16 << 20
+"""Bytes of one message. A longer answer would be taken for a broken line."""
+
+COMPLAIN_EVERY = 60.0
+"""Seconds between two log lines about answers that cannot be given."""
 
 
 async def _serve(channel: socket.socket) -> None:
     reader, writer = await asyncio.open_connection(sock=channel, limit=LINE_LIMIT)
 
+    throttle = logs.Throttle(COMPLAIN_EVERY)
+
     async def say(message: dict[str, Any]) -> None:
-        writer.write(msgspec.json.encode(message) + b"\n")
+        try:
+            line = _line(message)
+        except ValueError as error:
+            if throttle.due(str(error)) is not None:
+                log.error("answer cannot be given", error=str(error))
+            line = _line({"error": str(error)})
+        writer.write(line)
         await writer.drain()
 
     first = msgspec.json.decode(await reader.readline())
@@ -62,7 +74,7 @@ async def _serve(channel: socket.socket) -> None:
     # What lives now lives for good: do not walk it again in every collection.
     gc.collect()
     gc.freeze()
-    await say({"ready": True})
+    await say({"ready": True, "stats": switch.snapshot()})
     while line := await reader.readline():
         message = msgspec.json.decode(line)
         if message["do"] == "stop":
@@ -76,6 +88,17 @@ async def _serve(channel: socket.socket) -> None:
     with contextlib.suppress(ConnectionError):
         await say({"stopped": True, "stats": switch.snapshot()})
     writer.close()
+
+
+def _line(message: dict[str, Any]) -> bytes:
+    """`message` as one line. ValueError when it cannot be written, or is too long."""
+    line = msgspec.json.encode(message) + b"\n"
+    if len(line) > LINE_LIMIT:
+        kinds = ", ".join(message)
+        raise ValueError(
+            f"an answer ({kinds}) has more than {LINE_LIMIT} bytes: does the script keep too many counters?"
+        )
+    return line
 
 
 async def _do(switch: Switch, message: dict[str, Any]) -> dict[str, Any]:

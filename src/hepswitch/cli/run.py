@@ -26,9 +26,10 @@ def cli(config: Path | None) -> None:
 
     from hepswitch import logs
     from hepswitch.config import ConfigError, load
+    from hepswitch.processes import WorkerError
     from hepswitch.routing.script import ScriptError
     from hepswitch.routing.script import load as load_script
-    from hepswitch.supervisor import Supervisor, WorkerError
+    from hepswitch.supervisor import Supervisor
 
     try:
         settings = load(config)

@@ -1,0 +1,208 @@
+"""The processes that the supervisor starts: workers, which take packets, and the keepers of lakes.
+
+One object each, over all restarts of its process. Whatever a process says or does, the worst that comes of it here is a
+WorkerError. Not here: when to start one again (`supervisor`), and what they do (`worker`, `lake.keeper`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+from msgspec.json import decode, encode
+
+from hepswitch import books
+from hepswitch.config import Config
+from hepswitch.destinations.lake import LakeStore
+from hepswitch.destinations.sets import NodeChange
+from hepswitch.logs import words
+from hepswitch.tables import REVEALED
+
+log = structlog.get_logger("hepswitch.supervisor")
+
+LINE_LIMIT = 16 << 20
+"""Bytes of one answer."""
+
+ANSWER_TIMEOUT = 10.0
+START_TIMEOUT = 20.0
+"""Seconds for a worker to start, or to take over a configuration."""
+
+KEEPER_PATIENCE = 10.0
+"""Seconds beyond `drain` that a keeper may take to end."""
+
+KEEPER_PAUSE = 5.0
+"""Seconds before a keeper that died is started again."""
+
+
+class WorkerError(Exception):
+    """A worker could not start, does not answer as it should, or is gone."""
+
+
+class Worker:
+    """One worker process and the line to it."""
+
+    def __init__(self, number: int, sockets: list[socket.socket], memory: int | None = None) -> None:
+        self.number = number
+        self.last = books.empty()
+        self._sockets = sockets
+        self._memory = memory
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.StreamReader
+        self._writer: asyncio.StreamWriter | None = None
+        self._turn = asyncio.Lock()
+
+    async def start(self, config: Config, changes: Iterable[NodeChange] = ()) -> None:
+        """Start the process and wait until it listens. Raises WorkerError with its own words; no process is left then."""
+        first = {
+            "config": config.model_dump(mode="json", context=REVEALED),
+            "worker": self.number,
+            "changes": list(changes),
+            "memory": self._memory,
+        }
+        shared = [] if self._memory is None else [self._memory]
+        self.last = books.empty()
+        step = "starting its process"
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                ours, theirs = socket.socketpair()
+                with theirs:
+                    numbers = [sock.fileno() for sock in self._sockets]
+                    try:
+                        self._process = await asyncio.create_subprocess_exec(
+                            sys.executable, "-m", "hepswitch.worker", str(theirs.fileno()),
+                            pass_fds=[theirs.fileno(), *numbers, *shared], stdin=asyncio.subprocess.DEVNULL,
+                        )  # fmt: skip
+                    except BaseException:
+                        ours.close()
+                        raise
+                step = "opening the line to it"
+                ours.setblocking(False)
+                self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=LINE_LIMIT)
+                step = "waiting for it to listen"
+                answer = await self.ask(timeout=None, sockets=numbers, **first)
+        except TimeoutError:
+            await self.kill()
+            raise WorkerError(
+                f"worker {self.number} did not start within {START_TIMEOUT:g} s: stuck at {step}"
+            ) from None
+        except OSError as error:
+            await self.kill()
+            raise WorkerError(f"worker {self.number} cannot be started ({step}): {words(error)}") from error
+        except BaseException:
+            await self.kill()
+            raise
+        if "error" in answer:
+            await self._end_itself()
+            raise WorkerError(answer["error"])
+
+    async def kill(self) -> int | None:
+        """End the process if it still runs; its exit status."""
+        if self._writer is not None:
+            self._writer.close()
+        if self._process is None:
+            return None
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        return await self._process.wait()
+
+    async def _end_itself(self) -> None:
+        """Wait for the process, which is about to end; kill it if it does not."""
+        if self._process is not None:
+            await _wait(self._process, ANSWER_TIMEOUT)
+        await self.kill()
+
+    async def ask(self, timeout: float | None = ANSWER_TIMEOUT, **message: Any) -> dict[str, Any]:  # noqa: ASYNC109
+        """One request, one answer. Raises WorkerError when the worker is gone, or its answer is no answer."""
+        async with self._turn:
+            if self._writer is None or self._writer.is_closing():
+                raise WorkerError(f"worker {self.number} ended")
+            try:
+                self._writer.write(encode(message) + b"\n")
+                async with asyncio.timeout(timeout):
+                    line = await self._reader.readline()
+                answer = decode(line, type=dict[str, Any]) if line else None
+            except BaseException as error:
+                self._writer.close()  # a late answer must not be taken for that to another question
+                if isinstance(error, (OSError, ValueError)):
+                    raise WorkerError(f"worker {self.number} does not answer: {error!r}") from error
+                raise
+        if answer is None:
+            raise WorkerError(f"worker {self.number} ended")
+        if "stats" in answer:
+            self.last = answer["stats"]
+        return answer
+
+    async def end(self, drain: float) -> None:
+        """Tell the worker to stop, wait while it drains, kill it if it does not end."""
+        with contextlib.suppress(WorkerError):
+            await self.ask(timeout=drain + ANSWER_TIMEOUT, do="stop")
+        await self._end_itself()
+
+    def died(self) -> books.Snapshot:
+        """The books of the dead process as far as they are known: what it had queued is gone, what it had spooled its
+        successor will find on disk and account for."""
+        for listener in self.last["received"].values():
+            # Gauges, and the drops that the kernel counts with the socket: the successor reports them again.
+            listener["kernel_drops"] = listener["connections"] = 0
+        for row in (*self.last["destinations"].values(), *self.last["stores"].values()):
+            books.hand_over(row, "worker died")
+        script = self.last["script"]
+        script["gauges"] = {}
+        for counter in script["counters"].values():
+            counter.pop("help", None)  # the successor says it, in the words of its own script
+        for table in script["tables"].values():
+            table["entries"] = 0
+        return self.last
+
+
+class Keeper:
+    """The keeper of the lake `name`. It ends when its standard input does."""
+
+    def __init__(self, name: str, config: Config) -> None:
+        self._name = name
+        self._table: LakeStore = config.stores[name]
+        self._log = (config.log.level, config.log.format)
+        self._patience = config.drain + KEEPER_PATIENCE
+
+    async def run(self) -> None:
+        """Run it, start it again when it died. When cancelled: let it end, or kill it when that takes too long."""
+        while True:
+            try:
+                status: object = await self._once()
+            except OSError as error:
+                status = words(error)
+            log.error("keeper died", store=self._name, status=status, restart_in=KEEPER_PAUSE)
+            await asyncio.sleep(KEEPER_PAUSE)
+
+    async def _once(self) -> int:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "hepswitch.lake.keeper", *self._log, stdin=asyncio.subprocess.PIPE
+        )
+        assert process.stdin is not None
+        try:
+            process.stdin.write(self._table.model_dump_json().encode() + b"\n")
+            with contextlib.suppress(ConnectionError):
+                await process.stdin.drain()
+            return await process.wait()
+        except asyncio.CancelledError:
+            process.stdin.close()
+            if not await _wait(process, self._patience):
+                log.error("keeper does not end; killed", store=self._name, after=self._patience)
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+            raise
+
+
+async def _wait(process: asyncio.subprocess.Process, seconds: float) -> bool:
+    """True when `process` ended within that time."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await process.wait()
+            return True
+    return False
