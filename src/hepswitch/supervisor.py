@@ -26,7 +26,7 @@ from hepswitch.control.refusal import RefusedError
 from hepswitch.destinations.hep import FORGOTTEN_HINT
 from hepswitch.destinations.sets import NodeChange
 from hepswitch.logs import words
-from hepswitch.net.sockets import bind_udp, listen_tcp, spread_evenly
+from hepswitch.net.sockets import bind_udp, listen_tcp, raise_descriptor_limit, spread_evenly
 from hepswitch.net.tls import server_context
 from hepswitch.processes import START_TIMEOUT, Keeper, Worker, WorkerError
 from hepswitch.switch import RELOADED
@@ -62,6 +62,7 @@ class Supervisor:
 
     def bind(self) -> None:
         """Bind every listener. Raises ConfigError naming all that cannot be had."""
+        raise_descriptor_limit()  # the workers inherit it
         mistakes = []
         for endpoint in self.config.endpoints:
             try:

@@ -26,13 +26,14 @@ from hepswitch.destinations.sets import Sets
 from hepswitch.filters.python import compile_value
 from hepswitch.means import Means
 from hepswitch.net.resolve import Resolver
+from hepswitch.net.sockets import descriptors_beside
 from hepswitch.net.tls import server_context
 from hepswitch.routes import Routes, load_routes
 from hepswitch.routing import script
 from hepswitch.routing.flow import Flow
 from hepswitch.routing.guards import build_gate
 from hepswitch.routing.packet import Context, Packet
-from hepswitch.sources.hep_tcp import TcpSource
+from hepswitch.sources.hep_tcp import MAX_CONNECTIONS, Places, TcpSource
 from hepswitch.sources.hep_udp import UdpSource
 from hepswitch.state.watch import ListWatch
 from hepswitch.units import Endpoint
@@ -41,6 +42,9 @@ log = structlog.get_logger("hepswitch.switch")
 
 LOG_EVERY = 10.0
 """Seconds between two log lines about the same line of a route and kind of error."""
+
+RESERVE, OUTLET_RESERVE = 128, 8
+"""Descriptors kept from connections: for the process and its route script, and for each node and store."""
 
 RELOADED = ("hep_route", "destinations", "rule", "lists", "masks", "access", "limits")
 """Keys of the configuration that a running switch takes over; the others need a restart."""
@@ -74,6 +78,7 @@ class Switch:
             for endpoint, sock in zip(config.endpoints, sockets, strict=True)
         ]
         self._guard(config)
+        self._places = _places(config)
         self.listeners: list[books.Listener] = []
         self._sources: list[UdpSource | TcpSource] = []
         for name, endpoint, sock in self._bound:
@@ -116,7 +121,10 @@ class Switch:
         else:
             tls = server_context(endpoint) if endpoint.scheme == "tls" else None
             allowed = functools.partial(self._allowed, listener.url)
-            self._sources.append(TcpSource(sock, listener, self.flow, after=self.flush, tls=tls, allowed=allowed))
+            source = TcpSource(
+                sock, listener, self.flow, after=self.flush, tls=tls, allowed=allowed, places=self._places
+            )
+            self._sources.append(source)
 
     # ── the route ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -226,6 +234,12 @@ class Switch:
             "script": state.snapshot(),
             "guards": self.gate.account() if self.gate is not None else {},
         }
+
+
+def _places(config: Config) -> Places:
+    """For connections of agents, so many that descriptors are left for what the outlets open and roll."""
+    outlets = sum(len(table.urls) for table in config.destinations.values()) + len(config.stores)
+    return Places(min(MAX_CONNECTIONS, descriptors_beside(RESERVE + OUTLET_RESERVE * outlets)))
 
 
 def _listener_name(endpoint: Endpoint, sock: socket.socket) -> str:

@@ -1,12 +1,14 @@
 """Listening sockets: addresses, buffers, sharing a port, and what errors say."""
 
 import errno
+import resource
 import socket
 import time
 
 import pytest
 
 from hepswitch.net import sockets
+from hepswitch.net.sockets import descriptors_beside, raise_descriptor_limit
 from hepswitch.units import Endpoint, parse_endpoint
 
 
@@ -108,3 +110,15 @@ def test_keepalive_is_on_for_accepted_connections() -> None:
         with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
             assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+
+
+def test_the_limit_of_descriptors_is_raised_as_far_as_it_goes() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(1000, before[1]), before[1]))
+        assert descriptors_beside(900) == 250
+        raise_descriptor_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+        assert descriptors_beside(100) == before[1] - 100
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import os
 import random
+import resource
 import socket
 import ssl
 import struct
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,12 +18,13 @@ import trustme
 import uvloop
 
 from hepswitch.books import Listener
-from hepswitch.net.sockets import listen_tcp
+from hepswitch.net.sockets import BACKLOG, listen_tcp
 from hepswitch.net.tls import client_context, server_context
 from hepswitch.sources import hep_tcp
-from hepswitch.sources.hep_tcp import TcpSource
+from hepswitch.sources.hep_tcp import Places, TcpSource
 from hepswitch.units import Endpoint
 from hepswitch.wire.batch import Batch
+from hepswitch.wire.stream import FrameReader
 
 
 def frame(payload: bytes) -> bytes:
@@ -324,7 +328,7 @@ def test_being_paused_is_not_the_peers_silence(run) -> None:
 def test_connections_beyond_the_limit_are_refused_and_counted(run) -> None:
     async def scene() -> None:
         rig = Rig()
-        await rig.start(max_connections=2)
+        await rig.start(places=Places(2))
         writers = [await rig.connect() for _ in range(3)]
         await until(lambda: rig.listener.connections_refused == 1)
         assert rig.listener.connections == 2
@@ -337,6 +341,84 @@ def test_connections_beyond_the_limit_are_refused_and_counted(run) -> None:
             await closed(writer)
         await rig.source.stop()
         assert rig.listener.snapshot()["connections_refused"] == 1
+
+    run(scene())
+
+
+def test_sources_share_their_places(run) -> None:
+    async def scene() -> None:
+        places, one, other = Places(1), Rig(), Rig()
+        await one.start(places=places)
+        await other.start(places=places)
+        first = await one.connect()
+        await until(lambda: one.listener.connections == 1)
+        refused = await other.connect()
+        await until(lambda: other.listener.connections_refused == 1)
+        await closed(first)
+        await until(lambda: places.free == 1)
+        second = await other.connect()
+        await until(lambda: other.listener.connections == 1)
+        for writer in (refused, second):
+            await closed(writer)
+        for rig in (one, other):
+            await rig.source.stop()
+        assert places.free == 1
+
+    run(scene())
+
+
+def test_the_backlog_is_as_long_as_the_kernel_lets_it_be(run) -> None:
+    longest = int(Path("/proc/sys/net/core/somaxconn").read_text())
+
+    async def scene() -> None:
+        rig = Rig()
+        await rig.start()
+        with socket.socket(fileno=os.dup(rig.source._sock.fileno())) as listening:
+            info = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
+        assert struct.unpack_from("I", info, 28)[0] == min(BACKLOG, longest), "tcpi_sacked of a listening socket"
+        await rig.source.stop()
+
+    run(scene())
+
+
+def test_without_descriptors_connections_wait(run, monkeypatch) -> None:
+    monkeypatch.setattr(hep_tcp, "ACCEPT_PAUSE", 0.05)
+
+    async def scene() -> None:
+        rig = Rig()
+        await rig.start()
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with socket.socket() as sender:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (sender.fileno() + 1, limits[1]))
+            try:
+                while True:  # every lower number is taken
+                    holes.append(os.dup(0))
+            except OSError:
+                sender.connect(rig.address)
+                await until(lambda: rig.source._retry is not None)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+                for hole in holes:
+                    os.close(hole)
+            sender.sendall(frame(b"late"))
+            await until(lambda: rig.packets == [frame(b"late")])
+            assert rig.listener.connections_refused == 0
+        await rig.source.stop()
+
+    holes: list[int] = []
+    run(scene())
+
+
+def test_stop_ends_connections_that_wait_while_paused(run) -> None:
+    async def scene() -> None:
+        rig = Rig()
+        await rig.start()
+        rig.source.pause()
+        writer = await rig.connect()
+        await until(lambda: rig.listener.connections == 1)
+        await rig.source.stop()
+        assert rig.listener.connections == 0
+        await closed(writer)
 
     run(scene())
 
@@ -467,6 +549,35 @@ def test_connection_that_never_shakes_hands_is_closed(run, certificates, monkeyp
                 await reader.read()
         assert rig.listener.connections == 0
         await closed(writer)
+        await rig.source.stop()
+
+    run(scene())
+
+
+def test_connections_that_never_shake_hands_take_places_and_no_memory(run, certificates, monkeypatch) -> None:
+    readers = []
+
+    def reader() -> FrameReader:
+        readers.append(FrameReader())
+        return readers[-1]
+
+    monkeypatch.setattr(hep_tcp, "FrameReader", reader)
+
+    async def scene() -> None:
+        rig = Rig()
+        await rig.start(tls=certificates.server(), places=Places(2))
+        silent = [await rig.connect() for _ in range(3)]
+        await until(lambda: rig.listener.connections_refused == 1)
+        assert (rig.listener.connections, readers) == (2, [])
+        await closed(silent[0])
+        await until(lambda: rig.listener.connections == 1)
+        talking = await rig.connect(ssl=certificates.client())
+        talking.write(frame(b"hello"))
+        await until(lambda: rig.packets == [frame(b"hello")])
+        assert len(readers) == 1
+        for writer in (*silent[1:], talking):
+            await closed(writer)
+        await until(lambda: rig.listener.connections == 0)
         await rig.source.stop()
 
     run(scene())

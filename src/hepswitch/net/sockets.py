@@ -1,14 +1,17 @@
-"""Listening sockets: IPv4 and IPv6, receive buffers as large as the kernel gives, one port for many workers.
+"""Listening sockets: IPv4 and IPv6, receive buffers as large as the kernel gives, one port for many workers, and
+how many descriptors there may be.
 
 Not here: reading them (`net.udp`, `sources`) and TLS (`net.tls`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import functools
 import os
+import resource
 import socket
 import struct
 
@@ -52,6 +55,21 @@ def listen_tcp(endpoint: Endpoint, backlog: int = BACKLOG) -> socket.socket:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
     sock.listen(backlog)
     return sock
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process, and those that it starts, have as many descriptors as the system gives them."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # "unlimited" is more than the kernel gives (fs.nr_open)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def descriptors_beside(reserve: int) -> int:
+    """Descriptors that this process may have beside `reserve` others: a quarter of its limit at least."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        limit = 1 << 20
+    return max(limit - reserve, limit // 4)
 
 
 def request_receive_buffer(sock: socket.socket, size: int) -> int:

@@ -1,7 +1,8 @@
 """HEP over TCP and TLS: many connections, each a stream of HEPv3 frames (specification: the total length frames them).
 
 What a peer sends wrong costs its own connection and nothing else. When the outlets are full the connections are not
-read, so that TCP makes the senders wait. Silent, half-open and half-finished connections end after a while.
+read, so that TCP makes the senders wait. Silent, half-open and half-finished connections end after a while. A connection
+takes up its place from the moment that it is accepted, before the TLS handshake, and has a buffer only after it.
 
 Not here: the frames (`wire.stream`), the listening socket (`net.sockets`), TLS settings (`net.tls`), counting packets
 (the flow counts those that it gets; the broken one that ends a connection is counted here).
@@ -10,10 +11,11 @@ Not here: the frames (`wire.stream`), the listening socket (`net.sockets`), TLS 
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import structlog
 
@@ -24,7 +26,12 @@ from hepswitch.wire.stream import FrameReader
 
 log = structlog.get_logger("hepswitch.sources")
 
-MAX_CONNECTIONS = 4096
+MAX_CONNECTIONS = 8192
+"""Connections of one process, over all its listeners, if it may have as many descriptors."""
+ACCEPTS = 64
+"""Connections accepted before others get their turn on the event loop."""
+ACCEPT_PAUSE = 1.0
+"""Seconds before accepting is tried again when the system had no descriptor or memory for it."""
 HANDSHAKE_TIMEOUT = 10.0
 """Seconds for the TLS handshake."""
 IDLE_TIMEOUT = 600.0
@@ -34,17 +41,25 @@ FRAME_TIMEOUT = 30.0
 GATHER = 0.005
 """Seconds that frames of a connection which had nothing more to read may gather before it is read again."""
 NEVER = float("inf")
+OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 LINGER = 0.5
 """Seconds at most that `stop` goes on reading what has arrived already."""
 QUIET = 0.02
 """Seconds without a byte after which `stop` takes it that everything has been read."""
 
 
+class Places:
+    """How many connections the sources that share this may still take in."""
+
+    def __init__(self, free: int = MAX_CONNECTIONS) -> None:
+        self.free = free
+
+
 class TcpSource:
     """Serves `sock` (listening; owned from now on) and calls `flow(batch)`, which must not raise.
 
     With `tls` the same over TLS. `after()` is called within GATHER of a read, once for all connections.
-    A peer whose address is not `allowed(ip)` is refused, over TLS after its handshake.
+    A peer whose address is not `allowed(ip)`, or for whom `places` has none left, is refused before anything is read.
     """
 
     def __init__(
@@ -56,51 +71,54 @@ class TcpSource:
         after: Callable[[], None] = lambda: None,
         tls: ssl.SSLContext | None = None,
         allowed: Callable[[str], bool] | None = None,
-        max_connections: int = MAX_CONNECTIONS,
+        places: Places | None = None,
         idle_timeout: float = IDLE_TIMEOUT,
         frame_timeout: float = FRAME_TIMEOUT,
     ) -> None:
         self.listener = listener
         self.flow = flow
         self.connections: set[_Connection] = set()
-        self.max_connections = max_connections
-        self.paused = False
+        self._reading = asyncio.Event()
+        self._reading.set()
         self._empty = asyncio.Event()
         self._empty.set()
         self.loop: asyncio.AbstractEventLoop
         self._sock = sock
-        self._tls = tls
+        self._tls: dict[str, Any] = {"ssl": tls, "ssl_handshake_timeout": HANDSHAKE_TIMEOUT} if tls else {}
         self._allowed = allowed
+        self._places = places or Places()
+        self._greetings: set[asyncio.Task[None]] = set()
+        self._retry: asyncio.TimerHandle | None = None
         self._after = after
         self._tick: asyncio.TimerHandle | None = None
         self._resting: list[_Connection] = []
         self._stopping = False
         self._idle_timeout = idle_timeout
         self._frame_timeout = frame_timeout
-        self._server: asyncio.Server
         self._sweeper: asyncio.TimerHandle
 
     async def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to accept and read."""
         self.loop = loop
-        self._server = await loop.create_server(
-            lambda: _Connection(self),
-            sock=self._sock,
-            ssl=self._tls,
-            ssl_handshake_timeout=HANDSHAKE_TIMEOUT if self._tls else None,
-        )
+        self._listen()
         self._sweep()
 
     async def stop(self) -> None:
         """Accept no more, take what has arrived already unless paused, close all connections."""
-        self._server.close()
+        if self._retry is not None:
+            self._retry.cancel()
+        self.loop.remove_reader(self._sock)
+        self._sock.close()
         self._sweeper.cancel()
         self._stopping = True
         begun = self.loop.time()
         while not self.paused and (now := self.loop.time()) < begun + LINGER:
-            if all(now - max(connection.heard, begun) >= QUIET for connection in self.connections):
+            quiet = all(now - max(connection.heard, begun) >= QUIET for connection in self.connections)
+            if quiet and not self._greetings:
                 break
             await asyncio.sleep(QUIET / 2)
+        for greeting in self._greetings:
+            greeting.cancel()
         for connection in list(self.connections):
             connection.close()
         await self._empty.wait()
@@ -108,33 +126,83 @@ class TcpSource:
             self._tick.cancel()
             self._gathered()
 
-    def admit(self, connection: _Connection) -> bool:
-        """Take a new connection in, unless there are enough or its peer may not send."""
-        forbidden = self._allowed is not None and not self._allowed(connection.peer[0])
-        if forbidden or len(self.connections) >= self.max_connections:
-            self.listener.connections_refused += 1
-            return False
-        self.connections.add(connection)
-        self._empty.clear()
-        self.listener.connections += 1
-        return True
+    # ── accepting ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _listen(self) -> None:
+        self._retry = None
+        self.loop.add_reader(self._sock, self._accept)
+
+    def _accept(self) -> None:
+        """Connections wait to be accepted. One that cannot be served is ended at once: it would wait in vain."""
+        for _ in range(ACCEPTS):
+            try:
+                sock, address = self._sock.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno not in OUT_OF_RESOURCES:
+                    continue  # that connection was over before it was accepted (accept(2))
+                log.error("no connection can be accepted", listener=self.listener.url, error=error.strerror)
+                self.loop.remove_reader(self._sock)
+                self._retry = self.loop.call_later(ACCEPT_PAUSE, self._listen)
+                return
+            peer = _peer(address)
+            if self._places.free <= 0 or (self._allowed is not None and not self._allowed(peer[0])):
+                self.listener.connections_refused += 1
+                sock.close()
+                continue
+            self._places.free -= 1
+            self.listener.connections += 1
+            self._empty.clear()
+            sock.setblocking(False)
+            greeting = self.loop.create_task(self._greet(sock, peer))
+            self._greetings.add(greeting)
+            greeting.add_done_callback(self._greetings.discard)
+
+    async def _greet(self, sock: socket.socket, peer: tuple[str, int]) -> None:
+        """Make a connection of an accepted socket, over TLS with the handshake. While nobody is read it waits."""
+        connection = _Connection(self, peer)
+        try:
+            await self._reading.wait()
+        except asyncio.CancelledError:
+            sock.close()
+            self._leave()
+            raise
+        try:
+            await self.loop.connect_accepted_socket(lambda: connection, sock, **self._tls)
+        except OSError as error:  # ssl.SSLError and TimeoutError too
+            log.debug("TLS handshake failed", listener=self.listener.url, peer=peer, error=str(error))
+        finally:
+            if not connection.made:
+                self._leave()
+
+    def _leave(self) -> None:
+        self._places.free += 1
+        self.listener.connections -= 1
+        if not self.listener.connections:
+            self._empty.set()
 
     def dismiss(self, connection: _Connection) -> None:
-        """A connection that was admitted is over."""
+        """A connection is over."""
         self.connections.remove(connection)
-        self.listener.connections -= 1
-        if not self.connections:
-            self._empty.set()
+        self._leave()
+
+    # ── reading ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def paused(self) -> bool:
+        """True between `pause` and `resume`."""
+        return not self._reading.is_set()
 
     def pause(self) -> None:
         """Stop reading; the senders' TCP fills up and makes them wait. What was read already is processed."""
-        self.paused = True
+        self._reading.clear()
         for connection in self.connections:
             connection.pause()
 
     def resume(self) -> None:
         """Go on reading."""
-        self.paused = False
+        self._reading.set()
         now = self.loop.time()
         for connection in self.connections:
             connection.resumed(now)
@@ -171,12 +239,13 @@ class TcpSource:
 class _Connection(asyncio.BufferedProtocol):
     """One connection; lives in `source.connections` while it is open."""
 
-    def __init__(self, source: TcpSource) -> None:
+    reader: FrameReader
+    transport: asyncio.Transport
+
+    def __init__(self, source: TcpSource, peer: tuple[str, int]) -> None:
         self.source = source
-        self.reader = FrameReader()
-        self.batch: Batch
-        self.peer: tuple[str, int]
-        self.transport: asyncio.Transport
+        self.batch = Batch(source.listener, peer)
+        self.made = False
         self.heard = 0.0
         self.frame_since = NEVER
         self.room = 0
@@ -184,12 +253,10 @@ class _Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         source = self.source
         self.transport = cast(asyncio.Transport, transport)
-        self.peer = _peer(self.transport)
-        self.batch = Batch(source.listener, self.peer)
+        self.made = True
+        self.reader = FrameReader()
         self.heard = source.loop.time()
-        if not source.admit(self):
-            self.transport.abort()
-            return
+        source.connections.add(self)
         # Not at once: uvloop begins to read when this returns, whatever was said before.
         source.loop.call_soon(self.pause_if_due)
 
@@ -248,16 +315,13 @@ class _Connection(asyncio.BufferedProtocol):
         self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self not in self.source.connections:
+        if not self.made:
             return
         if self.reader.pending:
             self.broken("truncated")
         self.source.dismiss(self)
 
 
-def _peer(transport: asyncio.Transport) -> tuple[str, int]:
+def _peer(address: Any) -> tuple[str, int]:
     """Who is at the other end; IPv4 in its own form also when it came to an IPv6 socket."""
-    address = transport.get_extra_info("peername")
-    if address is None:  # it has gone already
-        return ("", 0)
     return (str(address[0]).removeprefix("::ffff:"), int(address[1]))
