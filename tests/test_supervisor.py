@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -18,8 +20,8 @@ from running import RunningSwitch, running_switch, wait_for
 LISTEN = 'listen = ["udp://127.0.0.1:0", "tcp://127.0.0.1:0"]\n'
 
 
-def _packet(number: int) -> bytes:
-    payload = f"OPTIONS sip:a@b SIP/2.0\r\nCall-ID: call-{number}\r\nCSeq: 1 OPTIONS\r\n\r\n".encode()
+def _packet(number: int, body: str = "") -> bytes:
+    payload = f"OPTIONS sip:a@b SIP/2.0\r\nCall-ID: call-{number}\r\nCSeq: 1 OPTIONS\r\n\r\n{body}".encode()
     return bytes(Hep.new(payload, src_ip="192.0.2.1", dst_ip="192.0.2.2", proto_type=1, captagent_id=number))
 
 
@@ -99,6 +101,73 @@ def test_a_killed_worker_is_replaced_and_the_books_stay_whole(tmp_path: Path) ->
         wait_for(lambda: victim not in switch.workers() and len(switch.workers()) == 2, "a new worker")
         switch.send_udp(*[_packet(n) for n in range(100)])
         _stored(switch, 200)
+
+
+SPLIT = """
+from hepswitch import hep_route
+@hep_route
+def r(hep):
+    if hep.captagent_id == 1:
+        hep.relay("away")
+    else:
+        hep.store()
+"""
+
+
+def test_a_far_end_that_is_away_stops_nobody(tmp_path: Path) -> None:
+    (tmp_path / "route.py").write_text(SPLIT)
+    config = LISTEN + (
+        '[hep_route]\nmode = "script"\nscript = "route.py"\n'
+        '[destinations.away]\nurls = ["tcp://127.0.0.1:1"]\nspool = "64KiB"\n'
+    )
+    with running_switch(tmp_path, config) as switch, socket.create_connection(switch.address("tcp")) as busy:
+        busy.sendall(_packet(1) * 3000)
+        switch.wait_stats(lambda book: book["destinations"]["away"]["discarded"], "a spool that is full")
+        with socket.create_connection(switch.address("tcp")) as other:
+            other.sendall(_packet(2) * 50)
+        _stored(switch, 50)
+        busy.sendall(_packet(1) * 1000)
+        switch.wait_stats(lambda book: book["routed"]["packets"] == 4050, "the rest")
+
+
+def test_a_far_end_that_reads_slowly_makes_agents_wait(tmp_path: Path) -> None:
+    (tmp_path / "route.py").write_text(SPLIT)
+    with socket.create_server(("127.0.0.1", 0)) as slow:
+        config = LISTEN + (
+            '[hep_route]\nmode = "script"\nscript = "route.py"\n'
+            f'[destinations.away]\nurls = ["tcp://127.0.0.1:{slow.getsockname()[1]}"]\nspool = "8MiB"\n'
+        )
+        with running_switch(tmp_path, config) as switch, socket.create_connection(switch.address("tcp")) as agent:
+            far, _ = slow.accept()
+            agent.setblocking(False)
+            packets = _packet(1, "." * 5000) * 100
+            sent = stuck = 0
+            while stuck < 50:
+                try:
+                    sent += agent.send(packets[sent % len(packets) :])
+                    stuck = 0
+                except BlockingIOError:
+                    stuck += 1
+                    time.sleep(0.02)  # no wait for anything: the agent looks again
+                    assert far.recv(4096), "it reads, slowly"
+            assert switch.stats()["destinations"]["away"]["discarded"] == {}
+            agent.setblocking(True)
+            with far:
+                reader = threading.Thread(target=_read_all, args=[far])
+                reader.start()
+                agent.sendall(packets[sent % len(packets) :])
+                count = (sent // len(packets) + 1) * 100
+                book = switch.wait_stats(
+                    lambda book: book["destinations"]["away"]["delivered"] == count, "delivery of everything"
+                )
+                assert book["destinations"]["away"]["discarded"] == {}
+                switch.stop()
+                reader.join()
+
+
+def _read_all(sock: socket.socket) -> None:
+    while sock.recv(1 << 20):
+        pass
 
 
 def test_a_taken_port_is_a_message_and_exit_status_2(tmp_path: Path) -> None:

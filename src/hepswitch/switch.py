@@ -211,8 +211,13 @@ class Switch:
             outlet.flush()
 
     def _pressure(self) -> None:
-        """An outlet became full or has room again: streams stop or go on reading. Datagrams cannot wait."""
-        full = any(outlet.full for outlet in self._outlets)
+        """An outlet became full or has room again: streams stop or go on reading. Datagrams cannot wait.
+
+        A destination is full only while its far end reads (`HepOutlet`). Of the stores the default one alone is waited
+        for: what another one cannot write must not hold up everything else.
+        """
+        default = self.context.default_store
+        full = any(outlet.full for outlet in self.sets.outlets.values()) or (default is not None and default.full)
         if full == self._paused:
             return
         self._paused = full

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import ssl
 import time
@@ -434,26 +435,32 @@ async def test_the_fallback_serves_while_the_destination_is_away(opened: Opened,
     await until(lambda: 2 in a.received, "and arrives")
 
 
-async def test_sources_go_on_while_the_fallback_takes_what_a_full_spool_cannot(
+async def test_sources_go_on_while_the_fallback_takes_what_a_full_queue_cannot(
     opened: Opened, sinks: list[TcpSink]
 ) -> None:
     a, b, _ = sinks
-    await a.stop()
     await b.stop()
-    main, backup = await opened(a.url, spool="64KiB"), await opened(b.url)
+    main, backup = await opened(a.url, spool=0, queue="64KiB"), await opened(b.url)
     main.set_fallback(backup)
-    await is_in_state(main, a.url, "inactive")
+    await is_in_state(main, a.url, "active")
     await is_in_state(backup, b.url, "inactive")
     changes: list[bool] = []
     main.on_pressure = lambda: changes.append(main.full)
-    offer(main, *range(1000))
-    assert main.full
+    a.reading.clear()
+    numbers = itertools.count()
+
+    def fill() -> None:
+        while not main.full:
+            main.offer(packet(next(numbers), size=4000))
+            main.flush()
+
+    fill()
     await b.start()
     await is_in_state(backup, b.url, "active")
     assert changes == [True, False], "though nobody flushes"
     await b.stop()
     await is_in_state(backup, b.url, "inactive")
-    assert main.full
+    fill()
 
 
 async def test_fallbacks_in_a_circle_are_refused(opened: Opened, sinks: list[TcpSink]) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import resource
+import signal
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 import trustme
 
 from far_ends import TcpSink, assert_balanced, packet, split, until
+from hepswitch.destinations import stream_node
 from hepswitch.destinations.hep import HepDestination, HepOutlet
 from hepswitch.wire.hep import Hep
 
@@ -42,6 +46,19 @@ async def sink() -> AsyncIterator[TcpSink]:
     await sink.start()
     yield sink
     await sink.stop()
+
+
+@contextlib.contextmanager
+def no_room_on_disk() -> Iterator[None]:
+    """No file of this process can be written (EFBIG)."""
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
 
 
 class Load:
@@ -224,7 +241,7 @@ async def test_a_full_queue_without_a_spool_refuses(opened: Opened) -> None:
     assert not all(taken)
     assert outlet.account()["refused"] == {"queue full": taken.count(False)}
     outlet.flush()
-    assert outlet.full
+    assert not outlet.full, "nobody waits for a far end that is away"
     await outlet.close(0.0)
     assert outlet.account()["discarded"] == {"shutdown": taken.count(True)}
 
@@ -238,11 +255,65 @@ async def test_the_oldest_fall_off_a_full_spool_and_are_counted(opened: Opened, 
     row = outlet.account()
     lost = row["discarded"]["spool full"]
     assert 0 < lost < 1000
-    assert outlet.full
+    assert not outlet.full, "nobody waits for a far end that is away"
     await sink.start()
     await until(lambda: outlet.account()["delivered"] == 1000 - lost, "the rest")
     await until(lambda: sink.numbers == [list(range(lost, 1000))], "the newest arrive in order")
-    await until(lambda: not outlet.full, "room again")
+
+
+async def test_sources_wait_for_a_far_end_that_reads_slowly_and_not_for_one_that_stalls(
+    opened: Opened, sink: TcpSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_node, "STALLED", 0.5)
+    outlet = await opened(sink.url, spool="256KiB")
+    changes: list[bool] = []
+    outlet.on_pressure = lambda: changes.append(outlet.full)
+    load = Load(outlet, size=4000)
+    await load.send(10)
+    await load.arrive(sink)
+    sink.reading.clear()
+    await load.while_not(lambda: outlet.full, "pressure")
+    assert outlet.account()["discarded"] == {}
+    await until(lambda: not outlet.full, "nobody waits for it any more, though nobody flushes")
+    await load.while_not(lambda: outlet.account()["discarded"], "the oldest fall off")
+    sink.reading.set()
+    await until(lambda: outlet.account()["spooled"] + outlet.account()["queued"] == 0, "the rest arrives")
+    assert not outlet.full
+    assert changes[:2] == [True, False]
+
+
+async def test_a_break_while_the_disk_refuses(
+    opened: Opened, sink: TcpSink, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outlet = await opened(sink.url)
+    load = Load(outlet)
+    await load.send(100)
+    await load.arrive(sink)
+    await sink.stop()
+    await until(lambda: state(outlet) == "inactive", "the break")
+    await load.send(100)
+    await sink.start()
+    await until(lambda: outlet.account()["delivered"] > 100, "the replay from the spool")
+    with no_room_on_disk():  # the position cannot be written, nor anything else
+        await sink.stop()
+        await until(lambda: state(outlet) == "inactive", "a break that is seen, whatever the disk says")
+        for number in range(200, 300):
+            assert outlet.offer(packet(number))
+        outlet.flush()
+        row = outlet.account()
+        assert row["discarded"]["spool failed"] > 0
+        assert_balanced(row)
+        await sink.start()
+        await until(lambda: state(outlet) == "active", "a connection, with the disk still full")
+        await until(lambda: outlet.account()["spooled"] + outlet.account()["queued"] == 0, "all that there is")
+        assert outlet.offer(packet(300))
+        outlet.flush()
+        await until(lambda: 300 in sink.received, "packets that need no disk go on")
+        await outlet.close(1.0)
+    assert set(range(200)) <= sink.received
+    said = capsys.readouterr().out
+    assert "spool failed" in said
+    assert "spool position not saved" in said
 
 
 async def test_a_restart_adopts_the_spool_and_goes_on_in_order(opened: Opened, sink: TcpSink) -> None:

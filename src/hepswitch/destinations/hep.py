@@ -225,11 +225,12 @@ class HepOutlet(Balancer):
 
     def _press(self) -> None:
         """A node became full, has room again, or changed its state; or the fallback did."""
-        taking = [node for node in self._rows if node.enabled]
+        # Waiting for a far end that does not read would stop agents whose packets go elsewhere.
+        reading = [node for node in self._rows if node.enabled and node.reading]
         fork = self._config.policy == "all"
-        full = bool(taking) and (any if fork else all)(node.full for node in taking)
-        # Packets that would wait here go to the fallback. A fork asks it only when none of its own nodes is reachable.
-        if full and self._relief() and not (fork and any(node.active for node in taking)):
+        full = bool(reading) and (any if fork else all)(node.full for node in reading)
+        # What has no room here goes to the fallback. A spool always has room, and a fork asks only when nobody is reachable.
+        if full and not fork and not (self._config.spool and self._spool_dirs) and self._relief():
             full = False
         if full != self.full:
             self.full = full
@@ -242,7 +243,7 @@ class HepOutlet(Balancer):
         other = self.fallback
         if not isinstance(other, HepOutlet):
             return False
-        return any(node.enabled and node.active and not node.full for node in other._rows) or other._relief()
+        return any(node.enabled and node.reading and not node.full for node in other._rows) or other._relief()
 
     # ── changes at run time ────────────────────────────────────────────────────────────────────────────────────────
 

@@ -100,6 +100,11 @@ class HepNode(Node):
         """Packets on disk."""
         return 0
 
+    @property
+    def reading(self) -> bool:
+        """True while it takes what it is sent: then a sender that waits for room here gets it."""
+        return self.active and not self.paused
+
     # ── settings ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def configure(self, endpoint: Endpoint, settings: Settings) -> None:

@@ -9,6 +9,9 @@
 - A break starts again with the first unacknowledged packet; a break by reset `replay` bytes earlier (see `flight`).
   These packets stay delivered in the books and are counted as `replayed`.
 - The next connection begins with a whole packet.
+- Sources are made to wait for a far end that reads, however slowly, and not for one that is away or stalled: then the
+  oldest packets fall off the spool, or new ones are refused without one.
+- A disk that refuses costs packets, which are counted, and never the connection.
 
 Not here: which packets (`balance`), how bytes get across (`channel`), the format on disk (`spool`, `journal`).
 """
@@ -25,6 +28,7 @@ from hepswitch.books import Snapshot
 from hepswitch.destinations.channel import Channel, connect
 from hepswitch.destinations.flight import Flight
 from hepswitch.destinations.hep_node import HepNode, Settings
+from hepswitch.destinations.node_spool import NodeSpool
 from hepswitch.destinations.outlet import LONGEST_PAUSE
 from hepswitch.destinations.probe import keep_alive
 from hepswitch.destinations.spool import Spool
@@ -44,8 +48,8 @@ ROUNDS = 4
 REFILL = 1 << 20
 """Bytes read from the spool at once, when less than that is waiting to be written."""
 
-STAGING = 4 << 20
-"""Bytes that wait for the spool before they are written between two flushes."""
+STAGING, LEAST_STAGING = 4 << 20, 128 << 10
+"""Bytes that wait for the spool before they are written between two flushes: a sixteenth of the spool, in these bounds."""
 
 POLL = 0.02
 """Seconds between two questions for acknowledgements while something is under way."""
@@ -55,6 +59,12 @@ QUIET = 2.0
 
 HIGH, LOW = 0.9, 0.7
 """How full the queue or spool is when sources are asked to stop, and when they may go on."""
+
+STALLED = 10.0
+"""Seconds without an acknowledgement after which a connected far end is no slow one any more: nobody waits for it."""
+
+RETRY = 1.0
+"""Seconds before a spool that could not be read is tried again."""
 
 
 class StreamNode(HepNode):
@@ -67,7 +77,7 @@ class StreamNode(HepNode):
         self._flight = Flight(settings.replay)
         self.inbox = self._flight.frames
         self._staging = Frames()
-        self._spool = spool
+        self._spool = NodeSpool(spool, self.url, self._discarded) if spool is not None else None
         self._spooling = False
         self._closing = False
         self._reason = ""
@@ -78,7 +88,8 @@ class StreamNode(HepNode):
         self._again: asyncio.Handle | None = None
         self._poll: asyncio.TimerHandle | None = None
         self._wrote = 0.0
-        self._complained = -LONGEST_PAUSE
+        self._moved = 0.0
+        self._stalled = False
         self._replayed = 0
 
     # ── life ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -89,7 +100,6 @@ class StreamNode(HepNode):
             found = self._spool.open()
             if found:
                 self.accepted += found
-                log.info("spool adopted", node=self.url, packets=found)
                 self._start_spooling()
         await super().open()
         self._keeper = asyncio.create_task(self._stay_connected())
@@ -164,18 +174,7 @@ class StreamNode(HepNode):
                 self._discarded[reason] += waiting
             self._flight = Flight(0)
             return
-        expected = waiting + self._spool.pending
-        frames = [frame for block in self._flight.withdraw(WRITE) for frame in block]
-        some = Frames()
-        # Those that never were on disk are the last that were under way to a slow node: their place is lost.
-        for frame in self._spool.take_back(frames):
-            some.push(frame)
-        before = sum(self._discarded.values())
-        self._store(self._spool, some)
-        lost = expected - self._spool.pending - (sum(self._discarded.values()) - before)
-        if lost:
-            self._discarded["spool full"] += lost
-        self._spool.close()
+        self._spool.leave([frame for block in self._flight.withdraw(WRITE) for frame in block])
 
     # ── the flow's side ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -194,22 +193,32 @@ class StreamNode(HepNode):
             return False
         if self._spooling:
             self._store_staging()
+            self._press()  # in time for the batch after this one
         else:
             self._start_spooling()
         return True
 
+    @property
+    def reading(self) -> bool:
+        """True while it is connected, not paused, and acknowledges what it is sent."""
+        return super().reading and not self._stalled
+
     def _press(self) -> None:
         """Sources should stop before packets have to be refused or fall off the spool."""
-        if self._spool is None:
-            limit = self._settings.queue
-            fill = self._bytes_queued() / limit if limit else 1.0
-        else:
-            fill = self._spool.fill if self._spooling else 0.0
+        fill = self._fill()
         self._weigh(fill)
         full = fill >= (LOW if self.full else HIGH)
-        if full != self.full:
-            self.full = full
+        stalled = self._flight.sent > self._flight.settled and self._loop.time() - self._moved >= STALLED
+        if (full, stalled) != (self.full, self._stalled):
+            self.full, self._stalled = full, stalled
             self._changed()
+
+    def _fill(self) -> float:
+        """How full the queue or the spool is, 0.0 to 1.0 and a little more."""
+        if self._spool is None:
+            limit = self._settings.queue
+            return self._bytes_queued() / limit if limit else 1.0
+        return self._spool.fill if self._spooling else 0.0
 
     def _weigh(self, fill: float) -> None:
         """What waits beside the inbox, for the policy least-loaded."""
@@ -270,12 +279,18 @@ class StreamNode(HepNode):
         with memoryview(self._flight.frames) as whole, whole[self._flight.sent :][:WRITE] as part:
             taken = channel.write(part)
             complete = taken == len(part) and not channel.pending
+        now = self._loop.time()
+        if self._flight.sent == self._flight.settled:
+            self._moved = now  # from now on something is awaited
         self._flight.wrote(taken)
-        self._wrote = self._loop.time()
+        self._wrote = now
         return complete
 
     def _settle(self, channel: Channel) -> None:
+        settled = self._flight.settled
         delivered = self._flight.acknowledged(channel.outstanding())
+        if delivered or self._flight.settled != settled:
+            self._moved = self._loop.time()
         if delivered:
             self._delivered += delivered
             self._backoff.reset()
@@ -341,58 +356,35 @@ class StreamNode(HepNode):
     def _start_spooling(self) -> None:
         self._spooling = True
         self.inbox = self._staging
-        self.room = STAGING
+        self.room = max(LEAST_STAGING, min(STAGING, self._settings.spool // 16))
         self._weigh(0.0)
 
-    def _keep_on_disk(self, spool: Spool) -> None:
+    def _keep_on_disk(self, spool: NodeSpool) -> None:
         """The node is away: what waits in memory goes to the spool, unless it would get behind what is there."""
         if self._spooling:
             return
         if spool.idle:
             for block in self._flight.withdraw(WRITE):
-                self._store(spool, block)
+                spool.append(block)
         self._start_spooling()
 
     def _store_staging(self) -> None:
         if self._spool is not None and len(self._staging):
-            self._store(self._spool, self._staging)
+            self._spool.append(self._staging)
             self._staging.clear()
-
-    def _store(self, spool: Spool, frames: Frames) -> None:
-        if not len(frames):
-            return
-        try:
-            lost = spool.append(frames)
-        except OSError as error:
-            self._complain("spool failed", error=str(error), packets=len(frames))
-            self._discarded["spool failed"] += len(frames)
-        else:
-            if lost:
-                self._discarded["spool full"] += lost
 
     def _refill(self) -> None:
         """Replay from the spool as room comes; when it is empty, packets go the direct way again."""
         if self._spool is None or not self._spooling or self._closing or self._flight.unsent >= REFILL:
             return
-        try:
-            lost = self._spool.read(self._flight.frames, self._flight.undelivered, REFILL)
-        except OSError as error:
-            self._complain("spool cannot be read", error=str(error))
+        if not self._spool.read(self._flight.frames, self._flight.undelivered, REFILL):
+            if self._poll is None:
+                self._poll = self._loop.call_later(RETRY, self._ask)
             return
-        if lost:
-            log.error("spool damaged", node=self.url, packets=lost)
-            self._discarded["spool damaged"] += lost
         if not self._spool.pending and not len(self._staging):
             self._spooling = False
             self.inbox = self._flight.frames
             self.room = self._settings.queue + self._flight.settled
-
-    def _complain(self, what: str, **details: object) -> None:
-        """Say what is wrong with the disk, every ten seconds at most."""
-        now = self._loop.time()
-        if now - self._complained >= LONGEST_PAUSE:
-            self._complained = now
-            log.error(what, node=self.url, **details)
 
     # ── the books ──────────────────────────────────────────────────────────────────────────────────────────────────
 

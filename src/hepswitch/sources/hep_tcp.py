@@ -203,9 +203,8 @@ class TcpSource:
     def resume(self) -> None:
         """Go on reading."""
         self._reading.set()
-        now = self.loop.time()
         for connection in self.connections:
-            connection.resumed(now)
+            connection.resumed()
 
     def was_read(self, connection: _Connection, drained: bool) -> None:
         """Something was read. When that was all (`drained`) the next read waits a little: a wake-up costs as much as
@@ -272,9 +271,9 @@ class _Connection(asyncio.BufferedProtocol):
         if not self.transport.is_closing():
             self.transport.resume_reading()
 
-    def resumed(self, now: float) -> None:
+    def resumed(self) -> None:
         """The peer could not send while it was not read: that was not its silence."""
-        self.heard = now
+        self.heard = now = self.source.loop.time()
         if self.frame_since != NEVER:
             self.frame_since = now
         self.go_on()
