@@ -99,7 +99,8 @@ def _store_table(given: Any) -> Any:
 
 
 class Rule(Table):
-    """One rule. `when` says for which packets; its actions come in the order of the keys below."""
+    """`[[rule]]`: routing without a script. Rules are asked in their order; `when` says for which packets one acts, and its
+    actions come in the order of the keys below."""
 
     name: str = Field("", description="What it is called in the books and in errors; without one it is its number.")
     when: Condition | None = Field(None, description="The condition; without one the rule is for every packet.")
