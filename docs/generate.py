@@ -35,7 +35,7 @@ MADE = "<!-- Written by docs/generate.py (`make docs`); changes here are lost. -
 
 def config_page() -> str:
     """Every table of the file with its keys, from the pydantic models."""
-    tables = [("The top of the file", Config), *_tables_of(Config)]
+    tables: list[tuple[str, type[BaseModel]]] = [("The top of the file", Config), *_tables_of(Config)]
     parts = [
         "# Configuration\n\n"
         "One TOML file, every key optional; without a file the defaults below hold. Paths are relative to the file. Sizes "
@@ -66,7 +66,8 @@ def _forms(name: str, kind: Any) -> Iterator[tuple[str, type[BaseModel]]]:
     if inspect.isclass(kind) and issubclass(kind, BaseModel):
         yield f"[{name}]", kind
         return
-    form = {dict: f"[{name}.NAME]", list: f"[[{name}]]"}.get(get_origin(kind) or type(None))
+    origin = get_origin(kind)
+    form = f"[{name}.NAME]" if origin is dict else f"[[{name}]]" if origin is list else None
     for part in get_args(kind):
         for found, model in _forms(name, part):
             yield form or found, model

@@ -7,7 +7,6 @@ import importlib
 import re
 import subprocess
 import sys
-import time
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
@@ -108,27 +107,6 @@ def test_every_module_says_what_it_is() -> None:
         text = source.read_text(encoding="utf-8")
         if text.strip():
             assert ast.get_docstring(ast.parse(text)), f"{_name(source)} has no docstring"
-
-
-def test_help_loads_nothing_that_takes_long() -> None:
-    heavy = (
-        "pydantic",
-        "structlog",
-        "uvloop",
-        "rich",
-        "msgspec",
-        "starlette",
-        "pyarrow",
-        "duckdb",
-        "hepswitch.wire.hep",
-    )
-    code = (
-        "import sys, hepswitch.cli\n"
-        "try: hepswitch.cli.main(['--help'])\n"
-        f"except SystemExit: print('loaded:', [name for name in {heavy!r} if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert "loaded: []" in done.stdout
 
 
 def test_a_worker_does_not_load_what_only_readers_need() -> None:
