@@ -11,7 +11,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import click
 from pydantic import BaseModel
@@ -20,8 +20,6 @@ from pydantic.fields import FieldInfo
 import hepswitch
 from hepswitch import cli
 from hepswitch.config import Config
-from hepswitch.destinations.hep import HepDestination
-from hepswitch.destinations.lake import LakeStore
 from hepswitch.filters.fields import FIELDS, FUNCTIONS, Field
 from hepswitch.filters.language import DEEPEST
 from hepswitch.filters.tokens import LONGEST
@@ -37,21 +35,42 @@ MADE = "<!-- Written by docs/generate.py (`make docs`); changes here are lost. -
 
 def config_page() -> str:
     """Every table of the file with its keys, from the pydantic models."""
-    tables: list[tuple[str, type[BaseModel]]] = [("The top of the file", Config)]
-    for name, field in Config.model_fields.items():
-        if (table := _nested(field)) is not None:
-            tables.append((f"`[{name}]`", table))
-    tables += [("`[destinations.NAME]`", HepDestination), ("`[stores.NAME]`", LakeStore)]
+    tables: list[tuple[str, type[BaseModel]]] = [("The top of the file", Config), *_tables_of(Config)]
     parts = [
         "# Configuration\n\n"
         "One TOML file, every key optional; without a file the defaults below hold. Paths are relative to the file. Sizes "
-        "are written like `512MiB` or `1GB`, durations like `500ms`, `10s`, `1h30m`, `7d`. `hepswitch init` writes a file "
-        "to start from, `hepswitch check` names every mistake with its line.\n\n"
+        "are written like `512MiB` or `1GB`, durations like `500ms`, `10s`, `1h30m`, `7d`. Secrets may be `env:NAME` or "
+        "`file:PATH`. `hepswitch init` writes a file to start from, `hepswitch check` names every mistake with its line.\n\n"
         "Environment variables override the file: `HEPSWITCH_WORKERS=4`, and with two underscores for each table deeper "
         "`HEPSWITCH_HEP_ROUTE__MODE=sip`.\n"
     ]
     parts += [_table(title, table) for title, table in tables]
     return "\n".join(parts)
+
+
+def _tables_of(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The tables below a model with the way in which each is written in the file."""
+    for name, field in model.model_fields.items():
+        for form, table in _forms(name, field.annotation):
+            yield (f"`{form}`" if model is Config else f"{_owner(model)}: `{name}` as a table"), table
+            yield from _tables_of(table)
+
+
+def _owner(model: type[BaseModel]) -> str:
+    doc = inspect.cleandoc(model.__doc__ or "")
+    return doc.partition(": ")[0] if doc.startswith("`[") else "A destination"
+
+
+def _forms(name: str, kind: Any) -> Iterator[tuple[str, type[BaseModel]]]:
+    """`[name]`, `[name.NAME]` or `[[name]]`, and the model behind it; nothing when the key is no table."""
+    if inspect.isclass(kind) and issubclass(kind, BaseModel):
+        yield f"[{name}]", kind
+        return
+    origin = get_origin(kind)
+    form = f"[{name}.NAME]" if origin is dict else f"[[{name}]]" if origin is list else None
+    for part in get_args(kind):
+        for found, model in _forms(name, part):
+            yield form or found, model
 
 
 def _nested(field: FieldInfo) -> type[BaseModel] | None:

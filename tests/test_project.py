@@ -7,7 +7,6 @@ import importlib
 import re
 import subprocess
 import sys
-import time
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
@@ -55,7 +54,14 @@ def test_examples_in_the_pages_are_valid(page: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("docs/howto/*.md")), ids=_name)
-def test_configurations_in_the_how_tos_are_accepted(page: Path, tmp_path: Path) -> None:
+def test_configurations_in_the_how_tos_are_accepted(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind, name in re.findall(r'"(env|file):([\w.]+)"', page.read_text(encoding="utf-8")):
+        if kind == "env":
+            monkeypatch.setenv(name, "a secret of enough bytes")
+        else:
+            (tmp_path / name).write_text("a secret of enough bytes")
     for number, (language, text) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8"))):
         if language == "toml":
             path = tmp_path / f"{number}.toml"
@@ -103,15 +109,6 @@ def test_every_module_says_what_it_is() -> None:
             assert ast.get_docstring(ast.parse(text)), f"{_name(source)} has no docstring"
 
 
-def test_help_answers_at_once() -> None:
-    def once() -> float:
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "hepswitch.cli", "--help"], check=True, capture_output=True)
-        return time.perf_counter() - start
-
-    assert min(once() for _ in range(5)) < 0.3
-
-
 def test_a_worker_does_not_load_what_only_readers_need() -> None:
     heavy = ("pyarrow", "duckdb", "starlette", "uvicorn")
     code = f"import sys, hepswitch.worker; print([name for name in {heavy!r} if name in sys.modules])"
@@ -120,8 +117,8 @@ def test_a_worker_does_not_load_what_only_readers_need() -> None:
 
 
 def test_a_route_script_needs_nothing_else() -> None:
-    routes = {"hep_route", "sip_route"}
-    state = {"table", "counter", "gauge", "number_list", "prefix_list", "network_list", "word_list"}
+    routes = {"hep_route", "sip_route", "policy"}
+    state = {"table", "counter", "gauge", "limit", "number_list", "prefix_list", "network_list", "word_list"}
     assert set(importlib.import_module("hepswitch").__all__) == routes | state
 
 

@@ -19,12 +19,11 @@ Configuration:
     urls = ["tcp://10.1.1.3:9060"]
 """
 
-from hepswitch import hep_route
+from hepswitch import hep_route, table
 
 CALLERS = {"alice", "+4930111"}
-MOST_CALLS = 100_000
 
-traced = {}  # call: our correlation id; the oldest call is forgotten first
+traced = table("traced", ttl="4h", size=100_000)  # call: our correlation id; the oldest call is forgotten first
 
 
 @hep_route
@@ -32,8 +31,6 @@ def trace(hep):
     hep.relay("homer")
     call, sip = hep.call_identity, hep.sip
     if sip and sip.method == "INVITE" and not sip.to_tag and sip.from_user in CALLERS and call not in traced:
-        if len(traced) >= MOST_CALLS:
-            del traced[next(iter(traced))]
         traced[call] = f"{sip.from_user}/{sip.call_id}"
     if call in traced:
         if hep.version < 3:

@@ -31,6 +31,7 @@ from hepswitch.net.tls import server_context
 from hepswitch.routes import Routes, load_routes
 from hepswitch.routing import script
 from hepswitch.routing.flow import Flow
+from hepswitch.routing.gate import Gate
 from hepswitch.routing.guards import build_gate
 from hepswitch.routing.packet import Context, Packet
 from hepswitch.sources.hep_tcp import MAX_CONNECTIONS, Places, TcpSource
@@ -77,6 +78,8 @@ class Switch:
             (_listener_name(endpoint, sock), endpoint, sock)
             for endpoint, sock in zip(config.endpoints, sockets, strict=True)
         ]
+        self.gate: Gate | None = None
+        self._guarded: books.Snapshot = {}
         self._guard(config)
         self._places = _places(config)
         self.listeners: list[books.Listener] = []
@@ -99,6 +102,8 @@ class Switch:
 
     def _guard(self, config: Config) -> None:
         """Who may send what, from now on."""
+        if self.gate is not None:
+            self._guarded = books.add(self._guarded, self.gate.account())
         self.gate = self.flow.gate = build_gate(
             config.access,
             config.limits,
@@ -194,9 +199,10 @@ class Switch:
             raise
         self.context.masks.clear()
         self.context.masks.update(means.masks)
+        if (config.access, config.limits) != (self.config.access, self.config.limits):
+            self._guard(config)
         self.config = config
         self._take(routes)
-        self._guard(config)
         self._outlets_changed()
 
     def _outlets_changed(self) -> None:
@@ -237,7 +243,7 @@ class Switch:
             "traces": {},
             "rules": dict(self._rule_hits + Counter(self._routes.rules.hits if self._routes.rules else {})),
             "script": state.snapshot(),
-            "guards": self.gate.account() if self.gate is not None else {},
+            "guards": books.add(self._guarded, self.gate.account() if self.gate is not None else {}),
         }
 
 

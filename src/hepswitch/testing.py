@@ -170,7 +170,7 @@ class _StandIn:
     refusing: set[str]
     outcome: Outcome
 
-    def offer(self, packet: Packet, **options: Any) -> bool:
+    def offer(self, packet: Hep, **options: Any) -> bool:
         if self.name in self.refusing:
             self.outcome.refused.append(self.name)
             return False
@@ -181,7 +181,17 @@ class _StandIn:
         raise NotImplementedError
 
 
+@dataclass
 class _Destination(_StandIn):
+    treat: Callable[[Hep], Hep | str] | None = None
+
+    def offer(self, packet: Hep, **options: Any) -> bool:
+        own = packet if self.treat is None else self.treat(packet)
+        if isinstance(own, str):
+            self.outcome.refused.append(f"{self.name} ({own})")
+            return False
+        return super().offer(own, **options)
+
     def take(self, hep: Hep, options: dict[str, Any]) -> None:
         self.outcome.relayed.append(Relayed(self.name, hep))
 
@@ -215,14 +225,14 @@ class RouteTest:
             loaded = script.load(file, *names)
             return Routes(None if mode == "sip" else loaded.hep_route, loaded.sip_route, None, loaded.policies)
 
-        self._prepare(load, *names, {}, refusing, state.State(clock))
+        self._prepare(load, *names, refusing, state.State(clock), {}, {})
 
     @classmethod
     def from_config(
         cls, path: str | Path, refusing: Iterable[str] = (), clock: Callable[[], float] = time.monotonic
     ) -> RouteTest:
-        """The rules, script and mode of a configuration file, with its lists and masks, and stand-ins for its destinations
-        and stores. Raises ConfigError, ScriptError, ListError.
+        """The rules, script and mode of a configuration file, with its lists, masks and treatments, and stand-ins for its
+        destinations and stores. Raises ConfigError, ScriptError, ListError.
         """
         return cls.of(config.load(Path(path), environment={}), refusing, clock)
 
@@ -238,9 +248,14 @@ class RouteTest:
             lambda: load_routes(settings, means.lists),
             tuple(settings.destinations),
             tuple(settings.stores),
-            means.masks,
             refusing,
             own,
+            means.masks,
+            {
+                name: treat
+                for name, table in settings.destinations.items()
+                if (treat := means.treat(table, 1)) is not None
+            },
         )
         return test
 
@@ -249,14 +264,15 @@ class RouteTest:
         load: Callable[[], Routes],
         destinations: tuple[str, ...],
         stores: tuple[str, ...],
-        masks: Mapping[str, Callable[[Hep], None]],
         refusing: Iterable[str],
         own: state.State,
+        masks: Mapping[str, Callable[[Hep], None]],
+        treats: Mapping[str, Callable[[Hep], Hep | str]],
     ) -> None:
         self.refusing = set(refusing)
         self.state = own
         self._load = load
-        self._destinations, self._stores, self._masks = destinations, stores, dict(masks)
+        self._destinations, self._stores, self._masks, self._treats = destinations, stores, dict(masks), treats
         if unknown := self.refusing - {*destinations, *stores}:
             raise ValueError(f"refusing names {', '.join(sorted(unknown))}, which is no destination and no store")
         self.reload()
@@ -296,7 +312,9 @@ class RouteTest:
         return outcome
 
     def _context(self, outcome: Outcome, routed: books.Routed) -> Context:
-        destinations = {name: _Destination(name, self.refusing, outcome) for name in self._destinations}
+        destinations = {
+            name: _Destination(name, self.refusing, outcome, self._treats.get(name)) for name in self._destinations
+        }
         stores = {name: _Store(name, self.refusing, outcome) for name in self._stores}
         return Context(destinations, stores, next(iter(stores.values()), None), routed, self._masks)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,25 @@ def test_init_writes_what_check_accepts(tmp_path: Path) -> None:
     status, output = _run("init", str(tmp_path))
     assert (status, "is there already" in output) == (1, True)
     assert _run("init", str(tmp_path), "--force")[0] == 0
+
+
+def test_what_init_has_commented_out_is_accepted_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _run("init", str(tmp_path))[0] == 0
+    monkeypatch.setenv("HEP_KEY", "secret")
+    (tmp_path / "mask.key").write_text("0123456789abcdef")
+    path = tmp_path / "hepswitch.toml"
+    lines = [line.removeprefix("# ") if _is_toml(line) else line for line in path.read_text().splitlines()]
+    path.write_text("\n".join(lines))
+    status, output = _run("check", "--config", str(path))
+    assert status == 0, output
+    assert "homer: call" in output
+
+
+def _is_toml(line: str) -> bool:
+    try:
+        return line.startswith("# ") and bool(tomllib.loads(line.removeprefix("# ")))
+    except tomllib.TOMLDecodeError:
+        return False
 
 
 def test_check_names_what_is_wrong(tmp_path: Path) -> None:

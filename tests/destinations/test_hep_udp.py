@@ -245,7 +245,7 @@ async def test_more_than_the_socket_takes_waits_and_follows(opened: Opened, sink
         ({"urls": ["udp://homer", "udp://homer:9060?weight=2"]}, "more than once"),
         ({"urls": ["udp://homer?priority=1.5"]}, "no whole number"),
         ({"urls": ["udp://homer"], "policy": "best"}, "no policy: write call"),
-        ({"urls": ["udp://homer"], "policy": "hash: "}, "no policy"),
+        ({"urls": ["udp://homer"], "policy": "hash: "}, "a field is expected"),
         ({"urls": ["udp://homer"], "policy": "script:1st"}, "no policy"),
         ({"urls": ["udp://homer"], "probe": "soon"}, "not a duration"),
         ({"urls": ["udp://homer"], "version": 4}, "version"),

@@ -329,23 +329,6 @@ def _callers(packets: list[bytes]) -> dict[bytes, str]:
     return found
 
 
-def test_a_route_that_remembers_calls_forgets_the_oldest(tmp_path: Path) -> None:
-    config = configured("trace_call_class", tmp_path)
-    assert config.hep_route.script is not None
-    loaded = script.load(config.hep_route.script, config.destinations, config.stores)
-    assert loaded.hep_route is not None
-    space = loaded.hep_route.__globals__
-    space["MOST_CALLS"] = 3
-    outlets = {name: Outlet() for name in config.destinations}
-    flow = Flow(Context(outlets, {}, None, books.Routed()), lambda _, error: pytest.fail(str(error)), loaded.hep_route)
-    invites = [
-        f"INVITE sip:b@x SIP/2.0\r\nFrom: <sip:alice@x>;tag=1\r\nTo: <sip:b@x>\r\nCall-ID: {i}\r\nCSeq: 1 INVITE\r\n\r\n"
-        for i in range(5)
-    ]
-    flow(Batch.of([bytes(Hep.new(text)) for text in invites], books.Listener(LISTENER), KNOWN))
-    assert list(space["traced"]) == [b"2", b"3", b"4"]
-
-
 def test_split_by_type(run: Run) -> None:
     result = run(
         "split_by_type",

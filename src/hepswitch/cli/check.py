@@ -11,8 +11,15 @@ from hepswitch.cli.options import config_option
 
 @click.command("check")
 @config_option
-@click.option("--json", "as_json", is_flag=True, help="Print the configuration as it is understood, as JSON.")
-def cli(config: Path | None, as_json: bool) -> None:
+@click.option(
+    "--run", "recordings", multiple=True, metavar="FILE", type=click.Path(path_type=Path, exists=True),
+    help="Also show what the route would do with the packets of a pcap, pcapng or HEP file, or of a lake; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--json", "as_json", is_flag=True,
+    help="Print the configuration as it is understood, as JSON; with --run an object for each packet.",
+)  # fmt: skip
+def cli(config: Path | None, recordings: tuple[Path, ...], as_json: bool) -> None:
     """Check the configuration and its route file; every mistake is named, with its line.
 
     The route file is imported, as `run` would do it; no socket is opened.
@@ -20,6 +27,7 @@ def cli(config: Path | None, as_json: bool) -> None:
     \b
     Example:
       hepswitch check --config hepswitch.toml
+      hepswitch check --config hepswitch.toml --run calls.pcapng
     """
     from hepswitch.config import ConfigError, load
     from hepswitch.net.tls import server_context
@@ -46,6 +54,11 @@ def cli(config: Path | None, as_json: bool) -> None:
     if mistakes:
         click.echo("\n".join(mistakes), err=True)
         raise SystemExit(2)
+    if recordings:
+        from hepswitch.cli.dry_run import dry_run
+
+        dry_run(settings, recordings, as_json)
+        return
     if as_json:
         click.echo(settings.model_dump_json(indent=2))
         return

@@ -32,6 +32,8 @@ class _Books(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from _received(self._book["received"])
         yield from _routed(self._book["routed"])
+        yield from _rules(self._book["rules"])
+        yield from _guards(self._book["guards"])
         yield from _outlets("destination", self._book["destinations"])
         yield from _outlets("store", self._book["stores"])
         yield from _script(self._book["script"])
@@ -77,6 +79,25 @@ def _routed(row: dict[str, Any]) -> Iterator[Metric]:
         "hepswitch_dropped", "Packets that the route dropped, by reason.", ["reason"],
         [([reason], count) for reason, count in row["dropped"].items()],
     )  # fmt: skip
+
+
+def _rules(hits: dict[str, int]) -> Iterator[Metric]:
+    if hits:
+        samples: list[Sample] = [([name], count) for name, count in hits.items()]
+        yield _counter("hepswitch_rule_hits", "Packets that a rule acted on.", ["rule"], samples)
+
+
+def _guards(row: dict[str, Any]) -> Iterator[Metric]:
+    if row.get("limits"):
+        samples: list[Sample] = [([name], count) for name, count in row["limits"].items()]
+        yield _counter("hepswitch_limit_exceeded", "Packets above a rate limit, dropped or marked.", ["limit"], samples)
+    for key, text in {
+        "duplicates": "Copies of messages that another agent had sent, dropped or marked.",
+        "evicted": "Buckets of rate limits that gave way to others.",
+        "forgotten": "Messages forgotten too early to recognise their copies: raise the size.",
+    }.items():
+        if key in row:
+            yield _counter(f"hepswitch_guard_{key}", text, [], [([], row[key])])
 
 
 def _outlets(kind: str, rows: dict[str, Any]) -> Iterator[Metric]:

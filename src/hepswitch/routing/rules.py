@@ -25,7 +25,7 @@ import ast
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from hepswitch.edits import ChunkName, ChunkValues, Edits
 from hepswitch.filters.language import parse
@@ -41,14 +41,24 @@ class RuleError(ValueError):
     """A rule could not do with a packet what it says; names the rule."""
 
 
-class DestinationChoice(Table):
-    """A destination chosen by what a field of the packet says."""
+class RelayAction(Table):
+    """Where to relay to: to all of `names`, or to the one that a field of the packet chooses."""
 
-    by: FieldText = Field(description='The field: "node_name", "captagent_id", \'sip.header("X-Tenant")\' …')
-    to: dict[str, DestinationName] = Field(description="Value of the field → destination.")
-    default: DestinationName | None = Field(
-        None, description="For any other value; without it such packets are not relayed."
+    names: list[DestinationName] = Field([], description="The destinations.")
+    by: FieldText | None = Field(
+        None, description='Instead of names: the field that chooses, "node_name", \'sip.header("X-Tenant")\' …'
     )
+    to: dict[str, DestinationName] = Field({}, description="Value of the field → destination.")
+    default: DestinationName | None = Field(None, description="For any other value; without it they are not relayed.")
+
+    @model_validator(mode="after")
+    def _one_way_to_choose(self) -> RelayAction:
+        _one_way(self.by, self.to, self.default, "names" if self.names else None)
+        if self.by is None and not self.names:
+            raise ValueError(
+                'name a destination, several, or choose one: { by = "node_name", to = { fra1 = "homer" } }'
+            )
+        return self
 
 
 class StoreAction(Table):
@@ -65,15 +75,32 @@ class StoreAction(Table):
 
     @model_validator(mode="after")
     def _one_way_to_choose(self) -> StoreAction:
-        if self.by is not None and self.name is not None:
-            raise ValueError("name and by exclude one another: name one store, or choose it by a field")
-        if self.by is None and (self.to or self.default):
-            raise ValueError('to and default need by: the field that chooses, for example by = "node_name"')
+        _one_way(self.by, self.to, self.default, "name" if self.name else None)
         return self
 
 
+def _one_way(by: str | None, to: Mapping[str, str], default: str | None, named: str | None) -> None:
+    if by is not None and named is not None:
+        raise ValueError(f"{named} and by exclude one another: name it, or choose it by a field")
+    if by is None and (to or default):
+        raise ValueError('to and default need by: the field that chooses, for example by = "node_name"')
+
+
+def _relay_table(given: Any) -> Any:
+    """A name or a list of them is short for a table."""
+    return {"names": [given] if isinstance(given, str) else given} if isinstance(given, (str, list)) else given
+
+
+def _store_table(given: Any) -> Any:
+    """`true`, `false` or a name is short for a table."""
+    if isinstance(given, bool):
+        return {} if given else None
+    return {"name": given} if isinstance(given, str) else given
+
+
 class Rule(Table):
-    """One rule. `when` says for which packets; its actions come in the order of the keys below."""
+    """`[[rule]]`: routing without a script. Rules are asked in their order; `when` says for which packets one acts, and its
+    actions come in the order of the keys below."""
 
     name: str = Field("", description="What it is called in the books and in errors; without one it is its number.")
     when: Condition | None = Field(None, description="The condition; without one the rule is for every packet.")
@@ -87,11 +114,11 @@ class Rule(Table):
     )
     delete: list[ChunkName] = Field([], description="Chunks to remove.")
     mask: MaskName | None = Field(None, description="Mask the packet as [masks.NAME] says, for all that comes after.")
-    relay: DestinationName | list[DestinationName] | DestinationChoice | None = Field(
-        None, description='A destination, several, or {by = "field", to = {value = "name"}, default = "name"}.'
+    relay: Annotated[RelayAction | None, BeforeValidator(_relay_table)] = Field(
+        None, description='A destination, several, or { by = "field", to = { value = "name" }, default = "name" }.'
     )
-    store: bool | StoreName | StoreAction = Field(
-        False, description="true: the default store; a name; or {name or by/to/default, table, custom_field1 …}."
+    store: Annotated[StoreAction | None, BeforeValidator(_store_table)] = Field(
+        None, description="true: the default store; a name; or { name or by/to/default, table, custom_field1 … }."
     )
     drop: bool | str = Field(
         False, description="Drop, for this reason (true: the rule's name). The last rule for the packet."
@@ -185,37 +212,27 @@ def _actions(rule: Rule, name: str, scope: Scope, counts: list[int], number: int
 
 
 def _relaying(rule: Rule, scope: Scope) -> list[ast.stmt]:
-    match rule.relay:
-        case None:
-            return []
-        case DestinationChoice() as choice:
-            chosen = _chooser(choice.by, choice.to, choice.default)
-            return _code("chosen = CHOOSE(hep)\nif chosen is not None:\n    hep.relay(chosen)", scope, CHOOSE=chosen)
-        case str() as name:
-            return _code("hep.relay(NAME)", scope, NAME=name)
-        case names:
-            return [statement for name in names for statement in _code("hep.relay(NAME)", scope, NAME=name)]
+    action = rule.relay
+    if action is None:
+        return []
+    if action.by is None:
+        return [statement for name in action.names for statement in _code("hep.relay(NAME)", scope, NAME=name)]
+    choose = _chooser(action.by, action.to, action.default)
+    return _code("chosen = CHOOSE(hep)\nif chosen is not None:\n    hep.relay(chosen)", scope, CHOOSE=choose)
 
 
 def _storing(rule: Rule, scope: Scope) -> list[ast.stmt]:
-    match rule.store:
-        case False:
-            return []
-        case True:
-            return _code("hep.store()", scope)
-        case str() as name:
-            return _code("hep.store(NAME)", scope, NAME=name)
-        case action:
-            said = action.model_dump(
-                include={"table", "custom_field1", "custom_field2", "custom_field3"}, exclude_none=True
-            )
-            given = "".join(f", {key}={key.upper()}" for key in said)
-            constants = {key.upper(): value for key, value in said.items()}
-            if action.by is None:
-                return _code(f"hep.store(NAME{given})", scope, NAME=action.name, **constants)
-            chosen = _chooser(action.by, action.to, action.default)
-            text = f"chosen = CHOOSE(hep)\nif chosen is not None:\n    hep.store(chosen{given})"
-            return _code(text, scope, CHOOSE=chosen, **constants)
+    action = rule.store
+    if action is None:
+        return []
+    said = action.model_dump(include={"table", "custom_field1", "custom_field2", "custom_field3"}, exclude_none=True)
+    given = "".join(f", {key}={key.upper()}" for key in said)
+    constants = {key.upper(): value for key, value in said.items()}
+    if action.by is None:
+        return _code(f"hep.store(NAME{given})", scope, NAME=action.name, **constants)
+    choose = _chooser(action.by, action.to, action.default)
+    text = f"chosen = CHOOSE(hep)\nif chosen is not None:\n    hep.store(chosen{given})"
+    return _code(text, scope, CHOOSE=choose, **constants)
 
 
 def _chooser(by: str, to: Mapping[str, str], default: str | None) -> Callable[[Packet], str | None]:

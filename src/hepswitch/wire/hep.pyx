@@ -22,7 +22,7 @@ from hepswitch.wire.index cimport (
     Chunk,
 )
 from hepswitch.wire.raw cimport ANY, Raw, too_big
-from hepswitch.wire.sip cimport Sip
+from hepswitch.wire.sip cimport Sip, sip_of
 from hepswitch.wire.sip_scan cimport sip_call_id, sip_looks
 from hepswitch.wire.sip_text cimport Span
 
@@ -186,7 +186,7 @@ cdef class Hep(Raw):
                 self.span(&p, &n)
                 raw = unwrap(p[:n]) if n and p[0] == b"{" else p[:n]
                 if raw is not None and sip_looks(raw, len(raw)):
-                    self.sip_view = Sip(raw)
+                    self.sip_view = sip_of(raw)
         return self.sip_view or None
 
     @property

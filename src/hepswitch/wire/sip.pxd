@@ -6,3 +6,6 @@ cdef class Sip:
     cdef SipFields fields
     cdef bint started             # fields: those of the start line are read …
     cdef bint scanned             # … all are
+
+
+cdef Sip sip_of(bytes raw)           # Sip(raw), without the detour through a call of the class

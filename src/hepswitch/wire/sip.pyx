@@ -9,6 +9,9 @@ Not here: a grammar check, a SIP stack, the JSON that some agents wrap SIP in (`
 
 import re
 
+from cpython.unicode cimport PyUnicode_DecodeUTF8
+from libc.string cimport memchr
+
 from hepswitch.wire.sip_scan cimport sip_call_id, sip_looks, sip_scan, sip_start
 from hepswitch.wire.sip_text cimport Bytes, Header, Span, bounded, first_line, line_end, lower, next_header, put, same
 
@@ -43,8 +46,9 @@ cdef inline SipFields* start_of(Sip sip) noexcept:
 
 cdef inline str decoded(bytes raw, Py_ssize_t at, Py_ssize_t size):
     """The text of a piece of the message, unfolded (RFC 3261 section 7.3.1)."""
-    cdef str text = raw[at:at + size].decode("utf-8", "surrogateescape")
-    return _FOLD.sub(" ", text) if "\n" in text else text
+    cdef const char* p = <const char*><char*>raw + at
+    cdef str text = PyUnicode_DecodeUTF8(p, size, "surrogateescape")
+    return text if memchr(p, 10, <size_t>size) == NULL else _FOLD.sub(" ", text)
 
 
 cdef inline object text_of(Sip sip, Span span):
@@ -53,9 +57,6 @@ cdef inline object text_of(Sip sip, Span span):
 
 cdef class Sip:
     """A SIP message as it was captured. See sip.pyi for what each attribute gives."""
-
-    def __cinit__(self, *args, **options):
-        self.raw = b""
 
     def __init__(self, bytes raw not None):
         self.raw = raw
@@ -206,6 +207,12 @@ cdef class Sip:
 
     def messages(self):
         return split(self.raw)
+
+
+cdef Sip sip_of(bytes raw):
+    cdef Sip sip = Sip.__new__(Sip)
+    sip.raw = raw
+    return sip
 
 
 cdef list values(bytes raw, str name, bint first):

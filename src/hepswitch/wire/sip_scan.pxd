@@ -40,4 +40,4 @@ cdef struct SipFields:       # what one pass over a message finds; values are tr
 cdef bint sip_looks(const unsigned char* p, Py_ssize_t n) noexcept nogil             # does it start like SIP?
 cdef bint sip_call_id(const unsigned char* p, Py_ssize_t n, Span* out) noexcept nogil
 cdef void sip_start(const unsigned char* p, Py_ssize_t n, SipFields* out) noexcept nogil
-cdef bint sip_scan(const unsigned char* p, Py_ssize_t n, SipFields* out) noexcept nogil
+cdef void sip_scan(const unsigned char* p, Py_ssize_t n, SipFields* out) noexcept nogil

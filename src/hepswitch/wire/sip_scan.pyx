@@ -143,8 +143,8 @@ cdef bint sip_call_id(const unsigned char* p, Py_ssize_t n, Span* out) noexcept 
     return False
 
 
-cdef bint sip_scan(const unsigned char* p, Py_ssize_t n, SipFields* out) noexcept nogil:
-    """Every field of SipFields in one pass. The first of repeated headers counts. Gives what `sip_looks` gives."""
+cdef void sip_scan(const unsigned char* p, Py_ssize_t n, SipFields* out) noexcept nogil:
+    """Every field of SipFields in one pass. The first of repeated headers counts."""
     cdef Py_ssize_t at, size, start, end, after
     cdef Bytes name
     cdef Header header
@@ -243,4 +243,3 @@ cdef bint sip_scan(const unsigned char* p, Py_ssize_t n, SipFields* out) noexcep
         out.body.size = <uint32_t>(n - at)
         if 0 <= out.content_length < n - at:
             out.body.size = <uint32_t>out.content_length
-    return sip_looks(p, n)
