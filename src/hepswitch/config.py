@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import socket
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import xxhash
 from pydantic import (
@@ -25,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from hepswitch import toml_places
 from hepswitch.destinations.hep import HepDestination
 from hepswitch.destinations.lake import LakeStore
 from hepswitch.destinations.sets import check_fallbacks
@@ -43,15 +43,39 @@ ENVIRONMENT = "HEPSWITCH_"
 FILE_OPTIONS = {"cert", "key", "ca", "client_ca"}
 """Options of an endpoint URL that name files."""
 
-NOT_CONFIGURATION = {"HEPSWITCH_CONFIG", "HEPSWITCH_SANITIZE"}
+NOT_CONFIGURATION = {"HEPSWITCH_CONFIG", "HEPSWITCH_LAKE", "HEPSWITCH_URL", "HEPSWITCH_SANITIZE"}
+"""What commands and builds read for themselves."""
+
+LISTENER_OPTIONS = {
+    "udp": {"allow", "deny"},
+    "tcp": {"allow", "deny"},
+    "tls": {"allow", "deny", "cert", "key", "client_ca"},
+}
 
 
 class ConfigError(Exception):
     """The configuration cannot be used. One line for each mistake."""
 
 
+class Places:
+    """Where the mistakes in the file `path` (None: there is none) with this `text` are."""
+
+    def __init__(self, path: Path | None, text: str) -> None:
+        self._source = str(path or "configuration")
+        self._lines = toml_places.Places(text)
+
+    def said(self, location: Sequence[str], message: str) -> str:
+        """`file:line: key: message`, in one line."""
+        line = self._lines.line(location)
+        place = f"{self._source}:{line}" if line else self._source
+        return f"{place}: {'.'.join(location) or 'configuration'}: {message}"
+
+
 def _listen_url(text: str) -> str:
     endpoint = parse_endpoint(text)
+    known = LISTENER_OPTIONS[endpoint.scheme]
+    if unknown := sorted(endpoint.options.keys() - known):
+        raise ValueError(f"{text!r} has unknown options: {', '.join(unknown)}; known here: {', '.join(sorted(known))}")
     if endpoint.scheme == "tls" and not {"cert", "key"} <= endpoint.options.keys():
         raise ValueError(
             f"{text!r} needs a certificate: write tls://{endpoint.host}:{endpoint.port}?cert=FILE&key=FILE"
@@ -61,7 +85,9 @@ def _listen_url(text: str) -> str:
 
 
 def _control_address(text: str) -> str:
-    parse_endpoint(f"tcp://{text}")
+    endpoint = parse_endpoint(f"tcp://{text}")
+    if endpoint.options or urlsplit(f"tcp://{text}").port is None:
+        raise ValueError(f"{text!r} is no address with a port: write for example 127.0.0.1:9080")
     return text
 
 
@@ -221,7 +247,7 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) 
         names = {table: list(data[table]) if isinstance(data.get(table), dict) else [] for table in TABLES}
         config = Config.model_validate(data, context={"base": base, **names})
     except ValidationError as error:
-        raise ConfigError("\n".join(_describe(error, str(path or "configuration"), text))) from error
+        raise ConfigError("\n".join(_describe(error, Places(path, text)))) from error
     return _anchored(config, base)
 
 
@@ -273,21 +299,22 @@ def _anchored(config: Config, base: Path) -> Config:
 def _anchored_url(url: str, absolute: Callable[[Path], Path]) -> str:
     """The URL with the files that its options name made absolute."""
     address, question, query = url.partition("?")
-    options = [(key, str(absolute(Path(value))) if key in FILE_OPTIONS else value) for key, value in parse_qsl(query)]
+    options = [
+        (key, str(absolute(Path(value))) if key in FILE_OPTIONS else value)
+        for key, value in parse_qsl(query, keep_blank_values=True)
+    ]
     return address + question + urlencode(options)
 
 
-def _describe(error: ValidationError, source: str, text: str) -> Iterator[str]:
+def _describe(error: ValidationError, places: Places) -> Iterator[str]:
     for mistake in error.errors():
         location = [str(step) for step in mistake["loc"]]
-        line = _line(text, location)
-        place = f"{source}:{line}" if line else source
         message = mistake["msg"].removeprefix("Value error, ")
         if mistake["type"] == "extra_forbidden":
             message = f"unknown key{_similar(location)}"
         elif mistake["type"] != "value_error":
             message = f"{message} (is {mistake['input']!r})"
-        yield f"{place}: {'.'.join(location) or 'configuration'}: {message}"
+        yield places.said(location, message)
 
 
 def _similar(location: list[str]) -> str:
@@ -312,20 +339,3 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for part in get_args(annotation):
         yield from _models(part)
-
-
-def _line(text: str, location: list[str]) -> int | None:
-    """The line of a key in the TOML text: the assignment in its table, else the table's header, else None."""
-    header, best, table = re.compile(r"\s*\[+\s*([^\]]+?)\s*\]+"), None, ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if match := header.match(line):
-            table = match[1].replace('"', "")
-            if location[: table.count(".") + 1] == table.split("."):
-                best = number
-        elif match := re.match(r"\s*[\"']?([\w.-]+)[\"']?\s*=", line):
-            path = [*(table.split(".") if table else []), *match[1].split(".")]
-            if path == location[: len(path)] and len(path) > (table.count(".") + 1 if table else 0):
-                best = number
-                if len(path) == len(location):
-                    return number
-    return best

@@ -16,6 +16,8 @@ from hepswitch.routing import script
 from hepswitch.routing.packet import Message, Packet
 from hepswitch.routing.rules import Rules
 
+MODE = ("hep_route", "mode")
+
 HepRoute = Callable[[Packet], Any]
 SipRoute = Callable[[Message], Any]
 
@@ -54,9 +56,9 @@ def _script(config: Config) -> script.Script | None:
         return None
     loaded = script.load(table.script, config.destinations, config.stores)
     if table.mode == "script" and loaded.hep_route is None:
-        raise script.ScriptError(f'{table.script}: mode = "script" needs a function marked @hep_route')
+        raise script.ScriptError(f'{table.script}: mode = "script" needs a function marked @hep_route', MODE)
     if table.mode == "sip" and loaded.sip_route is None:
-        raise script.ScriptError(f'{table.script}: mode = "sip" needs a function marked @sip_route')
+        raise script.ScriptError(f'{table.script}: mode = "sip" needs a function marked @sip_route', MODE)
     return loaded
 
 
@@ -65,8 +67,9 @@ def _check_policies(config: Config, known: Iterable[str]) -> None:
         wanted = table.policy.removeprefix("script:")
         if wanted != table.policy and wanted not in known:
             raise script.ScriptError(
-                f"destinations.{name}: policy = {table.policy!r} needs a function {wanted} marked @policy in the route file "
-                f"(there: {', '.join(sorted(known)) or 'none'})"
+                f"policy = {table.policy!r} needs a function {wanted} marked @policy in the route file "
+                f"(there: {', '.join(sorted(known)) or 'none'})",
+                ("destinations", name, "policy"),
             )
 
 

@@ -27,7 +27,6 @@ from hepswitch.destinations.hep import FORGOTTEN_HINT
 from hepswitch.destinations.sets import NodeChange
 from hepswitch.logs import words
 from hepswitch.net.sockets import bind_udp, listen_tcp, raise_descriptor_limit, spread_evenly
-from hepswitch.net.tls import server_context
 from hepswitch.processes import START_TIMEOUT, Keeper, Worker, WorkerError
 from hepswitch.switch import RELOADED
 from hepswitch.tables import REVEALED
@@ -82,8 +81,6 @@ class Supervisor:
             if count > 1:
                 spread_evenly(first, count)
         else:
-            if endpoint.scheme == "tls":
-                server_context(endpoint)  # its mistakes belong to the start, not to each worker
             sockets = [listen_tcp(endpoint)] * count
         for of_worker, sock in zip(self._sockets, sockets, strict=True):
             of_worker.append(sock)

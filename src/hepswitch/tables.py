@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import (
     BaseModel,
@@ -16,6 +16,7 @@ from pydantic import (
     SecretStr,
     SerializationInfo,
     ValidationInfo,
+    field_validator,
 )
 
 from hepswitch.units import parse_duration, parse_size
@@ -73,3 +74,13 @@ class Table(BaseModel):
     """A table of the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = cls.model_fields[info.field_name or ""].annotation
+        kinds = get_args(kind) or (kind,)
+        is_number = any(each is int or each is float or type(each) is int for each in kinds)  # the last: of a Literal
+        if isinstance(value, bool) and is_number and bool not in kinds:
+            raise ValueError(f"{str(value).lower()} is no number")
+        return value

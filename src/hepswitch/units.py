@@ -19,49 +19,60 @@ _RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*/\s*([smhd])\s*")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
-def parse_size(text: str | int) -> int:
+MOST_BYTES = 2**63 - 1
+MOST_SECONDS = 100 * 365 * 86400.0
+
+
+def parse_size(text: object) -> int:
     """Bytes from "64MiB", "1.5 GB", "512k" or a plain number. KiB is 1024, kB and k are 1000.
 
-    Raises ValueError with what is wrong.
+    Raises ValueError with what is wrong, whatever it was given.
     """
-    if isinstance(text, int):
-        return text
-    match = _SIZE.fullmatch(text)
-    if match is None:
+    size = -1.0
+    if isinstance(text, int) and not isinstance(text, bool):
+        size = text
+    elif isinstance(text, str) and (match := _SIZE.fullmatch(text)):
+        number, prefix, binary = match.groups()
+        base = 1024 if binary else 1000
+        size = float(number) * (base ** _POWERS[prefix.lower()] if prefix else 1)
+    if not 0 <= size <= MOST_BYTES:
         raise ValueError(f"{text!r} is not a size: write for example 512MiB, 1GiB or 4096")
-    number, prefix, binary = match.groups()
-    base = 1024 if binary else 1000
-    return int(float(number) * (base ** _POWERS[prefix.lower()] if prefix else 1))
+    return int(size)
 
 
-def parse_duration(text: str | float) -> float:
-    """Seconds from "250ms", "10s", "1h30m", "7d" or a plain number of seconds.
+def parse_duration(text: object) -> float:
+    """Seconds from "250ms", "10s", "1h30m", "7d" or a plain number of seconds; a hundred years at most.
 
-    Raises ValueError with what is wrong.
+    Raises ValueError with what is wrong, whatever it was given.
     """
-    if isinstance(text, (int, float)):
-        return float(text)
-    compact = text.replace(" ", "").lower()
-    if re.fullmatch(r"\d+(\.\d+)?", compact):
-        return float(compact)
-    parts = _DURATION.findall(compact)
-    if not parts or "".join(number + unit for number, unit in parts) != compact:
+    seconds = -1.0
+    if isinstance(text, (int, float)) and not isinstance(text, bool):
+        seconds = text
+    elif isinstance(text, str):
+        compact = text.replace(" ", "").lower()
+        parts = _DURATION.findall(compact)
+        if re.fullmatch(r"\d+(\.\d+)?", compact):
+            seconds = float(compact)
+        elif parts and "".join(number + unit for number, unit in parts) == compact:
+            seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if not 0 <= seconds <= MOST_SECONDS:
         raise ValueError(f"{text!r} is not a duration: write for example 500ms, 10s, 1h30m or 7d")
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    return float(seconds)
 
 
-def parse_rate(text: str | float) -> tuple[float, float]:
+def parse_rate(text: object) -> tuple[float, float]:
     """(number, seconds) from "1000/s", "60/m", "5/h", or from a plain number a second.
 
     Raises ValueError with what is wrong, also for less than one a day or more than ten million a second.
     """
+    number, seconds = 0.0, 1.0
     if isinstance(text, str):
         match = _RATE.fullmatch(text)
         if match is None:
             raise ValueError(f"{text!r} is not a rate: write for example 1000/s or 60/m")
         number, seconds = float(match[1]), _SECONDS[match[2]]
-    else:
-        number, seconds = float(text), 1.0
+    elif isinstance(text, (int, float)) and not isinstance(text, bool):
+        number = text
     if not 1 / _SECONDS["d"] <= number / seconds <= 1e7:
         raise ValueError(f"{text!r} is out of range: a rate is 1/d to 10000000/s")
     return number, seconds
@@ -108,7 +119,12 @@ def parse_endpoint(text: str, schemes: tuple[str, ...] = ("udp", "tcp", "tls")) 
 
     The port defaults to 9060 (udp, tcp) or 9061 (tls); a service (SRV) has none. Raises ValueError with what is wrong.
     """
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no URL: {error}") from None
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("HEP knows no users: leave what stands before the @ away")  # it may be a secret: not repeated
     if parts.scheme not in schemes:
         known = ", ".join(f"{scheme}://" for scheme in schemes)
         raise ValueError(
@@ -122,11 +138,12 @@ def parse_endpoint(text: str, schemes: tuple[str, ...] = ("udp", "tcp", "tls")) 
         port = parts.port
     except ValueError:
         raise ValueError(f"{text!r} has a port outside 0..65535") from None
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
     if parts.hostname.startswith("_"):
         _check_service(text, parts.hostname, port)
-        return Endpoint(parts.scheme, parts.hostname, 0, dict(parse_qsl(parts.query)))
+        return Endpoint(parts.scheme, parts.hostname, 0, options)
     default = HEP_PORT + 1 if parts.scheme == "tls" else HEP_PORT
-    return Endpoint(parts.scheme, parts.hostname, default if port is None else port, dict(parse_qsl(parts.query)))
+    return Endpoint(parts.scheme, parts.hostname, default if port is None else port, options)
 
 
 def _check_service(text: str, name: str, port: int | None) -> None:

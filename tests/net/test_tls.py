@@ -93,5 +93,3 @@ def test_errors_name_the_option_and_the_file(make, options, words, files) -> Non
 def test_wrong_options_are_named(files) -> None:
     with pytest.raises(ValueError, match="verify=maybe is neither yes nor no"):
         client_context(tls(verify="maybe"))
-    with pytest.raises(ValueError, match="unknown options: certt"):
-        server_context(tls(cert=files["cert"], key=files["key"], certt="x"))

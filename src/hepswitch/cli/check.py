@@ -29,31 +29,14 @@ def cli(config: Path | None, recordings: tuple[Path, ...], as_json: bool) -> Non
       hepswitch check --config hepswitch.toml
       hepswitch check --config hepswitch.toml --run calls.pcapng
     """
-    from hepswitch.config import ConfigError, load
-    from hepswitch.net.tls import server_context
-    from hepswitch.routing.script import ScriptError
-    from hepswitch.routing.script import load as load_script
+    from hepswitch.config import ConfigError
+    from hepswitch.preflight import examine
 
     try:
-        settings = load(config)
+        settings = examine(config)
     except ConfigError as error:
         click.echo(str(error), err=True)
         raise SystemExit(2) from None
-    mistakes = []
-    if settings.hep_route.script is not None:
-        try:
-            load_script(settings.hep_route.script, settings.destinations, settings.stores)
-        except ScriptError as error:
-            mistakes.append(str(error))
-    for endpoint in settings.endpoints:
-        if endpoint.scheme == "tls":
-            try:
-                server_context(endpoint)
-            except (OSError, ValueError) as error:
-                mistakes.append(str(error))
-    if mistakes:
-        click.echo("\n".join(mistakes), err=True)
-        raise SystemExit(2)
     if recordings:
         from hepswitch.cli.dry_run import dry_run
 

@@ -25,20 +25,17 @@ def cli(config: Path | None) -> None:
     import uvloop
 
     from hepswitch import logs
-    from hepswitch.config import ConfigError, load
+    from hepswitch.config import ConfigError
+    from hepswitch.preflight import examine
     from hepswitch.processes import WorkerError
-    from hepswitch.routing.script import ScriptError
-    from hepswitch.routing.script import load as load_script
     from hepswitch.supervisor import Supervisor
 
     try:
-        settings = load(config)
+        settings = examine(config)
         logs.setup(settings.log.level, settings.log.format)
-        if settings.hep_route.script is not None:
-            load_script(settings.hep_route.script, settings.destinations, settings.stores)
         supervisor = Supervisor(settings, config)
         supervisor.bind()
-    except (ConfigError, ScriptError) as error:
+    except ConfigError as error:
         click.echo(str(error), err=True)
         raise SystemExit(2) from None
     try:

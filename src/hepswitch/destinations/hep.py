@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import structlog
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from hepswitch.books import Snapshot
 from hepswitch.destinations.balance import MOST_NODES, Balancer
@@ -112,7 +112,7 @@ class HepDestination(Treatment):
     version: Literal[1, 2, 3] | None = Field(
         None, description="HEP version sent; without it each packet keeps its own. TCP and TLS always carry version 3."
     )
-    queue: Size = Field(16 << 20, description="Bytes that wait in memory for each node.")
+    queue: Annotated[Size, Field(ge=1000)] = Field(16 << 20, description="Bytes that wait in memory for each node.")
     spool: Size = Field(1 << 30, description="Bytes that wait on disk for each TCP or TLS node; 0: none.")
     replay: Size = Field(
         8 << 20,
@@ -128,6 +128,14 @@ class HepDestination(Treatment):
         True,
         description="Add this switch's id to each HEPv3 packet, by which loops between switches are recognised and cut.",
     )
+
+    @field_validator("version")
+    @classmethod
+    def _streams_carry_version_3(cls, version: int | None, info: ValidationInfo) -> int | None:
+        streams = [url for url in info.data.get("urls", ()) if parse_endpoint(url).scheme != "udp"]
+        if version in (1, 2) and streams:
+            raise ValueError(f"version = {version} cannot be sent to {streams[0]}: only udp:// carries it")
+        return version
 
     @field_validator("urls")
     @classmethod

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated
 
 import structlog
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from hepswitch.books import Snapshot
 from hepswitch.destinations.lake_queue import LakeQueue
@@ -44,7 +44,12 @@ def _lake_url(text: str) -> str:
 
 
 def _keep(text: str | float | None) -> float | None:
-    return None if text in (None, "forever") else parse_duration(text)
+    if text in (None, "forever"):
+        return None
+    seconds = parse_duration(text)
+    if not seconds:
+        raise ValueError('keep must be above 0, or "forever"')
+    return seconds
 
 
 class LakeStore(Table):
@@ -69,6 +74,13 @@ class LakeStore(Table):
     queue: Annotated[Size, Field(ge=1 << 20, le=1 << 30)] = Field(
         64 << 20, description="Bytes that wait in memory, for each worker, while the disk refuses."
     )
+
+    @field_validator("max_size")
+    @classmethod
+    def _room_for_something(cls, size: int | None) -> int | None:
+        if size == 0:
+            raise ValueError("max_size must be above 0: leave it away for no limit")
+        return size
 
     @property
     def path(self) -> Path:

@@ -27,7 +27,14 @@ _not_ours: dict[Path, frozenset[str]] = {}
 
 
 class ScriptError(Exception):
-    """A route file that cannot be used; the message names the file, the line and what to do."""
+    """A route file that cannot be used; the message names the file, the line and what to do.
+
+    `key`: what in the configuration does not fit the file, () when it is the file alone.
+    """
+
+    def __init__(self, message: str, key: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,68 @@
+"""Everything that can be known to be wrong before a socket is opened: what `run` and `check` do first.
+
+The configuration by itself (`config.load`), then what it speaks of: TLS files, lists, the route file, folders of stores.
+Not here: addresses, which only binding them can try.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from hepswitch import state
+from hepswitch.config import Config, ConfigError, Places, load
+from hepswitch.logs import words
+from hepswitch.means import Means
+from hepswitch.net.tls import client_context, server_context
+from hepswitch.routes import load_routes
+from hepswitch.routing.script import ScriptError
+from hepswitch.state import ListError
+from hepswitch.units import parse_endpoint
+
+Mistake = tuple[tuple[str, ...], str]
+"""A key of the configuration, and what is wrong with it."""
+
+
+def examine(path: Path | None) -> Config:
+    """The configuration in the file `path` (None: the defaults), tried as far as that can be done without running.
+
+    The route file is run, as every worker will. Raises ConfigError with every mistake, one line each.
+    """
+    config = load(path)
+    places = Places(path, path.read_text(encoding="utf-8") if path else "")
+    mistakes = [places.said(*mistake) for mistake in (*_tls(config), *_folders(config))]
+    try:
+        load_routes(config, Means(config, state.current()).lists)
+    except ScriptError as error:
+        mistakes.append(places.said(error.key, str(error)) if error.key else str(error))
+    except ListError as error:
+        mistakes.append(str(error))
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return config
+
+
+def _tls(config: Config) -> Iterator[Mistake]:
+    for number, url in enumerate(config.listen):
+        yield from _context(("listen", str(number)), url, server=True)
+    for name, table in config.destinations.items():
+        for number, url in enumerate(table.urls):
+            yield from _context(("destinations", name, "urls", str(number)), url, server=False)
+
+
+def _context(key: tuple[str, ...], url: str, *, server: bool) -> Iterator[Mistake]:
+    endpoint = parse_endpoint(url)
+    if endpoint.scheme != "tls":
+        return
+    try:
+        server_context(endpoint) if server else client_context(endpoint)
+    except (OSError, ValueError) as error:
+        yield key, words(error)
+
+
+def _folders(config: Config) -> Iterator[Mistake]:
+    taken: dict[Path, str] = {}
+    for name, table in config.stores.items():
+        other = taken.setdefault(table.path, name)
+        if other != name:
+            yield ("stores", name, "url"), f"{table.path} is the folder of the store {other} already: give it its own"
