@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from click import Context, Option
 
+from hepswitch.cli import COMMANDS, main
 from hepswitch.config import Config, ConfigError, load
 
 
@@ -125,3 +127,15 @@ def test_the_environment_overrides(tmp_path: Path) -> None:
         ["udp://127.0.0.1:7000"],
         "127.0.0.1:0",
     )
+
+
+def test_what_commands_read_from_the_environment_is_no_configuration(tmp_path: Path) -> None:
+    names = {
+        parameter.envvar
+        for name in COMMANDS
+        for parameter in main.get_command(Context(main), name).params  # type: ignore[union-attr]
+        if isinstance(parameter, Option)
+    }
+    environment = {name: "x" for name in names if isinstance(name, str)}
+    assert {"HEPSWITCH_LAKE", "HEPSWITCH_URL", "HEPSWITCH_CONFIG"} <= environment.keys()
+    load(_write(tmp_path, ""), environment)

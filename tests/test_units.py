@@ -106,3 +106,13 @@ def test_domain_of_a_certificate(text: str, domain: str) -> None:
 def test_bad_endpoint(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         parse_endpoint(text)
+
+
+@pytest.mark.parametrize("value", [True, -1, [1], {}, None, float("nan"), float("inf"), 10**30, "1e300"])
+def test_whatever_is_no_size_and_no_duration_is_a_value_error(value: object) -> None:
+    for parse in (parse_size, parse_duration):
+        with pytest.raises(ValueError, match=r"is not a (size|duration)"):
+            parse(value)
+    if value != "1e300" and value != 10**30:
+        with pytest.raises(ValueError, match="rate"):
+            parse_rate(value)

@@ -4,6 +4,7 @@ secret."""
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -70,6 +71,15 @@ Secret = Annotated[SecretStr, BeforeValidator(_secret), PlainSerializer(_write_s
 "text:…" is a text that begins like one of these. Prints as asterisks; `get_secret_value()` gives it."""
 
 
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """The types and values that an annotation is made of."""
+    parts = get_args(annotation)
+    if not parts:
+        yield annotation
+    for part in parts:
+        yield from _kinds(part)
+
+
 class Table(BaseModel):
     """A table of the file."""
 
@@ -78,9 +88,10 @@ class Table(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        kind = cls.model_fields[info.field_name or ""].annotation
-        kinds = get_args(kind) or (kind,)
+        if not isinstance(value, bool):
+            return value
+        kinds = list(_kinds(cls.model_fields[info.field_name or ""].annotation))
         is_number = any(each is int or each is float or type(each) is int for each in kinds)  # the last: of a Literal
-        if isinstance(value, bool) and is_number and bool not in kinds:
+        if is_number and not any(each is bool for each in kinds):
             raise ValueError(f"{str(value).lower()} is no number")
         return value
