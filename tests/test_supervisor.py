@@ -256,7 +256,7 @@ def test_nothing_that_a_script_does_ends_the_switch(tmp_path: Path) -> None:
         book = switch.wait_stats(lambda book: book["routed"]["errors"] == 10, "ten errors")
         assert (book["routed"]["dropped"], book["balanced"]) == ({"?" * 100: 10}, True)
         raised = [entry for entry in switch.log if entry.get("event") == "route raised"]
-        assert [entry["where"] for entry in raised] == [f"{route}:6: SystemExit: {'?' * 100}"]
+        assert [entry["where"] for entry in raised] == [f"{route}:6: SystemExit: {'?' * 500}"]
 
         route.write_text("import sys\nsys.exit(0)\n")
         os.kill(switch.process.pid, signal.SIGHUP)

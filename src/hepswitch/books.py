@@ -20,9 +20,9 @@ MOST_LABEL = 100
 """Characters of a reason or another label that packets or scripts make up; the rest is cut off."""
 
 
-def label(text: str) -> str:
+def label(text: str, most: int = MOST_LABEL) -> str:
     """`text` as the books can carry it: bounded, and without what UTF-8 cannot say (captured text may hold any byte)."""
-    return text[:MOST_LABEL].encode("utf-8", "replace").decode()
+    return text[:most].encode("utf-8", "replace").decode()
 
 
 @dataclass(slots=True)

@@ -264,7 +264,6 @@ async def test_the_oldest_fall_off_a_full_spool_and_are_counted(opened: Opened, 
 async def test_sources_wait_for_a_far_end_that_reads_slowly_and_not_for_one_that_stalls(
     opened: Opened, sink: TcpSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_node, "STALLED", 0.5)
     outlet = await opened(sink.url, spool="256KiB")
     changes: list[bool] = []
     outlet.on_pressure = lambda: changes.append(outlet.full)
@@ -274,6 +273,7 @@ async def test_sources_wait_for_a_far_end_that_reads_slowly_and_not_for_one_that
     sink.reading.clear()
     await load.while_not(lambda: outlet.full, "pressure")
     assert outlet.account()["discarded"] == {}
+    monkeypatch.setattr(stream_node, "STALLED", 0.2)
     await until(lambda: not outlet.full, "nobody waits for it any more, though nobody flushes")
     await load.while_not(lambda: outlet.account()["discarded"], "the oldest fall off")
     sink.reading.set()

@@ -155,4 +155,4 @@ def test_what_is_said_of_an_error_is_short_and_fit_for_a_log(tmp_path: Path) -> 
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (what it says is looked at below)
         route("x")
     assert place(path, caught.value) == f"{path}:4: ValueError"
-    assert where(path, caught.value) == f"{path}:4: ValueError: ?{'x' * 99}"
+    assert where(path, caught.value) == f"{path}:4: ValueError: ?{'x' * 499}"

@@ -22,6 +22,9 @@ from hepswitch.books import label
 
 MARK = "__hepswitch_route__"
 
+MOST_MESSAGE = 500
+"""Characters of an exception's message that are repeated."""
+
 _not_ours: dict[Path, frozenset[str]] = {}
 """By folder of a route file: names of the modules that were imported before the first load from it, by somebody else."""
 
@@ -74,7 +77,7 @@ def place(path: Path, error: BaseException) -> str:
 def where(path: Path, error: BaseException) -> str:
     """`file:line: Type: message`; a message may hold what packets say, so it is made fit for a log and cut."""
     try:
-        message = label(str(error))
+        message = label(str(error), MOST_MESSAGE)
     except Exception as second:  # noqa: BLE001 (the script's own exception class cannot say what it is)
         message = f"(its message raised {type(second).__name__})"
     return f"{place(path, error)}: {message}"
