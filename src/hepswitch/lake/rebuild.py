@@ -22,7 +22,7 @@ MICROSECOND = timedelta(microseconds=1)
 def packet(row: Mapping[str, Any]) -> bytes:
     """The HEPv3 packet of a row that has all columns. A payload too big for one packet is compressed (chunk 0x10).
 
-    Raises ValueError when it does not fit even so.
+    Raises ValueError when it does not fit even so, or has something that no packet can carry.
     """
     for compress in (False, True):
         chunks = list(_chunks(row, compress))
@@ -31,7 +31,7 @@ def packet(row: Mapping[str, Any]) -> bytes:
         if size <= LARGEST:
             body = b"".join(struct.pack(">HHH", 0, chunk, len(value) + 6) + value for chunk, value in chunks)
             return b"HEP3" + struct.pack(">H", size) + body + others
-    raise ValueError(f"a payload of {len(row['payload'] or b'')} bytes does not fit into a HEP packet, even compressed")
+    raise ValueError(f"{size} bytes do not fit into a HEP packet, even with the payload compressed")
 
 
 def _chunks(row: Mapping[str, Any], compress: bool) -> Iterator[tuple[int, bytes]]:

@@ -184,7 +184,7 @@ cdef class Hep(Raw):
     def payload(self):
         """The captured bytes, inflated if they came compressed; None when there are none.
 
-        What cannot be inflated (up to 1 MiB) gives None: see `compressed_payload`.
+        What cannot be inflated (up to 256 KiB and 64 times its size) gives None: see `compressed_payload`.
         """
         cdef const unsigned char* p = NULL
         cdef Py_ssize_t n = 0
