@@ -123,11 +123,15 @@ def sink(*args: str | int, tcp: bool = False, port: int = 0) -> Program:
     return Program("sink", *(["--tcp"] if tcp else []), "--listen", f"127.0.0.1:{port}", *args)
 
 
-def blast(address: tuple[str, int], frames: Path, count: int, rate: int, calls: int, tcp: bool = False) -> Program:
-    """Sends `count` packets; packet n says `X-Number: n` and belongs to call n modulo `calls`."""
+def blast(
+    address: tuple[str, int], frames: Path, count: int, rate: int, calls: int, tcp: bool = False, call: str = ""
+) -> Program:
+    """Sends `count` packets; packet n says `X-Number: n` and belongs to call n modulo `calls`, by the
+    digits behind `call` (CALL unless given).
+    """
     return Program(
         "blast", *(["--tcp"] if tcp else []), "--to", f"{address[0]}:{address[1]}", "--count", count, "--rate", rate,
-        "--number", CALL, 8, calls, "--number", NUMBER, 9, 0, frames, listens=False,
+        "--number", call or CALL, 8, calls, "--number", NUMBER, 9, 0, frames, listens=False,
     )  # fmt: skip
 
 
@@ -242,7 +246,8 @@ def sealed(captures: Path, deadline: float = 120.0) -> None:
 
 # ── frames ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-CALL = "Call-ID: bench-"
+IDENTITY = "bench-"
+CALL = f"Call-ID: {IDENTITY}"
 NUMBER = "X-Number: "
 
 _BODY = (
@@ -287,8 +292,20 @@ def dialog(now: float, header: str = "X-Round: 0") -> list[bytes]:
     return frames
 
 
-def frames_file(folder: Path, header: str = "X-Round: 0") -> Path:
-    """A file for `blast`; every message carries `header`."""
+def rtcp(now: float) -> bytes:
+    """An RTCP report of the same call: it has the Call-ID as correlation id."""
+    chunks = b"".join((
+        chunk(1, b"\x02"), chunk(2, b"\x11"), chunk(3, bytes((10, 1, 0, 1))), chunk(4, bytes((10, 1, 0, 2))),
+        chunk(7, struct.pack(">H", 49173)), chunk(8, struct.pack(">H", 49175)),
+        chunk(9, struct.pack(">I", int(now))), chunk(10, bytes(4)), chunk(11, b"\x05"), chunk(12, struct.pack(">I", 2001)),
+        chunk(17, f"{IDENTITY}00000000".encode()), chunk(15, f'{{"report_count": 1, "note": "{NUMBER}000000000"}}'.encode()),
+    ))  # fmt: skip
+    return b"HEP3" + struct.pack(">H", 6 + len(chunks)) + chunks
+
+
+def frames_file(folder: Path, header: str = "X-Round: 0", reports: int = 0) -> Path:
+    """A file for `blast`; every message carries `header`, and `reports` RTCP reports follow the call's messages."""
     path = folder / "dialog.hep"
-    path.write_bytes(b"".join(dialog(time.time(), header)))
+    now = time.time()
+    path.write_bytes(b"".join(dialog(now, header)) + rtcp(now) * reports)
     return path

@@ -1,10 +1,11 @@
 """`make mustshow`: what must hold under load. Each check prints its figures and PASS or FAIL; exit status 1 when one failed.
 
-    python benchmarks/mustshow.py [relay] [lake] [kill] [pause]
+    python benchmarks/mustshow.py [relay] [lake] [kill] [pause] [dispatcher]
 
 relay: UDP → script → UDP at 40,000/s loses nothing. lake: a million messages are small on disk and a call is found at
 once. kill: nothing that was counted as stored is lost or doubled by kill -9. pause: a TCP destination that goes away
-for a while gets everything, in order. tests/test_endurance.py runs smaller ones. Not here: figures to compare (`run`).
+for a while gets everything, in order. dispatcher: calls stay on their node of four, and only those of a node that is away
+move. tests/test_endurance.py runs smaller ones. Not here: figures to compare (`run`).
 """
 
 from __future__ import annotations
@@ -297,9 +298,92 @@ def pause(rate: int = 5_000, away: float = 10.0, before: float = 5.0, after: flo
     return figures
 
 
+# ── dispatcher ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def dispatcher(count: int = 100_000, calls: int = 10_000, rate: int = 10_000, victim: int = 1) -> Figures:
+    """Four TCP nodes, SIP and RTCP of `calls` calls; one node ends under load and comes back.
+
+    Each call is on one node; only the calls of the lost one move, each to one other node, and they come back; nothing is
+    lost. `calls` must not be a multiple of 3, so that a call has packets of all nine kinds.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(harness.workplace())
+        nodes = [stack.enter_context(listening()) for _ in range(4)]
+        urls = [f"tcp://127.0.0.1:{node.port}" for node in nodes]
+        frames = harness.frames_file(folder, reports=2)
+        switch = stack.enter_context(harness.relaying(folder, urls, "tcp"))
+
+        def routed(*, state: str = "active", at_least: int = 0) -> int:
+            """How many packets were routed when the victim was in this state."""
+
+            def there(book: dict[str, Any]) -> bool:
+                now = book["destinations"]["far"]["nodes"][urls[victim]]["state"]
+                return bool(book["routed"]["packets"] >= at_least and now == state)
+
+            packets: int = switch.wait_stats(there, f"the node {state}", 60.0)["routed"]["packets"]
+            return packets
+
+        def connected(book: dict[str, Any]) -> bool:
+            return all(node["state"] == "active" for node in book["destinations"]["far"]["nodes"].values())
+
+        switch.wait_stats(connected, "every node active")
+        load = blast(switch.address("tcp"), frames, count, rate, calls, tcp=True, call=harness.IDENTITY)
+        with load as sender:
+            before = routed(at_least=calls + count // 20)
+            nodes[victim].stop()
+            gone = routed(state="inactive")
+            still_gone = routed(state="inactive", at_least=gone + calls)
+            nodes[victim].start()
+            back = routed(at_least=still_gone)
+            sender.finish()
+        book = settled(switch, count)
+        wait_for(lambda: len(set().union(*(numbers_of(node) for node in nodes))) >= count, "every packet at a node")
+    got = [numbers_of(node) for node in nodes]
+    home = {number % calls: i for i, numbers in enumerate(got) for number in numbers if number < before}
+    places: dict[int, set[int]] = {call: set() for call in range(calls)}
+    for i, numbers in enumerate(got):
+        for number in numbers:
+            places[number % calls].add(i)
+    moved = {call for call in range(calls) if len(places[call]) > 1}
+    theirs = {call for call in range(calls) if home[call] == victim}
+    split = sum(
+        len({i for i, numbers in enumerate(got) for number in range(call, before, calls) if number in numbers}) != 1
+        for call in range(calls)
+    )
+    away = sum(gone <= number < still_gone for number in got[victim])
+    strayed = sum(number >= back and home[number % calls] != i for i, numbers in enumerate(got) for number in numbers)
+    figures = {
+        "sent": count, "arrived": len(set().union(*got)), "calls": [list(home.values()).count(i) for i in range(4)],
+        "split_before": split, "moved": len(moved), "of_the_lost_node": len(theirs), "to_more_than_one_other": sum(
+            len(places[call]) > 2 for call in moved
+        ), "to_the_lost_node_while_away": away, "away_after_return": strayed, "packets_after_return": count - back,
+        "twice_across_the_break": sum(len(each) for node in nodes for each in node.connections) - count,
+        "balanced": book["balanced"], "discarded": book["destinations"]["far"]["discarded"],
+    }  # fmt: skip
+    must(figures["arrived"] == count and not figures["discarded"], "packets are missing", figures)
+    must(split == 0, "calls were split while every node was there", figures)
+    must(moved == theirs, "other calls than those of the lost node moved, or some of these did not", figures)
+    must(figures["to_more_than_one_other"] == 0, "calls of the lost node were split over others", figures)
+    must(away == 0, "the lost node was chosen while it was away", figures)
+    must(strayed == 0 and count - back >= calls, "calls did not come back", figures)
+    must(book["balanced"], "the books do not balance", figures)
+    return figures
+
+
+def numbers_of(node: Listener) -> set[int]:
+    return set().union(*node.connections)
+
+
 # ── all ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-CHECKS: dict[str, Callable[[], Figures]] = {"relay": relay, "lake": lake, "kill": kill, "pause": pause}
+CHECKS: dict[str, Callable[[], Figures]] = {
+    "relay": relay,
+    "lake": lake,
+    "kill": kill,
+    "pause": pause,
+    "dispatcher": dispatcher,
+}
 
 
 def main() -> int:

@@ -18,10 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import harness
-from harness import Usage, blast, of_role, settled, sink
 from pydantic import TypeAdapter
 
+import harness
+from harness import Usage, blast, of_role, settled, sink
 from hepswitch import books
 from hepswitch.routing.flow import Flow
 from hepswitch.routing.packet import Context, Packet

@@ -110,9 +110,16 @@ def commands_page() -> str:
         command = cli.main.get_command(click.Context(cli.main), name)
         if command is None:
             raise LookupError(f"the command {name} is listed but not there")
-        context = click.Context(command, info_name=f"hepswitch {name}", terminal_width=100, max_content_width=100)
-        parts.append(f"## hepswitch {name}\n\n```text\n{command.get_help(context)}\n```\n")
+        parts += _help(command, f"hepswitch {name}")
     return "\n".join(parts)
+
+
+def _help(command: click.Command, name: str) -> Iterator[str]:
+    context = click.Context(command, info_name=name, terminal_width=100, max_content_width=100)
+    yield f"## {name}\n\n```text\n{command.get_help(context)}\n```\n"
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            yield from _help(each, f"{name} {each.name}")
 
 
 # ── chunks ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -90,6 +90,13 @@ def test_tls_needs_a_certificate(tmp_path: Path) -> None:
         load(_write(tmp_path, 'listen = ["tls://0.0.0.0:9061"]\n'), {})
 
 
+def test_name_servers_are_addresses(tmp_path: Path) -> None:
+    config = load(_write(tmp_path, '[dns]\nservers = ["10.0.0.53", "[::1]:5353"]\ntimeout = "500ms"\n'), {})
+    assert (config.dns.servers, config.dns.timeout) == (["10.0.0.53", "[::1]:5353"], 0.5)
+    with pytest.raises(ConfigError, match=r"toml:2: dns.servers.0: 'ns\.example' is no address of a name server"):
+        load(_write(tmp_path, '[dns]\nservers = ["ns.example"]\n'), {})
+
+
 def test_a_listener_twice(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"udp://0\.0\.0\.0:9060 more than once"):
         load(_write(tmp_path, 'listen = ["udp://0.0.0.0:9060", "udp://0.0.0.0"]\n'), {})

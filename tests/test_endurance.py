@@ -18,3 +18,8 @@ def test_a_tcp_destination_that_goes_away_gets_everything_in_order() -> None:
 def test_udp_through_a_script_loses_nothing_and_the_books_balance() -> None:
     figures = mustshow.relay(count=20_000, rate=10_000)
     assert all(figures["nodes"]), "both nodes get calls"
+
+
+def test_calls_stay_on_their_node_and_only_those_of_a_lost_node_move() -> None:
+    figures = mustshow.dispatcher(count=30_000, calls=2_000, rate=6_000)
+    assert all(figures["calls"]), "every node has calls"

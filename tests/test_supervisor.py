@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 import trustme
+import uvloop
 
+from hepswitch import supervisor
+from hepswitch.config import Config
 from hepswitch.wire.hep import Hep
 from running import RunningSwitch, running_switch, wait_for
 
@@ -64,13 +67,13 @@ def test_a_script_relays_and_is_reloaded(tmp_path: Path) -> None:
 
             route.write_text(text.format(2))
             os.kill(switch.process.pid, signal.SIGHUP)
-            wait_for(lambda: switch.event("route reloaded"), "reload")
+            wait_for(lambda: switch.event("reloaded"), "reload")
             switch.send_udp(_packet(7))
             assert Hep(sink.recv(65535)).captagent_id == 2
 
             route.write_text("def broken(:\n")
             os.kill(switch.process.pid, signal.SIGHUP)
-            refused = wait_for(lambda: switch.event("route not reloaded; the old one goes on"), "refusal")
+            refused = wait_for(lambda: switch.event("not reloaded; what was loaded before goes on"), "refusal")
             assert f"{route}:1:" in refused["errors"][0]
             switch.send_udp(_packet(7))
             assert Hep(sink.recv(65535)).captagent_id == 2
@@ -171,3 +174,41 @@ def test_spools_that_nobody_would_send_are_reported(tmp_path: Path) -> None:
         of_destination = wait_for(lambda: switch.event("spool of a destination that is not configured"), "warning")
         of_node = wait_for(lambda: switch.event("spool of a node that is not configured"), "warning")
     assert [of_destination["folder"], of_node["folder"]] == [str(folder) for folder in forgotten]
+
+
+def _stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """Workers are started as this shell command."""
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{command}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(supervisor.sys, "executable", str(program))
+
+
+def test_a_worker_that_never_listens_is_killed_and_the_step_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _stand_in(tmp_path, monkeypatch, "exec sleep 1000")
+    monkeypatch.setattr(supervisor, "START_TIMEOUT", 0.5)
+
+    async def start() -> None:
+        worker = supervisor.Worker(0, [])
+        says = r"worker 0 did not start within 0\.5 s: .* waiting for it to listen"
+        with pytest.raises(supervisor.WorkerError, match=says):
+            await worker.start(Config())
+        assert await worker.kill() == -signal.SIGKILL
+        with pytest.raises(supervisor.WorkerError, match="worker 0 ended"):
+            await worker.ask(do="stats")
+
+    uvloop.run(start())
+
+
+def test_a_worker_that_ends_at_once_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _stand_in(tmp_path, monkeypatch, "exit 3")
+
+    async def start() -> None:
+        worker = supervisor.Worker(0, [])
+        with pytest.raises(supervisor.WorkerError, match="worker 0 "):
+            await worker.start(Config())
+        assert await worker.kill() in (3, -signal.SIGKILL), "its line may end before the process does"
+
+    uvloop.run(start())

@@ -1,8 +1,8 @@
-"""Sizes, durations and endpoint URLs."""
+"""Sizes, durations, rates and endpoint URLs."""
 
 import pytest
 
-from hepswitch.units import Endpoint, parse_duration, parse_endpoint, parse_size
+from hepswitch.units import Endpoint, parse_duration, parse_endpoint, parse_rate, parse_size
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,29 @@ def test_bad_duration_says_how(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("1000/s", (1000, 1)),
+        ("60 / m", (60, 60)),
+        ("0.5/h", (0.5, 3600)),
+        ("1/d", (1, 86400)),
+        (7, (7, 1)),
+        (0.5, (0.5, 1)),
+    ],
+)
+def test_rate(text: str | float, rate: tuple[float, float]) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", "5/", "/s", "-1/s", "5/w", "0/s", "0.5/d", "10000001/s", 0, -1, float("nan")]
+)
+def test_bad_rate_says_how(text: str | float) -> None:
+    with pytest.raises(ValueError, match=r"write for example 1000/s|a rate is 1/d to"):
+        parse_rate(text)
+
+
+@pytest.mark.parametrize(
     ("text", "name"),
     [
         ("udp://10.0.0.1", "udp://10.0.0.1:9060"),
@@ -51,6 +74,7 @@ def test_bad_duration_says_how(text: str) -> None:
         ("tcp://[2001:db8::1]:99", "tcp://[2001:db8::1]:99"),
         ("udp://127.0.0.1:0", "udp://127.0.0.1:0"),
         ("tcp://h:1?weight=2", "tcp://h:1"),
+        ("tls://_hep._tcp.Example.net?weight=2", "tls://_hep._tcp.example.net"),
     ],
 )
 def test_endpoint(text: str, name: str) -> None:
@@ -62,9 +86,22 @@ def test_endpoint_options() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "domain"),
+    [
+        ("tls://h3.example.net", "h3.example.net"),
+        ("tls://_hep._tls.example.net", "example.net"),
+        ("tls://[::1]", "::1"),
+    ],
+)
+def test_domain_of_a_certificate(text: str, domain: str) -> None:
+    assert parse_endpoint(text).domain == domain
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [("10.0.0.1:9060", "does not start with"), ("udp://:9060", "names no host"), ("udp://h:70000", "port"),
-     ("udp://h/path", "has a path")],
+     ("udp://h/path", "has a path"), ("tcp://_hep._tcp.example.net:9060", "has a port.*Leave :9060 away"),
+     ("tcp://_hep._tcp", "names a service of no domain")],
 )  # fmt: skip
 def test_bad_endpoint(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):

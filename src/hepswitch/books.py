@@ -117,6 +117,7 @@ def empty() -> Snapshot:
         "stores": {},
         "traces": {},
         "script": {"counters": {}, "gauges": {}, "tables": {}},
+        "guards": {},
     }
 
 
@@ -124,15 +125,26 @@ def merge(books: list[Snapshot]) -> Snapshot:
     """The sum of several snapshots: numbers add, the keys of both sides are kept, a state that differs is joined."""
     total = empty()
     for book in books:
-        total = _add(total, {key: book[key] for key in total})
+        total = add(total, {key: book[key] for key in total})
     return total
 
 
-def _add(left: Any, right: Any) -> Any:
+def hand_over(row: Snapshot, reason: str) -> None:
+    """Make `row` (an outlet's, with its nodes) that of one who is gone: what it had in memory is discarded for `reason`,
+    what it had on disk its successor finds and accounts for."""
+    for account in [row, *row.get("nodes", {}).values()]:
+        account["accepted"] -= account["spooled"]
+        if account["queued"]:
+            account["discarded"][reason] = account["discarded"].get(reason, 0) + account["queued"]
+        account["queued"] = account["spooled"] = 0
+
+
+def add(left: Any, right: Any) -> Any:
+    """The sum of two rows or books."""
     if isinstance(left, dict):
         keys = dict.fromkeys([*left, *right])
         return {
-            key: _add(left[key], right[key]) if key in left and key in right else left.get(key, right.get(key))
+            key: add(left[key], right[key]) if key in left and key in right else left.get(key, right.get(key))
             for key in keys
         }
     if isinstance(left, str):

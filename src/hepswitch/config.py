@@ -24,6 +24,8 @@ from pydantic import (
 
 from hepswitch.destinations.hep import HepDestination
 from hepswitch.destinations.lake import LakeStore
+from hepswitch.net.resolve import TIMEOUT, name_server
+from hepswitch.routing.guards import AccessTable, DuplicatesTable, LimitTable, listener_access
 from hepswitch.tables import Duration, Size, Table
 from hepswitch.units import Endpoint, parse_endpoint
 
@@ -46,6 +48,7 @@ def _listen_url(text: str) -> str:
         raise ValueError(
             f"{text!r} needs a certificate: write tls://{endpoint.host}:{endpoint.port}?cert=FILE&key=FILE"
         )
+    listener_access(endpoint, AccessTable())
     return text
 
 
@@ -89,6 +92,20 @@ class ControlTable(Table):
     )
 
 
+def _name_server(text: str) -> str:
+    name_server(text)
+    return text
+
+
+class DnsTable(Table):
+    """`[dns]`: who is asked for the addresses of destinations."""
+
+    servers: list[Annotated[str, AfterValidator(_name_server)]] = Field(
+        [], description="Name servers, address[:port]. Without any: those of the system (/etc/resolv.conf)."
+    )
+    timeout: Duration = Field(TIMEOUT, gt=0, description="How long one name server may take to answer.")
+
+
 class LogTable(Table):
     """`[log]`: what the switch says about itself, on standard error."""
 
@@ -102,7 +119,8 @@ class Config(Table):
     listen: list[ListenUrl] = Field(
         ["udp://127.0.0.1:9060", "tcp://127.0.0.1:9060"],
         min_length=1,
-        description="Where HEP arrives: udp://, tcp://, tls://host:port?cert=FILE&key=FILE[&client_ca=FILE].",
+        description="Where HEP arrives: udp://, tcp://, tls://host:port?cert=FILE&key=FILE[&client_ca=FILE]. "
+        "`?allow=10.0.0.0/8,192.0.2.1&deny=…` replaces the lists of [access] for one listener.",
     )
     workers: int = Field(1, ge=1, le=256, description="Processes that receive and route.")
     receive_buffer: Size = Field(
@@ -111,6 +129,9 @@ class Config(Table):
     )
     spool_dir: Path = Field(Path("spool"), description="Where packets for destinations that are away wait.")
     drain: Duration = Field(5.0, description="How long a stop waits for destinations to take what is queued.")
+    access: AccessTable = AccessTable()
+    limits: list[LimitTable] = Field([], description="Rate limits: see `[[limits]]`.")
+    duplicates: DuplicatesTable = DuplicatesTable()
     hep_route: HepRouteTable = HepRouteTable()
     destinations: dict[Name, HepDestination] = Field({}, description="Where packets are relayed to, by name.")
     stores: dict[Name, LakeStore] = Field(
@@ -118,6 +139,7 @@ class Config(Table):
         description="Where packets are stored, by name. The first is the default store; without any: lake:./captures.",
     )
     control: ControlTable = ControlTable()
+    dns: DnsTable = DnsTable()
     log: LogTable = LogTable()
 
     @model_validator(mode="after")
@@ -153,7 +175,7 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) 
     if not data.get("stores"):
         data["stores"] = {"lake": {"url": "lake:./captures"}}
     try:
-        config = Config.model_validate(data)
+        config = Config.model_validate(data, context={"base": base})
     except ValidationError as error:
         raise ConfigError("\n".join(_describe(error, str(path or "configuration"), text))) from error
     return _anchored(config, base)
@@ -224,8 +246,12 @@ def _describe(error: ValidationError, source: str, text: str) -> Iterator[str]:
 
 def _similar(location: list[str]) -> str:
     tables: dict[str, type[Table]] = {
+        "access": AccessTable,
+        "limits": LimitTable,
+        "duplicates": DuplicatesTable,
         "hep_route": HepRouteTable,
         "control": ControlTable,
+        "dns": DnsTable,
         "log": LogTable,
         "destinations": HepDestination,
         "stores": LakeStore,

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, model_validator
 
 from hepswitch.tables import Secret, Table
 from hepswitch.wire.hep import Hep
@@ -26,7 +26,7 @@ Kind = Literal[
 class ChunkValue(Table):
     """The value of a chunk, with type and vendor if they are not the usual ones."""
 
-    value: int | str | None = Field(None, description="A number or text.")
+    value: Annotated[int, Strict()] | str | None = Field(None, description="A number or text.")
     secret: Secret | None = Field(None, description="Instead: text that is not shown, env:NAME or file:PATH.")
     type: Kind | None = Field(None, description="By number utf8-string, by name the specification's.")
     vendor: Annotated[int, Field(ge=0, le=0xFFFF)] | None = Field(None, description="By number 3, by name 0.")
@@ -48,12 +48,25 @@ class ChunkValue(Table):
 
 def _spelled_out(values: Any) -> Any:
     """`name = 42` is `name = { value = 42 }`; an authentication key is a secret."""
-    if not isinstance(values, Mapping):
-        return values
-    return {
-        name: value if isinstance(value, (Mapping, ChunkValue)) else {"secret" if name == "auth_key" else "value": value}
-        for name, value in values.items()
-    }
+    return {name: _table(name, value) for name, value in values.items()} if isinstance(values, Mapping) else values
+
+
+def _table(name: str, given: Any) -> Any:
+    if isinstance(given, ChunkValue):
+        return given
+    table = dict(given) if isinstance(given, Mapping) else {"value": given}
+    if table.get("value") is not None and _is_auth_key(name):
+        table["secret"] = table.pop("value")
+    return table
+
+
+def _is_auth_key(name: str) -> bool:
+    """By its name or by any way of writing its number."""
+    probe = Hep.new(auth_key=b"x")
+    try:
+        return probe.delete(name) and probe.auth_key is None
+    except ValueError:  # no chunk at all: told where the value is tried
+        return False
 
 
 def _possible(values: dict[str, ChunkValue]) -> dict[str, ChunkValue]:
@@ -74,7 +87,7 @@ ChunkName = Annotated[str, BeforeValidator(_chunk)]
 
 
 class Edits:
-    """Edits as `set` and `delete` say, for any packet."""
+    """Edits as `delete` and `set` say, in that order, for any packet."""
 
     def __init__(self, values: Mapping[str, ChunkValue], deleted: Sequence[str]) -> None:
         self._values = [(name, value.plain, value.type, value.vendor) for name, value in values.items()]
@@ -87,7 +100,7 @@ class Edits:
 
     def apply(self, hep: Hep) -> None:
         """Change `hep`. Raises ValueError when it cannot carry a value (versions 1 and 2, size)."""
-        for name, value, kind, vendor in self._values:
-            hep.set(name, value, kind, vendor)
         for name in self._deleted:
             hep.delete(name)
+        for name, value, kind, vendor in self._values:
+            hep.set(name, value, kind, vendor)

@@ -12,18 +12,26 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import structlog
+from msgspec import structs
 
 from hepswitch import books
-from hepswitch.config import Config, ConfigError
-from hepswitch.control.http import Control
+from hepswitch.config import Config, ConfigError, load
+from hepswitch.control.dispatcher import Changes, checked, merged
+from hepswitch.control.http import Control, Reloaded
+from hepswitch.control.refusal import RefusedError
 from hepswitch.destinations.hep import FORGOTTEN_HINT
+from hepswitch.destinations.sets import NodeChange
 from hepswitch.logs import words
 from hepswitch.net.sockets import bind_udp, listen_tcp, spread_evenly
 from hepswitch.net.tls import server_context
+from hepswitch.switch import RELOADED
+from hepswitch.tables import REVEALED
 from hepswitch.units import Endpoint, parse_endpoint
 
 log = structlog.get_logger("hepswitch.supervisor")
@@ -33,6 +41,8 @@ POLL = 1.0
 """Seconds between two looks at a worker's books; what a killed worker did after the last look is not counted."""
 RESTART_DELAYS = (0.1, 0.5, 1.0, 2.0, 5.0)
 ANSWER_TIMEOUT = 10.0
+START_TIMEOUT = 20.0
+"""Seconds for a worker to start, or to take over a configuration."""
 
 
 class WorkerError(Exception):
@@ -42,42 +52,75 @@ class WorkerError(Exception):
 class Worker:
     """One worker process and the line to it."""
 
-    def __init__(self, config: Config, number: int, sockets: list[socket.socket]) -> None:
+    def __init__(self, number: int, sockets: list[socket.socket], memory: int | None = None) -> None:
         self.number = number
         self.last = books.empty()
-        self._config = config
         self._sockets = sockets
-        self._process: asyncio.subprocess.Process
+        self._memory = memory
+        self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.StreamReader
-        self._writer: asyncio.StreamWriter
+        self._writer: asyncio.StreamWriter | None = None
         self._turn = asyncio.Lock()
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    async def start(self) -> None:
-        """Start the process and wait until it listens. Raises WorkerError with its own words."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            numbers = [sock.fileno() for sock in self._sockets]
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "hepswitch.worker", str(theirs.fileno()),
-                pass_fds=[theirs.fileno(), *numbers], stdin=asyncio.subprocess.DEVNULL,
-            )  # fmt: skip
-        ours.setblocking(False)
-        self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=LINE_LIMIT)
-        config = self._config.model_dump(mode="json")
+    async def start(self, config: Config, changes: Iterable[NodeChange] = ()) -> None:
+        """Start the process and wait until it listens. Raises WorkerError with its own words; no process is left then."""
+        first = {
+            "config": config.model_dump(mode="json", context=REVEALED),
+            "worker": self.number,
+            "changes": list(changes),
+            "memory": self._memory,
+        }
+        shared = [] if self._memory is None else [self._memory]
         self.last = books.empty()
-        answer = await self.ask(config=config, sockets=numbers, worker=self.number)
+        step = "starting its process"
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                ours, theirs = socket.socketpair()
+                with theirs:
+                    numbers = [sock.fileno() for sock in self._sockets]
+                    self._process = await asyncio.create_subprocess_exec(
+                        sys.executable, "-m", "hepswitch.worker", str(theirs.fileno()),
+                        pass_fds=[theirs.fileno(), *numbers, *shared], stdin=asyncio.subprocess.DEVNULL,
+                    )  # fmt: skip
+                step = "opening the line to it"
+                ours.setblocking(False)
+                self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=LINE_LIMIT)
+                step = "waiting for it to listen"
+                answer = await self.ask(timeout=None, sockets=numbers, **first)
+        except TimeoutError:
+            await self.kill()
+            raise WorkerError(
+                f"worker {self.number} did not start within {START_TIMEOUT:g} s: stuck at {step}"
+            ) from None
+        except BaseException:
+            await self.kill()
+            raise
         if "error" in answer:
-            await self._process.wait()
+            await self._end_itself()
             raise WorkerError(answer["error"])
 
-    async def ask(self, timeout: float = ANSWER_TIMEOUT, **message: Any) -> dict[str, Any]:  # noqa: ASYNC109
+    async def kill(self) -> int | None:
+        """End the process if it still runs; its exit status."""
+        if self._writer is not None:
+            self._writer.close()
+        if self._process is None:
+            return None
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        return await self._process.wait()
+
+    async def _end_itself(self) -> None:
+        """Wait for the process, which is about to end; kill it if it does not."""
+        if self._process is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ANSWER_TIMEOUT):
+                    await self._process.wait()
+        await self.kill()
+
+    async def ask(self, timeout: float | None = ANSWER_TIMEOUT, **message: Any) -> dict[str, Any]:  # noqa: ASYNC109
         """One request, one answer. Raises WorkerError when the worker is gone."""
         async with self._turn:
-            if self._writer.is_closing():
+            if self._writer is None or self._writer.is_closing():
                 raise WorkerError(f"worker {self.number} ended")
             try:
                 self._writer.write(msgspec.json.encode(message) + b"\n")
@@ -93,34 +136,20 @@ class Worker:
             self.last = answer["stats"]
         return answer
 
-    async def wait(self) -> int:
-        return await self._process.wait()
-
     async def end(self, drain: float) -> None:
         """Tell the worker to stop, wait while it drains, kill it if it does not end."""
         with contextlib.suppress(WorkerError):
             await self.ask(timeout=drain + ANSWER_TIMEOUT, do="stop")
-        try:
-            async with asyncio.timeout(ANSWER_TIMEOUT):
-                await self._process.wait()
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
-        self._writer.close()
+        await self._end_itself()
 
     def died(self) -> books.Snapshot:
         """The books of the dead process as far as they are known: what it had queued is gone, what it had spooled its
         successor will find on disk and account for."""
-        self._writer.close()
         for listener in self.last["received"].values():
             # Gauges, and the drops that the kernel counts with the socket: the successor reports them again.
             listener["kernel_drops"] = listener["connections"] = 0
-        rows = [*self.last["destinations"].values(), *self.last["stores"].values()]
-        for row in rows + [node for outlet in rows for node in outlet.get("nodes", {}).values()]:
-            row["accepted"] -= row["spooled"]
-            if row["queued"]:
-                row["discarded"]["worker died"] = row["discarded"].get("worker died", 0) + row["queued"]
-            row["queued"] = row["spooled"] = 0
+        for row in (*self.last["destinations"].values(), *self.last["stores"].values()):
+            books.hand_over(row, "worker died")
         script = self.last["script"]
         script["gauges"] = {}
         for counter in script["counters"].values():
@@ -131,10 +160,17 @@ class Worker:
 
 
 class Supervisor:
-    """The running switch: `await run()` returns when SIGINT or SIGTERM came and everything is drained."""
+    """The running switch: `await run()` returns when SIGINT or SIGTERM came and everything is drained.
 
-    def __init__(self, config: Config) -> None:
+    `path`: the file that `config` was read from, for a reload; None: there was none.
+    """
+
+    def __init__(self, config: Config, path: Path | None = None) -> None:
         self.config = config
+        self._path = path
+        self._changes = Changes()
+        self._changing = asyncio.Lock()
+        self._started = asyncio.Event()
         self.urls: list[str] = []
         self.control_url = ""
         self._clock = books.Clock()
@@ -177,13 +213,15 @@ class Supervisor:
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signum, self._stopping.set)
         async with asyncio.TaskGroup() as tasks, contextlib.AsyncExitStack() as stack:
-            loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(self.reload()))
+            loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(self._hang_up()))
             self._report_forgotten_spools()
             control = Control(self, parse_endpoint(f"tcp://{self.config.control.listen}"))
             self.control_url = await stack.enter_async_context(control)
-            self._workers = [Worker(self.config, n, sockets) for n, sockets in enumerate(self._sockets)]
+            memory = self._shared_memory(stack)
+            self._workers = [Worker(n, sockets, memory) for n, sockets in enumerate(self._sockets)]
             for worker in self._workers:
-                await worker.start()
+                await worker.start(self.config)
+            self._started.set()
             cares = [tasks.create_task(self._care(worker)) for worker in self._workers]
             cares += [tasks.create_task(self._keep(name)) for name in self.config.stores]
             log.info("listening", on=self.urls, control=self.control_url, workers=self.config.workers)
@@ -196,6 +234,15 @@ class Supervisor:
             for sock in of_worker:
                 sock.close()
         log.info("stopped", balanced=self.total()["balanced"])
+
+    def _shared_memory(self, stack: contextlib.AsyncExitStack) -> int | None:
+        """The file of the memory in which workers recognise each other's duplicates; it outlives a worker that dies."""
+        if not self.config.duplicates.room:
+            return None
+        memory = os.memfd_create("hepswitch-duplicates")
+        stack.callback(os.close, memory)
+        os.ftruncate(memory, self.config.duplicates.room)
+        return memory
 
     def _report_forgotten_spools(self) -> None:
         """A destination that was taken out of the configuration may have left packets on disk: say so."""
@@ -214,9 +261,7 @@ class Supervisor:
             except WorkerError:
                 if self._stopping.is_set():
                     return
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(worker.pid, signal.SIGKILL)  # gone already, or it hangs
-                status = await worker.wait()
+                status = await worker.kill()  # gone already, or it hangs
                 delay = RESTART_DELAYS[min(failures, len(RESTART_DELAYS) - 1)]
                 log.error("worker died", worker=worker.number, status=status, restart_in=delay)
                 self._past = [books.merge([*self._past, worker.died()])]
@@ -224,7 +269,8 @@ class Supervisor:
                 failures += 1
                 await asyncio.sleep(delay)
                 try:
-                    await worker.start()
+                    async with self._changing:
+                        await worker.start(self.config, self._changes)
                 except WorkerError as error:
                     log.error("worker cannot start", worker=worker.number, error=str(error))
 
@@ -264,13 +310,79 @@ class Supervisor:
         """The books as last seen."""
         return books.close(books.merge([*self._past, *(worker.last for worker in self._workers)]), self._clock.uptime)
 
-    async def reload(self) -> list[str]:
-        """Load the route file again in every worker; the errors of those that refused it."""
-        answers = await asyncio.gather(*(worker.ask(do="reload") for worker in self._workers), return_exceptions=True)
-        errors = [str(answer) for answer in answers if isinstance(answer, BaseException)]
-        errors += [answer["error"] for answer in answers if isinstance(answer, dict) and "error" in answer]
-        if errors:
-            log.error("route not reloaded; the old one goes on", errors=sorted(set(errors)))
-        else:
-            log.info("route reloaded")
-        return sorted(set(errors))
+    async def dispatcher(self) -> dict[str, Any]:
+        """The sets and nodes of all workers as one."""
+        await self._started.wait()
+        answers = await asyncio.gather(
+            *(worker.ask(do="dispatcher") for worker in self._workers), return_exceptions=True
+        )  # fmt: skip
+        # A worker that does not answer is about to be replaced: what it has is nowhere to be seen until then.
+        return merged(answer["sets"] for answer in answers if isinstance(answer, dict) and "sets" in answer)
+
+    async def set_node(self, change: NodeChange) -> None:
+        """Make the change in every worker, and in those that will be started. Raises RefusedError."""
+        await self._started.wait()
+        async with self._changing:
+            change = checked(change, self.config.destinations)
+            late = await self._tell_all(do="set_node", change=change)
+            self._changes.remember(change)
+        log.info("node changed", **structs.asdict(change))
+        _complain(late)
+
+    async def reload(self, only: Collection[str] = RELOADED) -> Reloaded:
+        """Read the file again and let every worker go on with what it says under the keys `only`.
+
+        Raises RefusedError with every mistake; everything is as it was then, unless it says that other workers took it.
+        """
+        await self._started.wait()
+        async with self._changing:
+            try:
+                config = load(self._path)
+                differing = [key for key in Config.model_fields if getattr(config, key) != getattr(self.config, key)]
+                new = self.config.model_copy(update={key: getattr(config, key) for key in only})
+                changes = self._changes.after_reload(self.config.destinations, new.destinations)
+                told = new.model_dump(mode="json", context=REVEALED)
+                late = await self._tell_all(do="reload", config=told, route="hep_route" in only, changes=list(changes))
+            except (ConfigError, RefusedError) as error:
+                log.error("not reloaded; what was loaded before goes on", errors=str(error).splitlines())
+                raise RefusedError(str(error)) from error
+            self.config, self._changes = new, changes
+        done = Reloaded(
+            changed=[key for key in differing if key in only], restart=[key for key in differing if key not in RELOADED]
+        )
+        log.info("reloaded", **structs.asdict(done))
+        _complain(late)
+        return done
+
+    async def _hang_up(self) -> None:
+        """SIGHUP came."""
+        try:
+            await self.reload()
+        except RefusedError:
+            pass  # logged
+        except Exception:
+            log.exception("reload failed")  # a switch that works must not end for it
+
+    async def _tell_all(self, **message: Any) -> list[str]:
+        """Tell every worker. The first goes ahead: what it refuses nobody else is told, and RefusedError is raised.
+
+        One of the others that is gone or hangs is left out: it is started again with what holds then. Gives what those
+        said that refused although the first did not.
+        """
+        late = []
+        for worker in self._workers:
+            try:
+                answer = await worker.ask(timeout=START_TIMEOUT, **message)
+            except WorkerError as error:
+                answer = {"error": str(error)} if worker is self._workers[0] else {}
+            if "error" in answer:
+                if worker is self._workers[0]:
+                    raise RefusedError(answer["error"])
+                late.append(f"worker {worker.number}: {answer['error']}")
+        return late
+
+
+def _complain(late: list[str]) -> None:
+    if late:
+        log.error("not every worker took it over", errors=late)
+        raise RefusedError("\n".join([*late, "the other workers took it over: mend this and do it again"]))

@@ -1,10 +1,22 @@
-"""What every table of the configuration shares: unknown keys are mistakes, sizes and durations have units."""
+"""What every table of the configuration shares: unknown keys are mistakes, sizes and durations have units, secrets stay
+secret."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    SerializationInfo,
+    ValidationInfo,
+)
 
 from hepswitch.units import parse_duration, parse_size
 
@@ -13,6 +25,48 @@ Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
 
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
 """Seconds; "10s", "7d" in the file."""
+
+REVEALED = {"secrets": "revealed"}
+"""Context for `model_dump(mode="json")` to another process of ours: secrets are written so that they can be read again."""
+
+
+def _secret(value: Any, info: ValidationInfo) -> SecretStr:
+    # Only ValueErrors, and never the value in them: whatever the file says here may be a secret in the wrong place.
+    if isinstance(value, SecretStr):
+        return value
+    if not isinstance(value, str):
+        raise ValueError('a secret is a text, "env:NAME" or "file:PATH"')  # noqa: TRY004 (pydantic would print the value)
+    kind, colon, rest = value.partition(":")
+    match kind if colon else "":
+        case "env":
+            text = os.environ.get(rest, "")
+            if not text:
+                raise ValueError(f"the environment variable {rest} is not set: set it where hepswitch is started")
+        case "file":
+            path = Path((info.context or {}).get("base", ".")) / Path(rest).expanduser()
+            try:
+                text = path.read_text(encoding="utf-8").rstrip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+                raise ValueError(f"{path} cannot be read: {reason}") from None
+            if not text:
+                raise ValueError(f"{path} is empty: write the secret into it")
+        case "text":
+            text = rest
+        case _:
+            text = value
+    if not text:
+        raise ValueError('a secret must not be empty: write a text, "env:NAME" or "file:PATH"')
+    return SecretStr(text)
+
+
+def _write_secret(secret: SecretStr, info: SerializationInfo) -> str:
+    return f"text:{secret.get_secret_value()}" if info.context == REVEALED else str(secret)
+
+
+Secret = Annotated[SecretStr, BeforeValidator(_secret), PlainSerializer(_write_secret, when_used="json")]
+"""A secret: as text, "env:NAME" or "file:PATH" (relative to the validation context's `base`; without the line's end).
+"text:…" is a text that begins like one of these. Prints as asterisks; `get_secret_value()` gives it."""
 
 
 class Table(BaseModel):

@@ -1,8 +1,17 @@
 """A worker: one process with an event loop and a `Switch`, told what to do by the supervisor over a socket pair.
 
 Started as `python -m hepswitch.worker FD`. The supervisor writes one JSON object a line and gets one line back for each:
-first `{"config": …, "sockets": [fd, …], "worker": n}`, then `{"do": "stats" | "reload" | "stop"}`. When the supervisor is
-gone the worker stops as if told to.
+first `{"config": …, "sockets": [fd, …], "worker": n, "changes": […], "memory": fd}` (`memory`: what the workers share, or
+null), then `{"do": …}`:
+
+    stats                             {"stats": the books}
+    dispatcher                        {"sets": every set's policy and nodes}
+    set_node, change                  {"changed": true}
+    reload, config, route, changes    {"reloaded": true}
+    stop                              {"stopped": true, "stats": the books at the end}
+
+`changes` are those made at run time (`NodeChange`) that hold on. What cannot be done is answered with `{"error": words}`.
+When the supervisor is gone the worker stops as if told to.
 """
 
 from __future__ import annotations
@@ -10,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import mmap
 import signal
 import socket
 import sys
@@ -21,6 +31,7 @@ import uvloop
 
 from hepswitch import logs
 from hepswitch.config import Config
+from hepswitch.destinations.sets import NodeChange
 from hepswitch.routing.script import ScriptError
 from hepswitch.switch import Switch
 
@@ -40,34 +51,60 @@ async def _serve(channel: socket.socket) -> None:
     config = Config.model_validate(first["config"])
     logs.setup(config.log.level, config.log.format)
     sockets = [socket.socket(fileno=fd) for fd in first["sockets"]]
+    memory = None if first["memory"] is None else mmap.mmap(first["memory"], 0)
     try:
-        switch = Switch(config, sockets, first["worker"])
+        switch = Switch(config, sockets, first["worker"], memory)
+        _apply(switch, first["changes"])
         await switch.start()
-    except Exception as error:
-        if not isinstance(error, (OSError, ScriptError)):  # these say all there is to say
-            log.exception("worker cannot start", worker=first["worker"])
-        await say({"error": logs.words(error)})
+    except Exception as error:  # noqa: BLE001 (told and logged)
+        await say(_trouble(error, "worker cannot start"))
         raise SystemExit(1) from None
     # What lives now lives for good: do not walk it again in every collection.
     gc.collect()
     gc.freeze()
     await say({"ready": True})
     while line := await reader.readline():
-        match msgspec.json.decode(line)["do"]:
-            case "stats":
-                await say({"stats": switch.snapshot()})
-            case "reload":
-                try:
-                    switch.load_route()
-                    await say({"reloaded": True})
-                except ScriptError as error:
-                    await say({"error": str(error)})
-            case "stop":
-                break
+        message = msgspec.json.decode(line)
+        if message["do"] == "stop":
+            break
+        try:
+            answer = await _do(switch, message)
+        except Exception as error:  # noqa: BLE001 (told and logged)
+            answer = _trouble(error, f"{message['do']} failed")
+        await say(answer)
     await switch.stop()
     with contextlib.suppress(ConnectionError):
         await say({"stopped": True, "stats": switch.snapshot()})
     writer.close()
+
+
+async def _do(switch: Switch, message: dict[str, Any]) -> dict[str, Any]:
+    """Do what the supervisor says; the answer."""
+    match message["do"]:
+        case "stats":
+            return {"stats": switch.snapshot()}
+        case "dispatcher":
+            return {"sets": switch.sets.info()}
+        case "set_node":
+            _apply(switch, [message["change"]])
+            return {"changed": True}
+        case "reload":
+            await switch.reload(Config.model_validate(message["config"]), route=message["route"])
+            _apply(switch, message["changes"])
+            return {"reloaded": True}
+        case unknown:
+            raise ValueError(f"the supervisor says {unknown!r}: not the same version?")
+
+
+def _apply(switch: Switch, changes: list[dict[str, Any]]) -> None:
+    for change in msgspec.convert(changes, list[NodeChange]):
+        switch.sets.set_node(change)
+
+
+def _trouble(error: Exception, what: str) -> dict[str, Any]:
+    if not isinstance(error, (OSError, ScriptError)):  # these say all there is to say
+        log.exception(what, exc_info=error)
+    return {"error": logs.words(error)}
 
 
 def main() -> None:

@@ -194,7 +194,7 @@ async def test_a_name_that_does_not_resolve_queues_up_to_the_bound(opened: Opene
     row = outlet.account()
     assert row["refused"] == {"queue full": results.count(False)}
     assert row["queued"] == results.count(True)
-    assert row["nodes"]["udp://no-such-host.invalid:9060"]["state"] in ("connecting", "unreachable")
+    assert row["nodes"]["udp://no-such-host.invalid:9060"]["state"] in ("probing", "inactive")
     await outlet.close(0.0)
     assert outlet.account()["discarded"] == {"shutdown": results.count(True)}
 
@@ -243,7 +243,11 @@ async def test_more_than_the_socket_takes_waits_and_follows(opened: Opened, sink
         ({"urls": ["udp://homer?weight=nan"]}, "no number above 0"),
         ({"urls": ["udp://homer:0"]}, "port above 0"),
         ({"urls": ["udp://homer", "udp://homer:9060?weight=2"]}, "more than once"),
-        ({"urls": ["udp://homer"], "policy": "best"}, "call"),
+        ({"urls": ["udp://homer?priority=1.5"]}, "no whole number"),
+        ({"urls": ["udp://homer"], "policy": "best"}, "no policy: write call"),
+        ({"urls": ["udp://homer"], "policy": "hash: "}, "no policy"),
+        ({"urls": ["udp://homer"], "policy": "script:1st"}, "no policy"),
+        ({"urls": ["udp://homer"], "probe": "soon"}, "not a duration"),
         ({"urls": ["udp://homer"], "version": 4}, "version"),
         ({"urls": ["udp://homer"], "queue": "lots"}, "not a size"),
         ({"urls": ["udp://homer"], "spol": "1GiB"}, "spol"),

@@ -65,7 +65,13 @@ class Bench:
 
 
 def sip(payload: bytes = INVITE, version: int = 3, **chunks: Any) -> bytes:
-    chunks = {"src_ip": "10.0.0.1", "dst_ip": "192.0.2.2", "src_port": 5060, "dst_port": 5060, "captagent_id": 7} | chunks
+    chunks = {
+        "src_ip": "10.0.0.1",
+        "dst_ip": "192.0.2.2",
+        "src_port": 5060,
+        "dst_port": 5060,
+        "captagent_id": 7,
+    } | chunks
     hep = Hep.new(payload, **chunks)
     hep.version = version
     return bytes(hep)

@@ -100,6 +100,28 @@ def test_thousands_of_small_frames_in_one_write(run, host: str) -> None:
     run(scene())
 
 
+@pytest.mark.parametrize("allowed", [True, False])
+def test_only_allowed_peers_are_let_in(run, allowed: bool) -> None:
+    async def scene() -> None:
+        rig, asked = Rig(), []
+
+        def door(ip: str) -> bool:
+            asked.append(ip)
+            return allowed
+
+        await rig.start(allowed=door)
+        writer = await rig.connect()
+        writer.write(frame(b"a"))
+        await until(lambda: bool(rig.packets) or rig.listener.connections_refused == 1)
+        assert asked == ["127.0.0.1"]
+        assert rig.packets == ([frame(b"a")] if allowed else [])
+        assert rig.listener.connections == int(allowed)
+        await closed(writer)
+        await rig.source.stop()
+
+    run(scene())
+
+
 def test_byte_at_a_time(run) -> None:
     async def scene() -> None:
         rig = Rig()

@@ -18,6 +18,7 @@ COMMANDS = {
     "search": "Find calls and messages in a lake.",
     "ladder": "Draw a call's flow.",
     "export": "Write calls as pcapng or pcap.",
+    "ctl": "Change a running switch: reload, nodes.",
     "stats": "Show the books of a running switch.",
 }
 

@@ -12,7 +12,7 @@ from hepswitch.cli.options import config_option
 @click.command("run")
 @config_option
 def cli(config: Path | None) -> None:
-    """Run the switch until SIGINT or SIGTERM; SIGHUP reloads the route.
+    """Run the switch until SIGINT or SIGTERM; SIGHUP reloads the route and the destinations.
 
     Without a configuration: HEP on 127.0.0.1:9060 (udp and tcp), everything stored in ./captures, statistics on
     http://127.0.0.1:9080.
@@ -35,7 +35,7 @@ def cli(config: Path | None) -> None:
         logs.setup(settings.log.level, settings.log.format)
         if settings.hep_route.script is not None:
             load_script(settings.hep_route.script, settings.destinations, settings.stores)
-        supervisor = Supervisor(settings)
+        supervisor = Supervisor(settings, config)
         supervisor.bind()
     except (ConfigError, ScriptError) as error:
         click.echo(str(error), err=True)

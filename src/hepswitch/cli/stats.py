@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.error
-import urllib.request
 from typing import Any
 
 import click
+
+from hepswitch.cli.remote import Remote, remote_options
 
 Row = tuple[str, str, str]
 
 
 @click.command("stats")
-@click.option(
-    "--url",
-    default="http://127.0.0.1:9080",
-    envvar="HEPSWITCH_URL",
-    show_default=True,
-    help="The control listener.",
-)
 @click.option("--json", "as_json", is_flag=True, help="The books as JSON.")
 @click.option("--watch", type=float, metavar="SECONDS", help="Show them again every so many seconds.")
-def cli(url: str, as_json: bool, watch: float | None) -> None:
+@remote_options
+def cli(remote: Remote, as_json: bool, watch: float | None) -> None:
     """Show what became of every packet: received, routed, delivered, waiting, lost and why.
 
     Exit status 1 when the books do not balance, or nobody answers.
@@ -34,7 +28,7 @@ def cli(url: str, as_json: bool, watch: float | None) -> None:
       hepswitch stats --json | jq .stores.lake.delivered
     """
     while True:
-        book = _fetch(url)
+        book = remote.get("/api/stats")
         if as_json:
             click.echo(json.dumps(book))
         else:
@@ -42,18 +36,6 @@ def cli(url: str, as_json: bool, watch: float | None) -> None:
         if watch is None:
             raise SystemExit(0 if book["balanced"] else 1)
         time.sleep(watch)
-
-
-def _fetch(url: str) -> dict[str, Any]:
-    if not url.startswith(("http://", "https://")):
-        raise click.BadParameter(f"{url!r} does not start with http://", param_hint="--url")
-    try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/api/stats", timeout=10) as answer:  # noqa: S310 (checked above)
-            book: dict[str, Any] = json.load(answer)
-            return book
-    except (urllib.error.URLError, TimeoutError, ValueError) as error:
-        click.echo(f"no switch answers at {url}: {error}. Is it running? Is [control] listen the same?", err=True)
-        raise SystemExit(1) from None
 
 
 def _show(book: dict[str, Any]) -> None:

@@ -1,28 +1,57 @@
-"""The control listener: `/metrics` (Prometheus), `/api/stats` (the books), `/healthz`.
+"""The control listener.
 
-It runs in the supervisor, so it answers for all workers and never takes time from packets. Not here: what the numbers
-mean (`books`), their names as metrics (`control.metrics`).
+    GET  /metrics           the books for Prometheus
+    GET  /healthz           ok
+    GET  /api/stats         the books
+    GET  /api/dispatcher    every set's policy and nodes
+    POST /api/dispatcher    {"set", "node", "state"?, "weight"?, "priority"?}: change a node
+    POST /api/reload        {"only"?: "dispatcher"}: read the configuration file again
+
+What is not done is answered with `{"error": words}` (`control.refusal` has the status). It runs in the supervisor, so it
+answers for all workers and never takes time from packets. Not here: what the numbers mean (`books`), their names as
+metrics (`control.metrics`), who may ask for a change (`control.origin`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import uvicorn
-from msgspec.json import encode
+from msgspec import MsgspecError, Struct
+from msgspec.json import decode, encode
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from hepswitch.books import Snapshot
-from hepswitch.control import metrics
+from hepswitch.control import metrics, origin
+from hepswitch.control.refusal import RefusedError
+from hepswitch.destinations.sets import NodeChange
 from hepswitch.net.sockets import listen_tcp
 from hepswitch.units import Endpoint
+
+T = TypeVar("T")
+
+MOST_BODY = 64 << 10
+"""Bytes of a request: a change takes a few hundred."""
+
+
+class Reloaded(Struct, frozen=True):
+    """What came of a reload: keys of the file that differed and hold now, and those that need a restart to hold."""
+
+    changed: list[str]
+    restart: list[str]
+
+
+class Reload(Struct, frozen=True, forbid_unknown_fields=True):
+    """What to reload: all that can be, or the dispatcher sets alone."""
+
+    only: Literal["dispatcher"] | None = None
 
 
 class Switch(Protocol):
@@ -30,6 +59,15 @@ class Switch(Protocol):
 
     async def stats(self) -> Snapshot:
         """The books of all workers, now."""
+
+    async def dispatcher(self) -> dict[str, Any]:
+        """Every set's policy and nodes."""
+
+    async def set_node(self, change: NodeChange) -> None:
+        """Make the change in every worker. Raises RefusedError."""
+
+    async def reload(self, only: Collection[str] = ...) -> Reloaded:
+        """Read the file again, as far as the keys `only`. Raises RefusedError."""
 
 
 class _Server(uvicorn.Server):
@@ -50,9 +88,14 @@ class Control:
             Route("/metrics", self._metrics),
             Route("/api/stats", self._stats),
             Route("/healthz", self._healthz),
+            Route("/api/dispatcher", self._dispatcher),
+            Route("/api/dispatcher", self._set_node, methods=["POST"]),
+            Route("/api/reload", self._reload, methods=["POST"]),
         ]
+        self._host = endpoint.host
         config = uvicorn.Config(
-            Starlette(routes=routes), log_config=None, access_log=False, lifespan="off", loop="none",
+            Starlette(routes=routes, exception_handlers={RefusedError: _refuse}),
+            log_config=None, access_log=False, lifespan="off", loop="none",
             timeout_graceful_shutdown=1, server_header=False, ws="none",
         )  # fmt: skip
         self._server = _Server(config)
@@ -71,7 +114,41 @@ class Control:
         return Response(metrics.exposition(await self._switch.stats()), media_type=metrics.CONTENT_TYPE)
 
     async def _stats(self, _: Request) -> Response:
-        return Response(encode(await self._switch.stats()), media_type="application/json")
+        return _json(await self._switch.stats())
 
     async def _healthz(self, _: Request) -> Response:
         return PlainTextResponse("ok\n")
+
+    async def _dispatcher(self, _: Request) -> Response:
+        return _json(await self._switch.dispatcher())
+
+    async def _set_node(self, request: Request) -> Response:
+        await self._switch.set_node(await self._asked(request, NodeChange))
+        return _json({"changed": True})
+
+    async def _reload(self, request: Request) -> Response:
+        asked = await self._asked(request, Reload)
+        return _json(await (self._switch.reload(["destinations"]) if asked.only else self._switch.reload()))
+
+    async def _asked(self, request: Request, kind: type[T]) -> T:
+        """What a request that changes the switch asks for. Raises RefusedError."""
+        server = request.scope["server"]
+        origin.check(request.headers, self._host, server[0] if server else None)
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > MOST_BODY:
+                raise RefusedError(f"the request has more than {MOST_BODY} bytes", 400)
+        try:
+            return decode(body or b"{}", type=kind)
+        except MsgspecError as error:
+            raise RefusedError(f"{request.url.path}: {error}", 400) from error
+
+
+async def _refuse(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusedError)
+    return Response(encode({"error": str(error)}), error.status, media_type="application/json")
+
+
+def _json(answer: Any) -> Response:
+    return Response(encode(answer), media_type="application/json")

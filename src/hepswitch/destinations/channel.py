@@ -177,20 +177,20 @@ class TlsChannel(Channel):
 
 
 async def connect(endpoint: Endpoint, resolver: Resolver, context: ssl.SSLContext | None) -> Channel:
-    """A channel to the first address of `endpoint` that answers. Raises OSError saying why none did."""
+    """A channel to the first candidate of `endpoint` that answers. Raises OSError saying why none did."""
     loop = asyncio.get_running_loop()
     trouble: OSError = OSError(f"{endpoint.host} has no address")
-    for address in await resolver.resolve(endpoint.host):
+    for address, port in (await resolver.resolve(endpoint.host, endpoint.port)).candidates:
         sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
             for level, option, value in OPTIONS:
                 sock.setsockopt(level, option, value)
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                await loop.sock_connect(sock, (address, endpoint.port))
+                await loop.sock_connect(sock, (address, port))
             if context is None:
                 return Channel(sock)
-            channel = TlsChannel(sock, context, endpoint.host)
+            channel = TlsChannel(sock, context, endpoint.domain)
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await channel.handshake(loop)
         except TimeoutError:

@@ -8,6 +8,7 @@ class Flight:
     settled: int
     settled_frames: int
     counted: int
+    replay: int
     def __init__(self, replay: int) -> None: ...
     @property
     def unsent(self) -> int:

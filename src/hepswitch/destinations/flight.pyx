@@ -24,7 +24,7 @@ cdef class Flight:
     cdef readonly Py_ssize_t settled          # bytes of the frames that are acknowledged as a whole
     cdef readonly Py_ssize_t settled_frames
     cdef readonly Py_ssize_t counted          # frames at the front that were reported as delivered
-    cdef Py_ssize_t replay
+    cdef public Py_ssize_t replay             # bytes of acknowledged frames that are kept
 
     def __init__(self, Py_ssize_t replay):
         self.frames = Frames()

@@ -18,16 +18,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections import Counter
-from collections.abc import Callable
 
 import structlog
 
 from hepswitch.books import Snapshot
-from hepswitch.destinations.balance import Node
 from hepswitch.destinations.channel import Channel, connect
 from hepswitch.destinations.flight import Flight
-from hepswitch.destinations.outlet import LONGEST_PAUSE, Backoff
+from hepswitch.destinations.hep_node import HepNode, Settings
+from hepswitch.destinations.outlet import LONGEST_PAUSE
+from hepswitch.destinations.probe import keep_alive
 from hepswitch.destinations.spool import Spool
 from hepswitch.net.resolve import Resolver
 from hepswitch.net.tls import client_context
@@ -58,28 +57,20 @@ HIGH, LOW = 0.9, 0.7
 """How full the queue or spool is when sources are asked to stop, and when they may go on."""
 
 
-class StreamNode(Node):
-    """One far end over TCP or TLS. `queue`: bytes that wait in memory; `spool` None: nothing waits on disk."""
+class StreamNode(HepNode):
+    """One far end over TCP or TLS. `spool` None: nothing waits on disk."""
 
-    def __init__(
-        self, endpoint: Endpoint, weight: float, queue: int, replay: int, spool: Spool | None, resolver: Resolver
-    ) -> None:
-        super().__init__(str(endpoint), weight, 3, queue)
-        self.full = False
-        self.on_press: Callable[[], None] | None = None
-        self._endpoint = endpoint
+    def __init__(self, endpoint: Endpoint, settings: Settings, spool: Spool | None, resolver: Resolver) -> None:
+        super().__init__(endpoint, settings)
         self._resolver = resolver
         self._tls: ssl.SSLContext | None = client_context(endpoint) if endpoint.scheme == "tls" else None
-        self._limit = queue
-        self._flight = Flight(replay)
+        self._flight = Flight(settings.replay)
         self.inbox = self._flight.frames
         self._staging = Frames()
         self._spool = spool
         self._spooling = False
         self._closing = False
-        self._state = "connecting"
         self._reason = ""
-        self._backoff = Backoff()
         self._channel: Channel | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._broke = asyncio.Event()
@@ -88,24 +79,24 @@ class StreamNode(Node):
         self._poll: asyncio.TimerHandle | None = None
         self._wrote = 0.0
         self._complained = -LONGEST_PAUSE
-        self._delivered = self._replayed = 0
-        self._discarded = Counter[str]()
+        self._replayed = 0
 
     # ── life ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def open(self) -> None:
         """Adopt the spool and begin to connect. Raises OSError when the spool cannot be used."""
-        self._loop = asyncio.get_running_loop()
         if self._spool is not None:
             found = self._spool.open()
             if found:
                 self.accepted += found
                 log.info("spool adopted", node=self.url, packets=found)
                 self._start_spooling()
+        await super().open()
         self._keeper = asyncio.create_task(self._stay_connected())
 
     async def _stay_connected(self) -> None:
         while True:
+            self._turn("probing")
             try:
                 channel = await connect(self._endpoint, self._resolver, self._tls)
             except OSError as error:
@@ -130,22 +121,29 @@ class StreamNode(Node):
         self._pump()
 
     def _away(self, reason: str, pause: float) -> None:
-        self._turn("away", reason=reason, retry_in=round(pause, 1))
+        self._turn("inactive", reason=reason, retry_in=round(pause, 1))
         if self._spool is not None and not self._closing:
             self._keep_on_disk(self._spool)
 
-    def _turn(self, state: str, **details: object) -> None:
-        if state != self._state:
-            self._state = state
-            say = log.warning if state == "away" else log.info
-            say(f"node {state}", node=self.url, **details)
+    def configure(self, endpoint: Endpoint, settings: Settings) -> None:
+        """See `HepNode`. Certificates of TLS are those of the next connection."""
+        if endpoint.options != self._endpoint.options and endpoint.scheme == "tls":
+            self._tls = client_context(endpoint)
+        if bool(settings.spool) == (self._spool is None):
+            log.warning("spool is turned on or off at the next start", node=self.url)
+        elif self._spool is not None:
+            self._spool.limit = settings.spool
+        self._flight.replay = settings.replay
+        super().configure(endpoint, settings)
+        if not self._spooling:
+            self.room = settings.queue + self._flight.settled
 
-    async def close(self, deadline: float) -> None:
+    async def close(self, deadline: float, reason: str = "shutdown") -> None:
         """Deliver what waits in memory until `deadline` (of the loop's clock); then spool the rest or discard it."""
         self._closing = True
         self.flush()
         self.room = 0
-        while self._flight.undelivered and self._loop.time() < deadline:
+        while self._flight.undelivered and not self.paused and self._loop.time() < deadline:
             if self._channel is None and self._spool is not None:
                 break
             await asyncio.sleep(POLL / 2)
@@ -155,15 +153,15 @@ class StreamNode(Node):
             await asyncio.gather(self._keeper, return_exceptions=True)
         if self._channel is not None:
             self._hang_up(self._channel, clean=True)
-        self._leave()
-        self._turn("closed")
+        self._leave(reason)
+        self._end()
 
-    def _leave(self) -> None:
+    def _leave(self, reason: str) -> None:
         """The last act: what is still in memory goes to disk, or is lost and counted."""
         waiting = self._flight.undelivered
         if self._spool is None:
             if waiting:
-                self._discarded["shutdown"] += waiting
+                self._discarded[reason] += waiting
             self._flight = Flight(0)
             return
         expected = waiting + self._spool.pending
@@ -203,14 +201,22 @@ class StreamNode(Node):
     def _press(self) -> None:
         """Sources should stop before packets have to be refused or fall off the spool."""
         if self._spool is None:
-            fill = self._bytes_queued() / self._limit if self._limit else 1.0
+            limit = self._settings.queue
+            fill = self._bytes_queued() / limit if limit else 1.0
         else:
             fill = self._spool.fill if self._spooling else 0.0
+        self._weigh(fill)
         full = fill >= (LOW if self.full else HIGH)
         if full != self.full:
             self.full = full
-            if self.on_press is not None:
-                self.on_press()
+            self._changed()
+
+    def _weigh(self, fill: float) -> None:
+        """What waits beside the inbox, for the policy least-loaded."""
+        if self._spool is None or not self._spooling:
+            self.elsewhere = -self._flight.settled
+        else:
+            self.elsewhere = self._bytes_queued() + int(fill * self._spool.limit)
 
     def _bytes_queued(self) -> int:
         return self._flight.unsent + self._flight.sent - self._flight.settled
@@ -224,7 +230,7 @@ class StreamNode(Node):
             return
         blocked = busy = False
         try:
-            for _ in range(ROUNDS):
+            for _ in range(0 if self.paused else ROUNDS):
                 self._refill()
                 busy = self._flight.unsent > 0 or channel.pending
                 if not busy:
@@ -276,7 +282,23 @@ class StreamNode(Node):
             if self._spool is not None:
                 self._spool.delivered(delivered)
         if not self._spooling:
-            self.room = 0 if self._closing else self._limit + self._flight.settled
+            self.room = 0 if self._closing else self._settings.queue + self._flight.settled
+
+    def _probe(self) -> None:
+        """On an idle connection: it keeps the ways between open, and TCP gives up a far end that does not acknowledge."""
+        channel = self._channel
+        if channel is None or self._flight.unsent or channel.pending:
+            return
+        packet = keep_alive(channel.sock, self._settings.probe, self._settings.agent)
+        try:
+            self._settle(channel)
+            taken = channel.write(memoryview(packet))
+        except OSError as error:
+            self._broken(channel, error)
+            return
+        self._probes += taken == len(packet)
+        if 0 < taken < len(packet):  # the stream has lost its framing
+            self._broken(channel, OSError("a probe was cut"))
 
     def _readable(self) -> None:
         channel = self._channel
@@ -320,6 +342,7 @@ class StreamNode(Node):
         self._spooling = True
         self.inbox = self._staging
         self.room = STAGING
+        self._weigh(0.0)
 
     def _keep_on_disk(self, spool: Spool) -> None:
         """The node is away: what waits in memory goes to the spool, unless it would get behind what is there."""
@@ -362,7 +385,7 @@ class StreamNode(Node):
         if not self._spool.pending and not len(self._staging):
             self._spooling = False
             self.inbox = self._flight.frames
-            self.room = self._limit + self._flight.settled
+            self.room = self._settings.queue + self._flight.settled
 
     def _complain(self, what: str, **details: object) -> None:
         """Say what is wrong with the disk, every ten seconds at most."""
@@ -375,13 +398,14 @@ class StreamNode(Node):
 
     def account(self) -> Snapshot:
         """This node's row in the books. `replayed`: sent again although delivered, for the far end may have lost them."""
-        return {
-            "state": self._state,
-            "accepted": self.accepted,
-            "delivered": self._delivered,
-            "queued": self._flight.undelivered + len(self._staging),
-            "spooled": self._spool.pending if self._spool else 0,
-            "discarded": dict(self._discarded),
-            "refused": dict(self.refused),
-            "replayed": self._replayed,
-        }
+        return super().account() | {"replayed": self._replayed}
+
+    @property
+    def queued(self) -> int:
+        """Packets in memory that the far end's TCP has not acknowledged."""
+        return self._flight.undelivered + len(self._staging)
+
+    @property
+    def spooled(self) -> int:
+        """Packets on disk."""
+        return self._spool.pending if self._spool else 0

@@ -28,14 +28,14 @@ import ast
 import contextlib
 import re
 import types
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from hepswitch.filters.fields import CHUNK, SIP, Ref
 from hepswitch.filters.language import parse, parse_field
 from hepswitch.filters.tree import And, Check, Not, Or, Tree
 from hepswitch.wire.chunks import by_name
-from hepswitch.wire.fields import kinds
+from hepswitch.wire.hep import Hep
 
 Lists = Mapping[str, Container[str]]
 """Named lists: what `in @name` asks. A number asks as its decimal text, octets as UTF-8 text."""
@@ -45,6 +45,7 @@ _UNREAD: Final = ...
 """What a local variable holds until its field is read. No field has it as its value."""
 
 _ORDER: Final[dict[str, type[ast.cmpop]]] = {"<": ast.Lt, "<=": ast.LtE, ">": ast.Gt, ">=": ast.GtE}
+_NAMED: Final[dict[str, Sequence[int]]] = {"payload type": Hep.proto_type.kinds, "IP protocol": Hep.proto_id.kinds}
 _SIP_REF: Final = Ref(SIP, SIP.kind)
 _LITERALS: Final = (str, bytes, int, float, bool, type(None), type(...))
 
@@ -213,14 +214,15 @@ def _holds(test: Check, value: Callable[[], ast.expr], scope: Scope) -> ast.expr
             return value()
         case "present":
             return ast.Compare(value(), [ast.IsNot()], [ast.Constant(None)])
+        case "=" if test.ref.kind in _NAMED:
+            return ast.Compare(value(), [ast.In()], [scope.constant(_named(test.ref.kind, [wanted]))])
         case "=":
             return ast.Compare(value(), [ast.Eq()], [ast.Constant(wanted.encode() if octets else wanted)])
         case "among":
             if octets:
                 wanted = frozenset(one.encode() for one in wanted)
-            elif test.ref.kind == "payload type":
-                # The very objects that packets give: found by identity, before ProtoType compares by name.
-                wanted = frozenset(kinds[one] if one < len(kinds) else one for one in wanted)
+            elif test.ref.kind in _NAMED:
+                wanted = _named(test.ref.kind, wanted)
             return ast.Compare(value(), [ast.In()], [scope.constant(wanted)])
         case "within":
             return ast.Subscript(scope.constant(wanted.answers), value(), ast.Load())
@@ -243,6 +245,12 @@ def _holds(test: Check, value: Callable[[], ast.expr], scope: Scope) -> ast.expr
         case _:
             holds = ast.Compare(found, [_ORDER[test.op]()], [ast.Constant(wanted)])
     return ast.BoolOp(ast.And(), [there, holds])
+
+
+def _named(kind: str, numbers: Iterable[int]) -> frozenset[int]:
+    """The very objects that packets give: found in a set by identity, before `Named` compares by name."""
+    given = _NAMED[kind]
+    return frozenset(given[number] if number < len(given) else number for number in numbers)
 
 
 def _text(octets: bytes) -> str:

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from hepswitch.routing.gate import Gate
 from hepswitch.routing.packet import Context, Message, Packet
 from hepswitch.wire.batch import Batch
 
@@ -9,15 +10,18 @@ class Flow:
 
     `hep_route` (Packet → ignored) may be None: then `sip_route` (Message → ignored) alone runs, and without either every
     packet goes to the default store. `on_error(packet, error)` is told of a route that raised and acts on the packet.
+    What `gate` refuses never gets to a route; None lets everything in.
     """
 
     hep_route: Callable[[Packet], Any] | None
     sip_route: Callable[[Message], Any] | None
+    gate: Gate | None
     def __init__(
         self,
         context: Context,
         on_error: Callable[[Packet, Exception], None],
         hep_route: Callable[[Packet], Any] | None = None,
         sip_route: Callable[[Message], Any] | None = None,
+        gate: Gate | None = None,
     ) -> None: ...
     def __call__(self, batch: Batch) -> None: ...

@@ -6,6 +6,7 @@ Everything that a person may want to change is Python and is called from here; n
 
 from cpython.ref cimport PyObject
 
+from hepswitch.routing.gate cimport Gate
 from hepswitch.routing.packet cimport (
     DROPPED, REFUSED, RESUME, SENT, STORED, Context, Message, Packet,
 )
@@ -25,34 +26,44 @@ cdef class Flow:
 
     `hep_route` (Packet → ignored) may be None: then `sip_route` (Message → ignored) alone runs, and without either every
     packet goes to the default store. `on_error(packet, error)` is told of a route that raised and acts on the packet.
+    What `gate` refuses never gets to a route; None lets everything in.
     """
 
     cdef Context context
     cdef Packet packet
     cdef public object hep_route
     cdef public object sip_route
+    cdef public Gate gate
     cdef object on_error
 
-    def __cinit__(self, Context context, on_error, hep_route=None, sip_route=None):
+    def __cinit__(self, Context context, on_error, hep_route=None, sip_route=None, Gate gate=None):
         self.context = context
         self.on_error = on_error
         self.hep_route = hep_route
         self.sip_route = sip_route
+        self.gate = gate
         self.packet = Packet.__new__(Packet)
 
     def __call__(self, Batch batch):
         cdef Py_ssize_t i, octets = 0, routed = 0, unrouted = 0
         cdef Packet packet = self.packet
+        cdef Gate gate = self.gate
         cdef Item* item
+        if gate is not None:
+            gate.enter(batch)
         for i in range(batch.count):
             item = &batch.items[i]
             octets += item.size
+            if gate is not None and not gate.sender(item):
+                continue
             try:
                 packet.load(item.data, item.size, False)
             except WireError as error:
                 _malformed(batch.listener, error)
                 continue
             packet.arrived(self.context, batch, item)
+            if gate is not None and not gate.packet(packet):
+                continue
             routed += 1
             try:
                 self.run(packet)

@@ -36,6 +36,7 @@ cdef class Packet(Hep):
     cdef Item* item
     cdef object sender                   # Received, once somebody asked
     cdef int outcome
+    cdef object tagset                   # set of str, None until somebody tags the packet
 
     cdef int arrived(self, Context context, Batch batch, Item* item) except -1
     cdef int keep(self) except -1

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Any, NamedTuple
 
 from hepswitch.books import Routed
@@ -45,6 +45,11 @@ class Packet(Hep):
     @property
     def stored(self) -> bool:
         """True once a store accepted the packet."""
+    @property
+    def tags(self) -> Set[str]:
+        """The tags that the packet got on its way."""
+    def tag(self, name: str) -> None:
+        """Give the packet the tag `name`."""
     def relay(self, name: str) -> bool:
         """Send the packet, as it is now, to the HEP destination `name`. Never blocks.
 

@@ -23,6 +23,8 @@ cdef int MOST_REASONS = 1000     # distinct drop reasons that are counted apart:
 
 cdef int MOST_SENDERS = 10_000   # senders remembered in words
 
+NO_TAGS = frozenset()
+
 
 class RouteError(LookupError):
     """A route named a destination, store or mask that the configuration does not have."""
@@ -105,7 +107,7 @@ cdef class Packet(Hep):
         self.context = context
         self.batch = batch
         self.item = item
-        self.sender = None
+        self.sender = self.tagset = None
         self.outcome = 0
         self.arrival_us = batch.arrival_us
         return 0
@@ -135,6 +137,17 @@ cdef class Packet(Hep):
     def stored(self):
         """True once a store accepted the packet."""
         return bool(self.outcome & STORED)
+
+    @property
+    def tags(self):
+        """The tags that the packet got on its way."""
+        return NO_TAGS if self.tagset is None else self.tagset
+
+    def tag(self, name):
+        """Give the packet the tag `name`."""
+        if self.tagset is None:
+            self.tagset = set()
+        self.tagset.add(str(name))
 
     def relay(self, name):
         """Send the packet, as it is now, to the HEP destination `name`. Never blocks.

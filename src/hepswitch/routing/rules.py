@@ -27,9 +27,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from hepswitch.edits import ChunkName, ChunkValues, Edits
 from hepswitch.filters.language import parse
 from hepswitch.filters.python import Lists, Scope, compile_value, expression, function
-from hepswitch.edits import ChunkName, ChunkValues, Edits
 from hepswitch.references import Condition, DestinationName, FieldText, MaskName, StoreName
 from hepswitch.routing.packet import Packet
 from hepswitch.tables import Table
@@ -46,7 +46,9 @@ class DestinationChoice(Table):
 
     by: FieldText = Field(description='The field: "node_name", "captagent_id", \'sip.header("X-Tenant")\' …')
     to: dict[str, DestinationName] = Field(description="Value of the field → destination.")
-    default: DestinationName | None = Field(None, description="For any other value; without it such packets are not relayed.")
+    default: DestinationName | None = Field(
+        None, description="For any other value; without it such packets are not relayed."
+    )
 
 
 class StoreAction(Table):
@@ -76,26 +78,35 @@ class Rule(Table):
     name: str = Field("", description="What it is called in the books and in errors; without one it is its number.")
     when: Condition | None = Field(None, description="The condition; without one the rule is for every packet.")
     sample: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        None, description="Only for this share of the packets that fulfil the condition; a call is in with all of it or not."
+        None,
+        description="Only for this share of the packets that fulfil the condition; a call is in with all of it or not.",
     )
     tag: list[str] = Field([], description="Tags that later rules, the script and filters of destinations can ask for.")
-    set: ChunkValues = Field({}, description="Chunks to write: a value, or {value, type, vendor} for a chunk by number.")
+    set: ChunkValues = Field(
+        {}, description="Chunks to write: a value, or {value, type, vendor} for a chunk by number."
+    )
     delete: list[ChunkName] = Field([], description="Chunks to remove.")
     mask: MaskName | None = Field(None, description="Mask the packet as [masks.NAME] says, for all that comes after.")
     relay: DestinationName | list[DestinationName] | DestinationChoice | None = Field(
         None, description='A destination, several, or {by = "field", to = {value = "name"}, default = "name"}.'
     )
     store: bool | StoreName | StoreAction = Field(
-        False, description='true: the default store; a name; or {name or by/to/default, table, custom_field1 …}.'
+        False, description="true: the default store; a name; or {name or by/to/default, table, custom_field1 …}."
     )
-    drop: bool | str = Field(False, description="Drop, for this reason (true: the rule's name). The last rule for the packet.")
+    drop: bool | str = Field(
+        False, description="Drop, for this reason (true: the rule's name). The last rule for the packet."
+    )
     resume: bool = Field(False, description="Go on in the SIP route. The last rule for the packet.")
     stop: bool = Field(False, description="Do nothing more with the packet. The last rule for it.")
 
     @model_validator(mode="after")
     def _does_something(self) -> Rule:
-        if not any((self.tag, self.set, self.delete, self.mask, self.relay, self.store, self.drop, self.resume, self.stop)):
-            raise ValueError("the rule does nothing: give it relay, store, drop, set, delete, mask, tag, resume or stop")
+        if not any(
+            (self.tag, self.set, self.delete, self.mask, self.relay, self.store, self.drop, self.resume, self.stop)
+        ):
+            raise ValueError(
+                "the rule does nothing: give it relay, store, drop, set, delete, mask, tag, resume or stop"
+            )
         if self.drop is not False and (self.resume or self.store or self.relay):
             raise ValueError("a rule that drops cannot relay, store or resume: what should become of the packet?")
         return self
@@ -195,7 +206,9 @@ def _storing(rule: Rule, scope: Scope) -> list[ast.stmt]:
         case str() as name:
             return _code("hep.store(NAME)", scope, NAME=name)
         case action:
-            said = action.model_dump(include={"table", "custom_field1", "custom_field2", "custom_field3"}, exclude_none=True)
+            said = action.model_dump(
+                include={"table", "custom_field1", "custom_field2", "custom_field3"}, exclude_none=True
+            )
             given = "".join(f", {key}={key.upper()}" for key in said)
             constants = {key.upper(): value for key, value in said.items()}
             if action.by is None:

@@ -44,6 +44,7 @@ class TcpSource:
     """Serves `sock` (listening; owned from now on) and calls `flow(batch)`, which must not raise.
 
     With `tls` the same over TLS. `after()` is called within GATHER of a read, once for all connections.
+    A peer whose address is not `allowed(ip)` is refused, over TLS after its handshake.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class TcpSource:
         *,
         after: Callable[[], None] = lambda: None,
         tls: ssl.SSLContext | None = None,
+        allowed: Callable[[str], bool] | None = None,
         max_connections: int = MAX_CONNECTIONS,
         idle_timeout: float = IDLE_TIMEOUT,
         frame_timeout: float = FRAME_TIMEOUT,
@@ -68,6 +70,7 @@ class TcpSource:
         self.loop: asyncio.AbstractEventLoop
         self._sock = sock
         self._tls = tls
+        self._allowed = allowed
         self._after = after
         self._tick: asyncio.TimerHandle | None = None
         self._resting: list[_Connection] = []
@@ -106,8 +109,9 @@ class TcpSource:
             self._gathered()
 
     def admit(self, connection: _Connection) -> bool:
-        """Take a new connection in, unless there are enough."""
-        if len(self.connections) >= self.max_connections:
+        """Take a new connection in, unless there are enough or its peer may not send."""
+        forbidden = self._allowed is not None and not self._allowed(connection.peer[0])
+        if forbidden or len(self.connections) >= self.max_connections:
             self.listener.connections_refused += 1
             return False
         self.connections.add(connection)
@@ -171,6 +175,7 @@ class _Connection(asyncio.BufferedProtocol):
         self.source = source
         self.reader = FrameReader()
         self.batch: Batch
+        self.peer: tuple[str, int]
         self.transport: asyncio.Transport
         self.heard = 0.0
         self.frame_since = NEVER
@@ -179,7 +184,8 @@ class _Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         source = self.source
         self.transport = cast(asyncio.Transport, transport)
-        self.batch = Batch(source.listener, _peer(self.transport))
+        self.peer = _peer(self.transport)
+        self.batch = Batch(source.listener, self.peer)
         self.heard = source.loop.time()
         if not source.admit(self):
             self.transport.abort()

@@ -81,7 +81,15 @@ VENDORS: Final = {
     6: "SipXecs",
     7: "Yeti",
     8: "Genesys",
+    0x4853: "hepswitch",
 }
+
+TRAIL: Final = (0x4853, 0x7F01)
+"""Vendor and number of the chunk that a switch adds to what it passes on: its id, 4 bytes. One for each switch passed.
+
+The number is high because heplify-server, heplify, Homer and OpenSIPS ignore the vendor: a low one would be taken for a
+generic chunk.
+"""
 
 PROTO_TYPES: Final = {
     1: "SIP",

@@ -16,7 +16,7 @@ cdef class Number(Field):
 
 cdef class Kind(Number):
     cdef object named                                      # name → number
-    cdef list kinds
+    cdef readonly list kinds         # its values by number: every packet gives these objects
 
 
 cdef class Octets(Field):

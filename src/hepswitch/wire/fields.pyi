@@ -7,9 +7,6 @@ _Read = TypeVar("_Read")
 _Write = TypeVar("_Write")
 _Named = TypeVar("_Named", bound=Named)
 
-kinds: list[ProtoType]
-"""The values of `proto_type` by number: every packet gives these objects."""
-
 class Field(Generic[_Read, _Write]):
     """An attribute that stands for a generic chunk. None when the packet has no such chunk; setting None deletes it."""
 
@@ -25,7 +22,12 @@ class Field(Generic[_Read, _Write]):
     def __delete__(self, instance: Raw) -> None: ...
 
 class Number(Field[int, int | str]): ...
-class Kind(Field[_Named, int | str]): ...
+
+class Kind(Field[_Named, int | str]):
+    @property
+    def kinds(self) -> list[_Named]:
+        """Its values by number: every packet gives these objects."""
+
 class Octets(Field[bytes, bytes | bytearray | memoryview | str]): ...
 class Text(Field[str, str | bytes]): ...
 class Address(Field[str, Any]): ...

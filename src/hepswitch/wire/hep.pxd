@@ -13,3 +13,6 @@ cdef class Hep(Raw):                                       # the bytes, the inde
 
     cdef object view(self, Chunk* chunk, str kind)
     cdef Py_ssize_t encode(self, int version, unsigned char** out, Frames frames) except -1
+
+
+cdef uint64_t mixed(const unsigned char* p, Py_ssize_t n) noexcept nogil               # the hash behind call_key()

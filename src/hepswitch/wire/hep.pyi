@@ -53,6 +53,9 @@ class Hep(Raw):
     @property
     def truncated(self) -> bool:
         """True when the sender cut the packet: what is there of it was kept."""
+    @property
+    def hops(self) -> list[int]:
+        """The ids of the switches that passed the packet on, in order (see `chunks.TRAIL`)."""
     def __init__(self, data: bytes | bytearray | memoryview, arrival: float | None = None) -> None: ...
     @staticmethod
     def new(payload: bytes | str | None = b"", *, version: int = 3, **chunks: Any) -> Hep:
@@ -85,6 +88,11 @@ class Hep(Raw):
     @property
     def call_identity(self) -> bytes:
         """What the packets of one call share: the SIP Call-ID, else the correlation id, else both endpoints, sorted."""
+    def sampled(self, share: float) -> bool:
+        """Whether the packet is in a sample of `share` (0..1) of all calls: the packets of one call go the same way.
+
+        By `call_identity` alone, so every machine draws alike; a smaller sample is part of a larger one.
+        """
     @property
     def time(self) -> float:
         """`time_us` in seconds."""
@@ -122,5 +130,15 @@ class Hep(Raw):
         """
     def chunks(self) -> list[ChunkView]:
         """Every chunk in order, as `ChunkView`. Of versions 1 and 2 the header's fields, as the chunks they stand for."""
+    def compress(self) -> bool:
+        """Make the payload a gzip chunk (0x10) in the same place. False when there is nothing to win or to compress.
+
+        Versions 1 and 2 have no such chunk: False. The same payload gives the same bytes every time.
+        """
+    def inflate(self) -> bool:
+        """Make a compressed payload (0x10) a plain one (0x0f) in the same place. False when there is none to inflate.
+
+        False too when it cannot be inflated (up to 1 MiB), or the packet would have more than 65,535 bytes.
+        """
     def copy(self) -> Hep:
         """A packet of its own with the same bytes and arrival."""

@@ -27,7 +27,9 @@ from hepswitch.wire.sip_scan cimport sip_call_id, sip_looks
 from hepswitch.wire.sip_text cimport Span
 
 from hepswitch.wire.chunks import GENERIC, ProtoType, by_id, by_name
-from hepswitch.wire.values import ChunkView, decode, encode, inflate, unwrap
+from hepswitch.wire.values import ChunkView, decode, deflate, encode, inflate, unwrap
+
+cdef uint64_t SAMPLE_SALT = 0x73616D706C696E67u   # whose call a node's is (`balance`) must not decide who is sampled
 
 
 cdef class Hep(Raw):
@@ -163,6 +165,13 @@ cdef class Hep(Raw):
         cdef const unsigned char* p = NULL
         cdef Py_ssize_t n = 0
         return p[:n] if self.identity(&p, &n) else endpoints(self)
+
+    def sampled(self, double share) -> bool:
+        """Whether the packet is in a sample of `share` (0..1) of all calls: the packets of one call go the same way.
+
+        By `call_identity` alone, so every machine draws alike; a smaller sample is part of a larger one.
+        """
+        return (finished(self.call_key() ^ SAMPLE_SALT) >> 11) * (1.0 / 9007199254740992.0) < share
 
     @property
     def sip(self):
@@ -336,6 +345,44 @@ cdef class Hep(Raw):
             return (twin is not None and self.remove(0, twin)) or removed
         return self.remove(owner, id)
 
+    def compress(self) -> bool:
+        """Make the payload a gzip chunk (0x10) in the same place. False when there is nothing to win or to compress.
+
+        Versions 1 and 2 have no such chunk: False. The same payload gives the same bytes every time.
+        """
+        cdef Chunk* chunk = self.find(0, PAYLOAD)
+        cdef bytes raw, packed
+        if self._version < 3 or chunk == NULL or self.find(0, COMPRESSED_PAYLOAD) != NULL:
+            return False
+        raw = self.data[chunk.at:chunk.at + chunk.size]
+        packed = deflate(raw)
+        if len(packed) >= len(raw):
+            return False
+        self.rename(chunk, COMPRESSED_PAYLOAD)
+        self.replace(chunk, packed, len(packed))
+        self.inflated = raw                               # and what was read of it as SIP still holds
+        return True
+
+    def inflate(self) -> bool:
+        """Make a compressed payload (0x10) a plain one (0x0f) in the same place. False when there is none to inflate.
+
+        False too when it cannot be inflated (up to 1 MiB), or the packet would have more than 65,535 bytes.
+        """
+        cdef Chunk* chunk = self.find(0, COMPRESSED_PAYLOAD)
+        cdef const unsigned char* p = NULL
+        cdef Py_ssize_t n = 0
+        cdef bytes raw
+        if self._version < 3 or chunk == NULL or self.find(0, PAYLOAD) != NULL:
+            return False
+        self.span(&p, &n)
+        if n == 0 or self.size - chunk.size + n > MOST:
+            return False
+        raw = self.inflated
+        self.rename(chunk, PAYLOAD)
+        self.replace(chunk, raw, n)
+        self.inflated = None
+        return True
+
     # ── versions ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
@@ -415,6 +462,10 @@ cdef uint64_t mixed(const unsigned char* p, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
         key = (key ^ p[i]) * 0x100000001B3u
+    return finished(key)
+
+
+cdef inline uint64_t finished(uint64_t key) noexcept nogil:
     key = (key ^ key >> 30) * 0xBF58476D1CE4E5B9u
     key = (key ^ key >> 27) * 0x94D049BB133111EBu
     return key ^ key >> 31

@@ -1,9 +1,12 @@
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
+from hepswitch.wire.frames cimport Frames
 from hepswitch.wire.index cimport Chunk, Index
 
 cdef enum:
     ANY = -1                          # vendor: whichever
+    TRAIL_VENDOR = 0x4853             # chunks.TRAIL
+    TRAIL_ID = 0x7F01
 
 
 cdef class Raw:
@@ -27,6 +30,7 @@ cdef class Raw:
     cdef bint number(self, int id, uint64_t* out) noexcept nogil                       # generic chunk as a number
     cdef Chunk* address(self, int four, int six) noexcept nogil                        # the one that counts, or NULL
     cdef uint64_t captured_us(self) noexcept nogil         # time of capture, else of arrival
+    cdef int trail(self, uint32_t id) noexcept nogil       # switches that it passed; negative when `id` is among them
 
     cdef int put_number(self, int id, int width, uint64_t value, str name) except -1
     cdef int put_value(self, int vendor, int id, const unsigned char* p, Py_ssize_t n) except -1
@@ -43,5 +47,6 @@ cdef class Raw:
     cdef int append(self, int vendor, int id, const unsigned char* p, Py_ssize_t n) except -1
 
 
+cdef int add_hop(Frames frames, uint32_t id) except -1     # to the trail of the last frame, if it can carry it
 cdef str out_of_range(str name, int width, value)
 cdef str too_big(Py_ssize_t size)

@@ -9,6 +9,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memmove
 
+from hepswitch.wire.frames cimport Frames
 from hepswitch.wire.index cimport (
     COMPRESSED_PAYLOAD, FAMILY_4, FAMILY_6, HEAD, MOST, PAYLOAD, PROTO_FAMILY, PROTO_TYPE, SIP, SRC_IP4, SRC_IP6,
     TIMESTAMP, TIMESTAMP_US,
@@ -119,6 +120,29 @@ cdef class Raw:
             return self.arrival_us
         self.number(TIMESTAMP_US, &micro)
         return seconds * 1000000 + min(micro, <uint64_t> 999999)      # more is no fraction of a second
+
+    cdef int trail(self, uint32_t id) noexcept nogil:
+        cdef int i, hops = 0
+        cdef bint among = False
+        cdef Chunk* chunk
+        for i in range(self.index.count):
+            chunk = &self.index.chunks[i]
+            if chunk.vendor == TRAIL_VENDOR and chunk.id == TRAIL_ID and chunk.size == 4:
+                hops += 1
+                among = among or number_at(self.data + chunk.at, 4, False) == id
+        return -hops if among else hops
+
+    @property
+    def hops(self) -> list[int]:
+        """The ids of the switches that passed the packet on, in order (see `chunks.TRAIL`)."""
+        cdef int i
+        cdef Chunk* chunk
+        found = []
+        for i in range(self.index.count):
+            chunk = &self.index.chunks[i]
+            if chunk.vendor == TRAIL_VENDOR and chunk.id == TRAIL_ID and chunk.size == 4:
+                found.append(number_at(self.data + chunk.at, 4, False))
+        return found
 
     # ── editing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -285,6 +309,24 @@ cdef class Raw:
         self.size = size
         put16(self.data + 4, size)
         return True
+
+
+cdef int add_hop(Frames frames, uint32_t id) except -1:
+    """Only HEPv3 has room for it, and only up to the largest packet: other frames stay as they are."""
+    cdef Py_ssize_t start = frames.ends[frames.last - 2] if frames.last - frames.first > 1 else frames.head
+    cdef Py_ssize_t size = frames.tail - start
+    cdef unsigned char* out
+    if size < HEAD or size + HEAD + 4 > MOST or frames.data[start] < b"E":   # versions 1 and 2 begin with their number
+        return 0
+    out = frames.reserve(HEAD + 4)                               # may move the frames
+    put16(out, TRAIL_VENDOR)
+    put16(out + 2, TRAIL_ID)
+    put16(out + 4, HEAD + 4)
+    put_number_at(out + HEAD, 4, id, False)
+    put16(out - size + 4, size + HEAD + 4)
+    frames.tail += HEAD + 4
+    frames.ends[frames.last - 1] = frames.tail
+    return 0
 
 
 cdef str out_of_range(str name, int width, value):

@@ -24,6 +24,8 @@ _WIDTH: Final = {"uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8}
 _NUMBER: Final = re.compile(r"[0-9]{1,20}|0[xX][0-9a-fA-F]{1,16}")
 _ZLIB_OR_GZIP: Final = 47  # zlib's window bits: the largest window, tell gzip from zlib by the header
 _RAW_DEFLATE: Final = -15
+_GZIP: Final = 31
+_LEVEL: Final = 6  # the usual one of zlib
 
 
 class ChunkView(NamedTuple):
@@ -104,6 +106,11 @@ def inflate(raw: bytes, most: int = MOST_INFLATED) -> bytes | None:
         if stream.eof or len(found) > most:
             return found if len(found) <= most else None
     return None
+
+
+def deflate(raw: bytes) -> bytes:
+    """`raw` as gzip (RFC 1952) without a time in it: the same bytes give the same bytes."""
+    return zlib.compress(raw, _LEVEL, _GZIP)
 
 
 def unwrap(raw: bytes) -> bytes | None:

@@ -1,0 +1,43 @@
+"""Who may ask for a change: programs on this machine or network, but not a web page that somebody happens to look at.
+
+A browser sends what foreign pages tell it to. It does so freely only for what a form can send, so a change has to come as
+application/json, which a browser asks about first (and nobody here answers). A page whose own name was made to point here
+(DNS rebinding) needs no asking, but its name is in Host; and what a browser sends names the page in Origin. Not here: who
+reaches the listener at all (`[control] listen`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from hepswitch.control.refusal import RefusedError
+
+
+def check(headers: Mapping[str, str], configured: str, reached: str | None) -> None:
+    """Let a request pass that changes the switch. Raises RefusedError.
+
+    `configured` is the host of `[control] listen`, `reached` the address of this machine that the request came to.
+    """
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise RefusedError("a change has to come with Content-Type: application/json", 403)
+    host, page = headers.get("host", ""), headers.get("origin")
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        foreign = page is not None and urlsplit(page).netloc != host
+    except ValueError as error:
+        raise RefusedError(f"Host {host!r} or Origin {page!r} cannot be read: {error}", 403) from error
+    if name not in {"localhost", configured.lower(), reached} and not _is_loopback(name):
+        ours = f"{configured}, localhost or this machine's address"
+        raise RefusedError(f"Host is {host!r}: a change has to be asked for at {ours}", 403)
+    if foreign:
+        raise RefusedError(f"Origin is {page!r}: a foreign page may not change the switch", 403)
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
