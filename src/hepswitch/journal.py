@@ -186,7 +186,7 @@ def make_folder(path: Path) -> None:
 
 def create(path: Path) -> BinaryIO:
     """`path` opened for writing, emptied; a new file has FILE_MODE."""
-    return open(path, "wb", opener=lambda name, flags: os.open(name, flags, FILE_MODE))  # noqa: SIM115 (the caller's)
+    return open(path, "wb", opener=lambda name, flags: os.open(name, flags, FILE_MODE))
 
 
 def segments(path: Path) -> list[Segment]:

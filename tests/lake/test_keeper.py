@@ -15,7 +15,7 @@ import pytest
 
 from hepswitch import journal
 from hepswitch.destinations.lake import LakeStore
-from hepswitch.lake import compaction, keeper, layout, parquet, retention, sealer
+from hepswitch.lake import compaction, keeper, layout, parquet, retention
 from hepswitch.lake.query import Lake
 from lakes import journal_of, records, sealed, store
 from traffic import START, calls, hep
@@ -259,7 +259,7 @@ def test_a_damaged_segment_is_sealed_as_far_as_it_goes_and_put_aside(tmp_path: P
     path.write_bytes(data)
     sealed(tmp_path)
     assert numbers(tmp_path) == Counter(range(30))
-    assert path.with_suffix(sealer.DAMAGED).exists()
+    assert path.with_suffix(layout.DAMAGED).exists()
 
 
 def test_journals_of_workers_that_are_gone_are_adopted(tmp_path: Path) -> None:

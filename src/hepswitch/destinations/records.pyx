@@ -13,6 +13,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, qsort, realloc
 from libc.string cimport memcmp, memcpy, memset
 
+cimport cython
+
 import datetime
 import re
 
@@ -24,7 +26,7 @@ from hepswitch.wire.index cimport Chunk, number_at
 from hepswitch.wire.ip_text cimport ROOM, address_text
 from hepswitch.wire.record cimport Record, read_record
 from hepswitch.wire.sip cimport Sip
-from hepswitch.wire.sip_scan cimport SipFields, sip_scan
+from hepswitch.wire.sip_scan cimport SipFields, sip_call_id, sip_looks, sip_scan
 from hepswitch.wire.sip_text cimport Span
 
 cdef extern from "<string.h>" nogil:
@@ -152,6 +154,7 @@ cdef class Column:
     cdef unsigned char* at
     cdef Py_ssize_t rows, nulls
 
+    @cython.final
     cdef inline void present(self) noexcept:
         PyByteArray_AS_STRING(self.valid)[self.rows >> 3] |= <char> (1 << (self.rows & 7))
         self.rows += 1
@@ -171,6 +174,7 @@ cdef class Column:
         raise NotImplementedError
 
 
+@cython.final
 cdef class Text(Column):
     """A string or binary column that is being built."""
 
@@ -237,6 +241,7 @@ cdef class Text(Column):
         return pa.Array.from_buffers(kind, self.rows, buffers, self.nulls)
 
 
+@cython.final
 cdef class Number(Column):
     """An unsigned or timestamp column that is being built."""
 
@@ -439,36 +444,33 @@ cdef class Records:
         self.packet.arrival_us = record.arrival_us
         return 0
 
-    cdef bint sip(self, SipFields* fields, const unsigned char** p) except -1:
-        """Read the packet's payload as SIP, if it is that, for the columns and for the order: `fields` are spans of p."""
+    cdef bint sip(self, const unsigned char** p, Py_ssize_t* n) except -1:
+        """Whether the packet's payload is SIP, for the columns and for the order; its text."""
         cdef uint64_t kind = 0
-        cdef Py_ssize_t n = 0
         self.packet.number(PROTO_TYPE, &kind)
-        if kind <= SIP or kind == SIP_JSON:
-            self.packet.span(p, &n)
-            if n and p[0][0] == b"{" and self.packet.sip is not None:
-                p[0], n = (<Sip> self.packet.sip).raw, len((<Sip> self.packet.sip).raw)
-            if sip_scan(p[0], n, fields):
-                return True
-        memset(fields, 0, sizeof(SipFields))
-        return False
+        if kind > SIP and kind != SIP_JSON:
+            return False
+        self.packet.span(p, n)
+        if n[0] and p[0][0] == b"{" and self.packet.sip is not None:
+            p[0], n[0] = (<Sip> self.packet.sip).raw, len((<Sip> self.packet.sip).raw)
+        return sip_looks(p[0], n[0])
 
     cdef int identify(self, Row* row) except -1:
         """Fill in what the row is sorted by: what its columns will say, or merging would not find its place again."""
         cdef Record record
-        cdef SipFields fields
+        cdef Span call_id
         cdef Chunk* chunk
         cdef const unsigned char* p = NULL
+        cdef Py_ssize_t n = 0
         cdef unsigned char head[8]
         self.load(row, &record)
         row.ts = self.packet.captured_us()
         if row.ts > LATEST:
             raise ValueError(f"{row.ts} µs is no time")
         correlation_id = self.meta(&record).get("correlation_id") if record.meta_size else None
-        self.sip(&fields, &p)
         row.key, row.key_size = NULL, 0
-        if fields.call_id.size:
-            self.key(row, p + fields.call_id.at, fields.call_id.size)
+        if self.sip(&p, &n) and sip_call_id(p, n, &call_id):
+            self.key(row, p + call_id.at, call_id.size)
         elif correlation_id is not None:
             identity = (<str?> correlation_id).encode("utf-8", "replace")
             self.key(row, identity, len(identity))
@@ -547,6 +549,7 @@ cdef class Records:
         cdef Record record
         cdef SipFields fields
         cdef const unsigned char* p = NULL
+        cdef Py_ssize_t n = 0
         self.load(row, &record)
         rows.ts.put(row.ts)
         rows.received_ts.put(record.arrival_us // 1000)
@@ -566,7 +569,10 @@ cdef class Records:
             rows.custom_field1.null()
             rows.custom_field2.null()
             rows.custom_field3.null()
-        is_sip = self.sip(&fields, &p)
+        memset(&fields, 0, sizeof(fields))
+        cdef bint is_sip = self.sip(&p, &n)
+        if is_sip:
+            sip_scan(p, n, &fields)
         rows.sip(p, &fields)
         self.chunks(rows, self.packet, correlation_id, is_sip)
         return 0

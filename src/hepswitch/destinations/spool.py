@@ -49,7 +49,9 @@ class _Log:
         text = os.pread(self._position, 20, 0) or b"0"
         if text.isdigit():
             return int(text)
-        log.warning("spool position unreadable", path=str(self.path / "position"), text=repr(text), starting="at the oldest")
+        log.warning(
+            "spool position unreadable", path=str(self.path / "position"), text=repr(text), starting="at the oldest"
+        )
         return 0
 
     @property

@@ -87,7 +87,10 @@ def merged(paths: Sequence[Path]) -> Iterator[pa.Table]:
         bound = min(_place(head, min(PIECE, len(head)) - 1) for head in heads.values())
         counts = {number: _up_to(head, bound) for number, head in heads.items()}
         ready = pa.concat_tables(
-            [ready, _in_order([heads[number].slice(0, count) for number, count in counts.items()]).drop_columns(["key"])]
+            [
+                ready,
+                _in_order([heads[number].slice(0, count) for number, count in counts.items()]).drop_columns(["key"]),
+            ]
         )
         # All files come to the end of their row groups at about the same time: each lets go of one before it reads another.
         for number, count in counts.items():

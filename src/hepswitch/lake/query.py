@@ -27,6 +27,10 @@ Row = dict[str, Any]
 FETCHED = 10_000
 """Rows that are looked at together where a filter needs more than SQL."""
 
+ASKED_WRONGLY = (duckdb.ProgrammingError, duckdb.DataError)
+"""DuckDB's errors that are the question's fault, but for InvalidInputException, which a broken file gives too. There is no
+one error for those: a page that cannot be unpacked gives the most general there is."""
+
 HOPS = 20
 """Steps from leg to leg that belong to one call; each looks through the lake once."""
 
@@ -216,19 +220,19 @@ class Lake:
         except duckdb.Error as error:
             raise QueryError(str(error)) from error
 
-    def packets(self, query: Query) -> Iterator[bytes]:
-        """The packets that `query` means as HEPv3, in the order of time, for replay and export.
+    def packets(self, query: Query, unfit: Callable[[ValueError], object] | None = None) -> Iterator[bytes]:
+        """The packets that `query` means as HEPv3, in the order of time, for replay.
 
-        What cannot be a packet again is left out, with a warning.
+        What cannot be a packet again is left out: `unfit` is told why, or else a warning is given.
         """
-        left_out, reason = 0, ""
         for row in self.search(query):
             try:
                 yield packet(row)
             except ValueError as error:
-                left_out, reason = left_out + 1, str(error)
-        if left_out:
-            self._warn(f"{left_out} packets left out: {reason}")
+                if unfit is None:
+                    self._warn(f"a packet of {row['ts']} is left out: {error}")
+                else:
+                    unfit(error)
 
     @contextlib.contextmanager
     def connect(
@@ -255,13 +259,14 @@ class Lake:
                     with _connection(seen, needles) as connection:
                         prepare(connection, query)
                         return question(connection)
-                except (duckdb.IOException, duckdb.InvalidInputException, duckdb.PermissionException):
+                except duckdb.Error as error:
+                    if isinstance(error, ASKED_WRONGLY) and not isinstance(error, duckdb.InvalidInputException):
+                        raise
                     # A file that was merged or deleted between listing and reading is a reason to look again, and so is
                     # one that cannot be read: without it.
                     if all(path.exists() for path in seen.files) and not self._leave_out(seen.files):
                         raise
         raise LakeBusyError(f"{self.path}: files are merged faster than they can be read; try again")
-
 
     def _leave_out(self, files: Sequence[Path]) -> bool:
         """Find the files that cannot be read and do without them from now on; False when all can."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-import zlib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from hepswitch.wire.values import deflate
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LARGEST = 0xFFFF
@@ -56,7 +57,7 @@ def _chunks(row: Mapping[str, Any], compress: bool) -> Iterator[tuple[int, bytes
     if row["node_name"] is not None:
         yield 0x13, row["node_name"].encode()
     if (payload := row["payload"]) is not None:
-        yield (0x10, zlib.compress(payload)) if compress else (0x0F, payload)
+        yield (0x10, deflate(payload)) if compress else (0x0F, payload)
 
 
 def _number(row: Mapping[str, Any], name: str, chunk: int, form: str) -> Iterator[tuple[int, bytes]]:

@@ -23,8 +23,9 @@ class Removed:
 
 
 def retain(root: Path, keep: float | None, max_size: int | None, now: float) -> Removed:
-    """Delete files, those put aside too, written more than `keep` seconds before `now` (Unix time), then the oldest until the lake, journals
-    included, is no bigger than `max_size` bytes. None: no limit. Empty folders go too. Raises OSError.
+    """Delete files written more than `keep` seconds before `now` (Unix time), then the oldest until the lake, journals
+    included, is no bigger than `max_size` bytes. None: no limit. What was put aside as damaged goes by the same rules, and
+    empty folders go too. Raises OSError.
     """
     found: list[tuple[float, int, Path]] = []
     files_there = [file.path for hour, folder in layout.folders(root) for file in layout.all_files(hour, folder)]

@@ -85,7 +85,8 @@ class Fresh:
 
         from hepswitch.destinations.records import SCHEMA
 
-        return pa.RecordBatchReader.from_batches(SCHEMA, self._batches()).__arrow_c_stream__(requested_schema)
+        reader = pa.RecordBatchReader.from_batches(SCHEMA, self._batches())
+        return reader.__arrow_c_stream__(requested_schema)  # type: ignore[no-untyped-call]
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         place = start = 0

@@ -109,8 +109,13 @@ def inflate(raw: bytes, most: int = MOST_INFLATED) -> bytes | None:
 
 
 def deflate(raw: bytes) -> bytes:
-    """`raw` as gzip (RFC 1952) without a time in it: the same bytes give the same bytes."""
-    return zlib.compress(raw, _LEVEL, _GZIP)
+    """`raw` as gzip (RFC 1952) without a time in it: the same bytes give the same bytes. No smaller than `inflate` takes."""
+    packed = zlib.compress(raw, _LEVEL, _GZIP)
+    if len(raw) <= MOST_TIMES * len(packed):
+        return packed
+    # Little but repetition. Without looking for that, a byte takes a bit at least.
+    stream = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP, strategy=zlib.Z_HUFFMAN_ONLY)
+    return stream.compress(raw) + stream.flush()
 
 
 def unwrap(raw: bytes) -> bytes | None:
