@@ -116,6 +116,13 @@ def test_options_that_nobody_meant_are_wrong_use(lake: Path, command: Any, argum
     assert "Error: " in result.stderr
 
 
+def test_a_folder_that_sql_cannot_name_is_wrong_use(tmp_path: Path) -> None:
+    path = tmp_path / "caf\udce9"
+    path.mkdir()
+    result = CliRunner().invoke(search.cli, ["--lake", str(path)])
+    assert (result.exit_code, "is not UTF-8 text" in result.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("moment", ["0001-01-01", "9999-12-31T23:59:59", "0001-01-01T00:00-12:00", "700000d"])
 def test_early_and_late_times(lake: Path, moment: str) -> None:
     assert CliRunner().invoke(search.cli, ["--since", moment, "--lake", str(lake)]).exit_code in (0, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -106,7 +107,7 @@ def make_query(filters: dict[str, Any], limit: int | None = None) -> Query:
 
 
 def open_lake(lake: Path | None, config: Path | None) -> Lake:
-    """The lake that is meant. Ends the command with exit status 1 when there is none."""
+    """The lake that is meant. Ends the command with exit status 1 when there is none, or none that may be read."""
     path = lake
     if path is None and config is not None:
         path = _configured(config)
@@ -114,6 +115,10 @@ def open_lake(lake: Path | None, config: Path | None) -> Lake:
     if not path.is_dir():
         click.echo(f"no lake at {path}: name its folder with --lake, or a configuration with --config", err=True)
         raise SystemExit(1)
+    if not os.access(path, os.R_OK | os.X_OK):
+        click.echo(f"you may not read the lake at {path}: search as a user who is in its group", err=True)
+        raise SystemExit(1)
+    TEXT.convert(path, None, None)
     from hepswitch.lake.query import Lake
 
     return Lake(path, warn)

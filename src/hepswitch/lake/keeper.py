@@ -152,8 +152,11 @@ def inspect(root: Path) -> None:
     """Put aside the Parquet files that are not whole: a power failure may leave such."""
     for hour, folder in layout.folders(root):
         for file in layout.all_files(hour, folder):
-            if not parquet.is_whole(file.path):
-                _put_aside(file.path)
+            try:
+                if not parquet.is_whole(file.path):
+                    _put_aside(file.path)
+            except OSError as error:
+                log.error("file cannot be looked at", file=str(file.path), error=str(error))
 
 
 def tidy(root: Path, now: float) -> None:

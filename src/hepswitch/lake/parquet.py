@@ -89,10 +89,13 @@ def _removed_on_failure(path: Path) -> Iterator[None]:
 
 
 def is_whole(path: Path) -> bool:
-    """Does the file begin and end as Parquet does? What was cut does not."""
-    with path.open("rb") as stream:
-        size = os.fstat(stream.fileno()).st_size
-        return size > 2 * len(MAGIC) and stream.read(4) == os.pread(stream.fileno(), 4, size - 4) == MAGIC
+    """Does the file begin and end as Parquet does? What was cut does not. True also when it is not there any more."""
+    try:
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            return size > 2 * len(MAGIC) and stream.read(4) == os.pread(stream.fileno(), 4, size - 4) == MAGIC
+    except FileNotFoundError:
+        return True
 
 
 def is_readable(path: Path) -> bool:
