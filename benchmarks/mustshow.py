@@ -92,7 +92,7 @@ def lake(count: int = 1_000_000, calls_per_second: float = 100.0) -> Figures:
             found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
             times.append(time.monotonic() - start)
         gone_quiet = time.time() + 2 * keeper.QUIET
-        keeper.tidy(captures, None, None, gone_quiet)
+        keeper.tidy(captures, gone_quiet)
         after_merging = size_of(captures)
         _, [(total,)] = Lake(captures).sql("SELECT count(*) FROM messages")
     figures = {

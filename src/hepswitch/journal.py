@@ -32,6 +32,10 @@ HASHED = 24
 """Bytes of the header before the hash: they are hashed too."""
 
 OPEN, CLOSED, NEW = ".open", ".seg", ".new"
+FILE_MODE, FOLDER_MODE = 0o640, 0o750
+"""What is captured is personal data: nobody else reads it, and the umask may take away more."""
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Errors that say that the disk is full."""
 LOCK_PATIENCE = 3.0
 """Seconds to wait for another process that is about to leave the journal."""
 
@@ -85,7 +89,7 @@ class Journal:
     def __init__(self, path: Path, segment_bytes: int = 32 << 20, least_segment: int = 0) -> None:
         self.path = path
         self.segment_bytes = segment_bytes
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         self._lock = _lock(path)
         self._fd = -1
         try:
@@ -171,6 +175,18 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self.close()
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder `path`, and those above it that are missing, with FOLDER_MODE."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(FOLDER_MODE, exist_ok=True)
+
+
+def create(path: Path) -> BinaryIO:
+    """`path` opened for writing, emptied; a new file has FILE_MODE."""
+    return open(path, "wb", opener=lambda name, flags: os.open(name, flags, FILE_MODE))
 
 
 def segments(path: Path) -> list[Segment]:
@@ -263,7 +279,8 @@ def _survey(segment: Segment) -> tuple[int, int]:
 def _create(path: Path, number: int, next_frame: int) -> int:
     """Make segment `number`. Its first block is empty: it carries the frame number over to the next process."""
     new = path / f"{number:012d}{NEW}"
-    new.write_bytes(_block_head(next_frame, 0, b"", b""))
+    with create(new) as stream:
+        stream.write(_block_head(next_frame, 0, b"", b""))
     new.rename(new.with_suffix(OPEN))
     return number
 

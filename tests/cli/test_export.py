@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+import lakes
 from cli import recorded
 from hepswitch.cli.export import cli
+from hepswitch.lake.ladder import build
+from hepswitch.lake.query import Lake, Query
 from hepswitch.wire import ip, pcap
+from hepswitch.wire.hep import Hep
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +61,26 @@ def test_conditions_and_standard_output(lake: Path) -> None:
 @pytest.mark.parametrize("arguments", [[], ["call-a@example.net", "--from", "alice"]])
 def test_either_calls_or_conditions(lake: Path, arguments: list[str]) -> None:
     assert export(lake, *arguments, "-o", "-").exit_code == 2
+
+
+def test_sip_is_sip_whatever_its_agent_says(tmp_path: Path) -> None:
+    invite = recorded.sip("INVITE sip:bob@example.net SIP/2.0", "untold", "1 INVITE")
+    untold = Hep(recorded.hep(0.0, recorded.CALLER, recorded.PROXY, invite))
+    untold.delete("proto_type")
+    wrapped = json.dumps({"payload": invite.decode()}).encode()
+    packets = [
+        recorded.hep(n, recorded.CALLER, recorded.PROXY, invite, proto_type=kind) for n, kind in ((1, 0), (2, 50))
+    ]
+    lakes.store(
+        tmp_path, [bytes(untold), *packets, recorded.hep(3, recorded.CALLER, recorded.PROXY, wrapped, proto_type=50)]
+    )
+    for _ in ("fresh", "sealed"):
+        found = read(export(tmp_path, "untold", "-o", "-").stdout_bytes)
+        assert [each.payload for each in found] == [invite] * 4
+        drawn = build(Lake(tmp_path).call("untold"))
+        assert [event.kind for event in drawn.events] == ["request"] * 4
+        assert len(Lake(tmp_path).search(Query(filter="sip.method = INVITE"))) == 4
+        lakes.sealed(tmp_path)
 
 
 def test_nothing_to_write_leaves_no_file(lake: Path, tmp_path: Path) -> None:

@@ -190,6 +190,31 @@ def test_what_goes_wrong_is_said(tmp_path: Path, calls: Path, sink: Sink) -> Non
         assert run(*arguments).exit_code == 2, arguments
 
 
+def test_what_is_broken_in_a_capture_is_skipped_and_the_rest_sent(tmp_path: Path, sink: Sink) -> None:
+    path, builder = tmp_path / "broken.pcapng", FrameBuilder()
+    longer = b"INVITE sip:b@h SIP/2.0\r\nCall-ID: long@h\r\nContent-Length: 70000\r\n\r\n" + bytes(70_000)
+    with path.open("wb") as file:
+        writer = pcap.Writer(file)
+        for proto, at, payload in (
+            (17, START, INVITE), (17, START, b"HEP3\xff\xffjunk"), (6, START, longer), (17, 2**60, INVITE), (17, START, BYE),
+        ):  # fmt: skip
+            for made in builder.frames(proto, "10.0.0.1", 5060, "10.0.0.2", 5060, payload):
+                writer.write(at, made)
+    result = run(path, "--to", f"udp://127.0.0.1:{sink.port}", "--rate", "max", "--json")
+    summary = json.loads(result.stdout)
+    assert (result.exit_code, summary["packets"], summary["skipped"], summary["error"]) == (0, 2, 3, None)
+    assert [hep.payload for hep in sink.packets(2)] == [INVITE, BYE]
+
+
+def test_what_is_no_packet_in_a_lake_is_skipped(tmp_path: Path, sink: Sink) -> None:
+    huge = Hep.new(INVITE, time=1_795_000_000, node_name=b"\xff" * 60_000)
+    lakes.store(tmp_path, [bytes(huge), bytes(Hep.new(BYE, time=1_795_000_001))])
+    result = run(tmp_path, "--to", f"udp://127.0.0.1:{sink.port}", "--rate", "max", "--json")
+    summary = json.loads(result.stdout)
+    assert (result.exit_code, summary["packets"], summary["skipped"]) == (0, 1, 1)
+    assert sink.packets(1)[0].payload == BYE
+
+
 @pytest.mark.parametrize("is_sealed", [False, True])
 def test_a_lake_is_replayed_whole_or_by_call(tmp_path: Path, sink: Sink, is_sealed: bool) -> None:
     packets = [

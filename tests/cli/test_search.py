@@ -113,6 +113,16 @@ def test_nothing_found(lake: Path) -> None:
     assert (result.exit_code, result.stdout) == (1, "")
 
 
+def test_a_broken_file_is_named_and_the_rest_is_found(tmp_path: Path) -> None:
+    path = recorded.lake(tmp_path)
+    (broken,) = path.glob("date=*/hour=*/*.parquet")
+    broken.write_bytes(broken.read_bytes()[:-100])
+    result = search(path, "--json")
+    assert (result.exit_code, result.stderr) == (0, f"{broken}: cannot be read and is left out\n")
+    assert [json.loads(line)["from_user"] for line in result.stdout.splitlines()] == ["carol"]
+    assert search(path, "--from", "alice").exit_code == 1
+
+
 def test_the_lake_of_a_configuration(tmp_path: Path) -> None:
     recorded.lake(tmp_path)
     (tmp_path / "hepswitch.toml").write_text('[stores.lake]\nurl = "lake:./captures"\n')

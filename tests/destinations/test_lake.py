@@ -100,7 +100,7 @@ async def test_the_record_says_who_sent_it_and_what_the_route_said(tmp_path: Pat
     assert found[3].hep == bytes(packet())
 
 
-async def test_a_refusing_disk_discards_only_what_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_refusing_disk_costs_only_what_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outlet = LakeOutlet("lake", config(tmp_path, queue="1MiB"), 0)
     pressed: list[bool] = []
     outlet.on_pressure = lambda: pressed.append(outlet.full)
@@ -117,7 +117,8 @@ async def test_a_refusing_disk_discards_only_what_does_not_fit(tmp_path: Path, m
         outlet.flush()
     row = outlet.account()
     assert 900 < taken < 1100
-    assert (row["delivered"], row["queued"], row["discarded"]) == (0, taken, {"disk full": 2000 - taken})
+    assert (row["accepted"], row["delivered"], row["queued"], row["discarded"]) == (taken, 0, taken, {})
+    assert row["refused"] == {"disk full": 2000 - taken}
     assert row["state"] == "disk full"
     assert balanced(outlet)
     assert pressed == [True]

@@ -15,7 +15,7 @@ import pytest
 
 from hepswitch import journal
 from hepswitch.destinations.lake import LakeStore
-from hepswitch.lake import compaction, keeper, layout, parquet, retention, sealer
+from hepswitch.lake import compaction, keeper, layout, parquet, retention
 from hepswitch.lake.query import Lake
 from lakes import journal_of, records, sealed, store
 from traffic import START, calls, hep
@@ -129,9 +129,9 @@ def test_small_files_are_merged_when_the_hour_is_over(tmp_path: Path) -> None:
         store(tmp_path, numbered(20, begin + 1000), worker=1)
     sealed(tmp_path)
     expected = numbers(tmp_path)
-    keeper.tidy(tmp_path, None, None, time.time())
+    keeper.tidy(tmp_path, time.time())
     assert len(parquet_files(tmp_path)) == 10
-    keeper.tidy(tmp_path, None, None, _quiet())
+    keeper.tidy(tmp_path, _quiet())
     assert [Path(name).name for name in parquet_files(tmp_path)] == [
         "w0-000000000000-000000000004.parquet",
         "w1-000000000000-000000000004.parquet",
@@ -142,7 +142,7 @@ def test_small_files_are_merged_when_the_hour_is_over(tmp_path: Path) -> None:
         assert keys == sorted(keys)
     store(tmp_path, numbered(20, 500))
     sealed(tmp_path)
-    keeper.tidy(tmp_path, None, None, _quiet())
+    keeper.tidy(tmp_path, _quiet())
     assert "w0-000000000000-000000000005.parquet" in {Path(name).name for name in parquet_files(tmp_path)}
     assert numbers(tmp_path) == expected + Counter(range(500, 520))
 
@@ -157,7 +157,7 @@ def test_merging_many_row_groups_keeps_order(tmp_path: Path, monkeypatch: pytest
     store(tmp_path, [hep(message, captagent_id=7, proto_type=100) for message in _logs(40)])
     sealed(tmp_path)
     expected = numbers(tmp_path)
-    keeper.tidy(tmp_path, None, None, _quiet())
+    keeper.tidy(tmp_path, _quiet())
     (path,) = tmp_path.glob("date=*/hour=*/*.parquet")
     rows = pq.read_table(path, columns=["call_id", "correlation_id", "ts"]).to_pylist()
     keys = [(row["call_id"] or row["correlation_id"] or "", row["ts"]) for row in rows]
@@ -178,11 +178,11 @@ def test_merging_again_after_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyP
     sealed(tmp_path)
     late = _quiet()
     for crash_at in range(8):
-        done = _crash_after(monkeypatch, step, crash_at, lambda: keeper.tidy(tmp_path, None, None, late))
+        done = _crash_after(monkeypatch, step, crash_at, lambda: keeper.tidy(tmp_path, late))
         assert numbers(tmp_path) == Counter(range(100))
         if done:
             break
-    keeper.tidy(tmp_path, None, None, late)
+    keeper.tidy(tmp_path, late)
     assert len(parquet_files(tmp_path)) == 1
     assert numbers(tmp_path) == Counter(range(100))
 
@@ -195,10 +195,10 @@ def test_nothing_is_merged_past_an_unsealed_segment(tmp_path: Path) -> None:
     hidden.rename(tmp_path / "aside")
     sealed(tmp_path)
     (tmp_path / "aside").rename(hidden)
-    keeper.tidy(tmp_path, None, None, _quiet())
+    keeper.tidy(tmp_path, _quiet())
     assert numbers(tmp_path) == Counter(range(100))
     sealed(tmp_path)
-    keeper.tidy(tmp_path, None, None, _quiet())
+    keeper.tidy(tmp_path, _quiet())
     assert numbers(tmp_path) == Counter(range(100))
     assert len(parquet_files(tmp_path)) == 1
 
@@ -208,7 +208,7 @@ def test_a_filling_hour_is_merged_when_there_are_many_files(tmp_path: Path, monk
     for begin in range(0, 90, 10):
         store(tmp_path, numbered(10, begin))
     sealed(tmp_path)
-    keeper.tidy(tmp_path, None, None, time.time())
+    keeper.tidy(tmp_path, time.time())
     assert [Path(name).name for name in parquet_files(tmp_path)] == [
         "w0-000000000000-000000000003.parquet", "w0-000000000004-000000000007.parquet", "w0-000000000008.parquet"
     ]  # fmt: skip
@@ -221,7 +221,7 @@ def test_superseded_files_are_passed_over_and_deleted(tmp_path: Path) -> None:
     (path,) = tmp_path.glob("date=*/hour=*/*.parquet")
     path.with_name(layout.file_name(0, 0, 3)).write_bytes(path.read_bytes())
     assert numbers(tmp_path) == Counter(range(10))
-    keeper.tidy(tmp_path, None, None, time.time())
+    keeper.tidy(tmp_path, time.time())
     assert not path.exists()
 
 
@@ -259,7 +259,7 @@ def test_a_damaged_segment_is_sealed_as_far_as_it_goes_and_put_aside(tmp_path: P
     path.write_bytes(data)
     sealed(tmp_path)
     assert numbers(tmp_path) == Counter(range(30))
-    assert path.with_suffix(sealer.DAMAGED).exists()
+    assert path.with_suffix(layout.DAMAGED).exists()
 
 
 def test_journals_of_workers_that_are_gone_are_adopted(tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def test_each_packet_once_while_the_lake_moves(tmp_path: Path) -> None:
         try:
             while not stop.is_set():
                 keeper.seal_closed(tmp_path)
-                keeper.tidy(tmp_path, None, None, late)
+                keeper.tidy(tmp_path, late)
         except Exception as error:  # noqa: BLE001 (whatever it is, the test shows it)
             failures.append(error)
 
@@ -282,7 +282,7 @@ def test_kill_9_of_writer_and_keeper(tmp_path: Path) -> None:
         assert _numbers(tmp_path) == Counter(range(number))
     keeper.clean(tmp_path)
     keeper.seal_closed(tmp_path)
-    keeper.tidy(tmp_path, None, None, time.time() + 86400.0)
+    keeper.tidy(tmp_path, time.time() + 86400.0)
     assert _numbers(tmp_path) == Counter(range(number))
 
 
@@ -295,7 +295,7 @@ keeper.clean(root)
 print("ready", flush=True)
 while True:
     keeper.seal_closed(root)
-    keeper.tidy(root, None, None, time.time() + 86400.0)
+    keeper.tidy(root, time.time() + 86400.0)
     time.sleep(0.01)
 """
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hepswitch.wire.chunks import GENERIC, TYPES, ProtoType, by_id, by_name
 from hepswitch.wire.errors import WireError
 from hepswitch.wire.hep import Hep
-from hepswitch.wire.values import decode, encode, inflate
+from hepswitch.wire.values import MOST_INFLATED, decode, deflate, encode, inflate
 
 
 def test_every_chunk_has_a_known_type_and_an_attribute() -> None:
@@ -76,3 +76,9 @@ def test_a_wire_error_says_where_and_why() -> None:
 @given(st.binary())
 def test_inflating_anything_gives_bytes_or_nothing(raw: bytes) -> None:
     assert isinstance(inflate(raw), bytes | None)
+
+
+@given(st.binary(max_size=200), st.integers(1, 1000))
+def test_what_is_deflated_can_be_inflated(raw: bytes, times: int) -> None:
+    for whole in (raw, (raw * times)[:MOST_INFLATED], bytes(100 * times)):
+        assert inflate(deflate(whole)) == whole

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import struct
 import zlib
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from hepswitch.wire.errors import WireError
 from hepswitch.wire.hep import Hep
+from hepswitch.wire.values import MOST_INFLATED
 
 INVITE = b"INVITE sip:bob@example.net SIP/2.0\r\nCall-ID: c1@a\r\nCSeq: 1 INVITE\r\n\r\n"
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -54,7 +56,7 @@ def test_plain_sip_in_the_compressed_chunk() -> None:
     assert Hep(v3(chunk(0x10, INVITE))).payload == INVITE
 
 
-@pytest.mark.parametrize("packed", [b"garbage", gzip.compress(bytes((1 << 20) + 1)), gzip.compress(INVITE)[:-9], b""])
+@pytest.mark.parametrize("packed", [b"garbage", gzip.compress(bytes(1 << 20)), gzip.compress(INVITE)[:-9], b""])
 def test_what_cannot_be_inflated_is_left_alone(packed: bytes) -> None:
     packet = Hep(v3(chunk(0x10, packed)))
     assert packet.payload is None
@@ -63,7 +65,16 @@ def test_what_cannot_be_inflated_is_left_alone(packed: bytes) -> None:
 
 
 def test_inflating_goes_up_to_its_limit() -> None:
-    assert Hep(v3(chunk(0x10, gzip.compress(bytes(1 << 20))))).payload == bytes(1 << 20)
+    noise = random.Random(1).randbytes(6000)
+    for extra, expected in ((0, True), (1, False)):
+        whole = (noise * 44)[: MOST_INFLATED + extra]
+        assert (Hep(v3(chunk(0x10, zlib.compress(whole)))).payload == whole) is expected
+
+
+def test_a_small_packet_cannot_make_much_work() -> None:
+    assert Hep(v3(chunk(0x10, zlib.compress(bytes(100_000))))).payload is None
+    with pytest.raises(WireError, match="bad gzip"):
+        Hep(gzip.compress(v3(chunk(0x0F, bytes(60_000)))))
 
 
 def test_a_whole_datagram_that_is_gzip() -> None:
@@ -81,7 +92,7 @@ def test_a_whole_datagram_that_is_gzip() -> None:
     [
         (gzip.compress(v3()), "bad magic"),
         (b"text, no HEP", "bad magic"),
-        (bytes(70_000), "bad length"),
+        (bytes(70_000), "bad gzip"),
         (b"HEP", "too short"),
     ],
 )

@@ -30,13 +30,11 @@ def cli(files: tuple[Path, ...]) -> None:
       hepswitch decode trace.hep
       tcpdump -w - udp port 9060 | hepswitch decode - | jq .correlation_id
     """
-    import msgspec
-
+    from hepswitch.cli.terminal import json_line
     from hepswitch.wire.errors import WireError
     from hepswitch.wire.hep import Hep
 
     failed = False
-    encoder = msgspec.json.Encoder()
     out = sys.stdout.buffer
     with ExitStack() as stack:
         for path in files:
@@ -44,7 +42,7 @@ def cli(files: tuple[Path, ...]) -> None:
                 file = sys.stdin.buffer if str(path) == "-" else stack.enter_context(path.open("rb"))
                 for at, data in _packets(file):
                     try:
-                        line = encoder.encode(describe(Hep(data)))
+                        line = json_line(describe(Hep(data)))
                     except WireError as error:
                         failed = True
                         click.echo(f"{path}: byte {at + error.offset}: {error.reason}", err=True)

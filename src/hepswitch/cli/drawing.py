@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from hepswitch.cli import terminal
 from hepswitch.lake.ladder import Event, Ladder
 
 NARROWEST = 18
@@ -38,7 +39,7 @@ class Glyphs:
 
     def safe(self, text: str) -> str:
         """Captured text as it may go to a terminal: no control characters, nothing that the terminal cannot write."""
-        shown = "".join(c if c.isprintable() or c == "\t" else self.more for c in text)
+        shown = terminal.safe(text, self.more)
         return shown.encode(self.encoding, "replace").decode(self.encoding)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import click
 
 from hepswitch.cli.options import config_option
-from hepswitch.cli.selection import lake_option, make_query, open_lake, query_options
+from hepswitch.cli.selection import TEXT, lake_option, make_query, open_lake, query_options
 
 if TYPE_CHECKING:
     from hepswitch.lake.query import Lake, Row
@@ -22,7 +22,7 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 @click.command("export")
-@click.argument("call_ids", metavar="[CALL-ID]…", nargs=-1)
+@click.argument("call_ids", type=TEXT, metavar="[CALL-ID]…", nargs=-1)
 @query_options
 @click.option(
     "-o",
@@ -89,6 +89,7 @@ def _write(file: BinaryIO, rows: Iterable[Row], form: str) -> tuple[int, Counter
     from hepswitch.wire.chunks import PROTO_TYPES
     from hepswitch.wire.ip import UDP, FrameBuilder
     from hepswitch.wire.pcap import Writer
+    from hepswitch.wire.values import unwrap
 
     writer = Writer(file, "pcap" if form == "pcap" else "pcapng")
     builder = FrameBuilder()
@@ -102,7 +103,9 @@ def _write(file: BinaryIO, rows: Iterable[Row], form: str) -> tuple[int, Counter
             continue
         time_us = (row["ts"] - EPOCH) // MICROSECOND
         ends = row["src_ip"], row["src_port"] or 0, row["dst_ip"], row["dst_port"] or 0
-        for frame in builder.frames(row["proto_id"] or UDP, *ends, row["payload"]):
+        payload = row["payload"]
+        message = unwrap(payload) if payload.startswith(b"{") else None
+        for frame in builder.frames(row["proto_id"] or UDP, *ends, message or payload):
             writer.write(time_us, frame)
         written += 1
     return written, left_out

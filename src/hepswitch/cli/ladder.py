@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hepswitch.cli.options import config_option
-from hepswitch.cli.selection import lake_option, open_lake
+from hepswitch.cli.selection import TEXT, lake_option, open_lake
+from hepswitch.cli.terminal import json_line, safe
 
 if TYPE_CHECKING:
     from hepswitch.lake.ladder import Event
@@ -20,7 +21,7 @@ PLAIN_WIDTH = 110
 
 
 @click.command("ladder")
-@click.argument("call_id", metavar="CALL-ID")
+@click.argument("call_id", type=TEXT, metavar="CALL-ID")
 @lake_option
 @config_option
 @click.option(
@@ -45,8 +46,6 @@ def cli(call_id: str, lake: Path | None, config: Path | None, times: str, full: 
 
     ladder = build(_rows(open_lake(lake, config), call_id))
     if as_json:
-        import msgspec
-
         from hepswitch.cli.selection import plain
 
         told = {
@@ -55,7 +54,7 @@ def cli(call_id: str, lake: Path | None, config: Path | None, times: str, full: 
             "outcome": ladder.outcome,
             "events": [_told(event, full) for event in ladder.events],
         }
-        click.echo(msgspec.json.encode(plain(told)))
+        click.echo(json_line(plain(told)))
         return
 
     from rich.console import Console
@@ -81,7 +80,7 @@ def _rows(lake: Lake, call_id: str) -> list[Row]:
     if len(found) == 1:
         return lake.call(found[0])
     if found:
-        some = "\n".join(f"  {name}" for name in found[:10]) + ("\n  …" if len(found) > 10 else "")
+        some = "\n".join(f"  {safe(name)}" for name in found[:10]) + ("\n  …" if len(found) > 10 else "")
         click.echo(f"{len(found)} Call-IDs begin with {call_id!r}; write more of it:\n{some}", err=True)
     else:
         click.echo(

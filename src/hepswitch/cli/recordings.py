@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from hepswitch.cli.captures import HEAD, hep_packets, looks_like_hep
+from hepswitch.cli.selection import warn
 from hepswitch.wire import ip, pcap, rtcp
 from hepswitch.wire.errors import WireError
 from hepswitch.wire.hep import Hep
@@ -55,24 +56,18 @@ class Selection:
         for path in files:
             try:
                 for hep in self._packets(path):
-                    time_us = hep.time_us  # before HEPv1 forgets it
-                    if self._convert(hep):
-                        yield self._finished(hep, time_us)
-                    else:
-                        self.skipped += 1
+                    try:
+                        yield self._finished(hep)
+                    except ValueError as error:
+                        self._skip(error)
             except WireError as error:
                 raise WireError(error.offset, f"{path}: {error.reason}") from None
 
-    def _convert(self, hep: Hep) -> bool:
-        """To the wanted version; False when that cannot carry the packet (RTCP in HEPv2, for one)."""
-        if self.version is not None and hep.version != self.version:
-            try:
-                hep.version = self.version
-            except ValueError:
-                return False
-        return True
-
-    def _finished(self, hep: Hep, time_us: int) -> Recorded:
+    def _finished(self, hep: Hep) -> Recorded:
+        """As it is to be sent. ValueError when the wanted version cannot carry it (RTCP in HEPv2, for one)."""
+        time_us = hep.time_us  # before HEPv1 forgets it
+        if self.version is not None:
+            hep.version = self.version
         if self.capture_id is not None:
             hep.captagent_id = self.capture_id
         if self.shift and hep.version != 1:
@@ -94,8 +89,11 @@ class Selection:
         from hepswitch.lake.query import Lake, Query
 
         query = Query(since=self.since, until=self.until, call_id=self.call_id)
-        for packet in Lake(path).packets(query):
+        for packet in Lake(path, warn).packets(query, self._skip):
             yield Hep(packet)
+
+    def _skip(self, _: ValueError) -> None:
+        self.skipped += 1
 
     def _file(self, file: BinaryIO) -> Iterator[Hep]:
         head = file.read(HEAD)
@@ -104,35 +102,42 @@ class Selection:
             decoder = ip.Decoder()
             for frame in pcap.read(file, head):
                 self._read += len(frame.data)
-                for datagram in decoder.decode(frame):
-                    yield from self._wrap(datagram)
-            for datagram in decoder.finish():
-                yield from self._wrap(datagram)
+                yield from self._wrapped(decoder.decode(frame))
+            yield from self._wrapped(decoder.finish())
         else:
             for at, packet in hep_packets(file, head):
                 self._read = before + at + len(packet)
                 yield _hep(at, packet)
 
-    def _wrap(self, datagram: ip.Datagram) -> Iterator[Hep]:
-        """The datagram as HEP; nothing when it is neither SIP, nor HEP, nor RTCP of a call seen before."""
+    def _wrapped(self, datagrams: Iterator[ip.Datagram]) -> Iterator[Hep]:
+        for datagram in datagrams:
+            try:
+                hep = self._wrap(datagram)
+            except ValueError as error:  # broken, or more or later than HEP can say
+                self._skip(error)
+                continue
+            if hep is not None:
+                yield hep
+
+    def _wrap(self, datagram: ip.Datagram) -> Hep | None:
+        """The datagram as HEP; None when it is neither SIP, nor HEP, nor RTCP of a call seen before."""
         payload = datagram.payload
         if looks_like_sip(payload):
             sip = Sip(payload)
             call_id = sip.call_id
             if call_id is not None:
                 self._learn(sip, call_id)
-            yield self._new(datagram, SIP, payload, call_id)
-            return
+            return self._new(datagram, SIP, payload, call_id)
         if looks_like_hep(payload):
-            yield Hep(payload, datagram.time_us / 1e6)
-            return
+            return Hep(payload, datagram.time_us / 1e6)
         call_id = self._media.get((datagram.dst_ip, datagram.dst_port))
         call_id = call_id or self._media.get((datagram.src_ip, datagram.src_port))
         report = rtcp.encode(payload) if call_id is not None else None
         if report is not None:
-            yield self._new(datagram, RTCP, report, call_id)
-        elif payload.strip(b"\r\n\0"):  # else a keep-alive
+            return self._new(datagram, RTCP, report, call_id)
+        if payload.strip(b"\r\n\0"):  # else a keep-alive
             self.skipped += 1
+        return None
 
     def _learn(self, sip: Sip, call_id: str) -> None:
         sdp = sip.sdp

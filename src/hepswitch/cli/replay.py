@@ -13,13 +13,14 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from hepswitch.units import Endpoint, parse_duration, parse_endpoint
+from hepswitch.cli.selection import TEXT, TIME
+from hepswitch.units import Endpoint, parse_endpoint
 
 if TYPE_CHECKING:
     from hepswitch.cli.recordings import Recorded
@@ -55,23 +56,6 @@ class _RateType(click.ParamType[float]):
         return rate
 
 
-class _TimeType(click.ParamType[datetime]):
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        try:
-            return datetime.now(UTC) - timedelta(seconds=parse_duration(value))
-        except ValueError:
-            pass
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a time: write for example 2h, 2026-11-23 or 2026-11-23T07:00:00Z", param, ctx)
-        return moment if moment.tzinfo else moment.astimezone()
-
-
 @click.command("replay")
 @click.argument(
     "files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, allow_dash=True), metavar="FILE…"
@@ -87,9 +71,11 @@ class _TimeType(click.ParamType[datetime]):
 @click.option("--loop", type=click.IntRange(min=1), default=1, show_default=True, help="How many times.")
 @click.option("--capture-id", type=click.IntRange(0, 0xFFFFFFFF), help="Capture agent id to send.")
 @click.option("--now", "shift", is_flag=True, help="Shift the times to the present, keeping their distances.")
-@click.option("--since", type=_TimeType(), help="From a lake: packets from then on (2h, or ISO).")
-@click.option("--until", type=_TimeType(), help="From a lake: packets before then.")
-@click.option("--call-id", help="From a lake: packets of this call.")
+@click.option(
+    "--since", type=TIME, help="From a lake: packets from then on: ago, or ISO 8601 (UTC unless it says otherwise)."
+)
+@click.option("--until", type=TIME, help="From a lake: packets before then.")
+@click.option("--call-id", type=TEXT, help="From a lake: packets of this call.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON.")
 def cli(
     files: tuple[Path, ...],
@@ -149,7 +135,7 @@ def cli(
 
 @dataclass(slots=True)
 class Summary:
-    """What was sent. `skipped`: neither SIP, RTCP of a known call, nor HEP; or not expressible in the wanted version."""
+    """What was sent. `skipped`: no SIP, RTCP of a known call, or HEP; broken; or not expressible in the wanted version."""
 
     packets: int = 0
     bytes: int = 0
@@ -314,7 +300,7 @@ def _report(summary: Summary, failure: str | None, as_json: bool) -> None:
         }
         click.echo(msgspec.json.encode(record))
     else:
-        reason = "no SIP, RTCP of a call, or HEP; or not possible in that version"
+        reason = "no SIP, RTCP of a call, or HEP; broken; or not possible in that version"
         skipped = f"; {summary.skipped:,} skipped ({reason})" if summary.skipped else ""
         click.echo(f"sent {summary.packets:,} packets in {summary.seconds:.2f} s, {rate:,.0f}/s{skipped}")
     if failure is not None and not as_json:

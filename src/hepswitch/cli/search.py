@@ -10,14 +10,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hepswitch.cli.options import config_option
-from hepswitch.cli.selection import lake_option, make_query, open_lake, plain, print_csv, print_json, query_options
+from hepswitch.cli.selection import (
+    TEXT,
+    lake_option,
+    make_query,
+    open_lake,
+    plain,
+    print_csv,
+    print_json,
+    query_options,
+)
+from hepswitch.cli.terminal import safe
 
 if TYPE_CHECKING:
     from hepswitch.lake.query import Lake, Query
 
 Row = dict[str, Any]
 
-LIMIT = 100
+LIMIT, MOST = 100, 1_000_000_000
 
 MESSAGE_COLUMNS = (
     "ts", "src_ip", "src_port", "dst_ip", "dst_port", "proto_type", "method", "status", "reason", "cseq_method",
@@ -29,8 +39,10 @@ MESSAGE_COLUMNS = (
 @click.command("search")
 @query_options
 @click.option("--messages", is_flag=True, help="One row a message (RTCP and logs too) instead of one a call.")
-@click.option("--limit", type=click.IntRange(1), default=LIMIT, show_default=True, help="The latest so many.")
-@click.option("--sql", metavar="SELECT …", help="Read-only SQL over the view `messages`, instead of the options above.")
+@click.option("--limit", type=click.IntRange(1, MOST), default=LIMIT, show_default=True, help="The latest so many.")
+@click.option(
+    "--sql", type=TEXT, metavar="SELECT …", help="Read-only SQL over the view `messages`, instead of the options above."
+)
 @lake_option
 @config_option
 @click.option("--json", "form", flag_value="json", help="JSON lines.")
@@ -78,7 +90,7 @@ def _answer_sql(lake: Lake, sql: str, form: str | None) -> None:
     try:
         names, rows = lake.sql(sql)
     except QueryError as error:
-        click.echo(f"--sql: {error}", err=True)
+        click.echo("\n".join(safe(line) for line in f"--sql: {error}".split("\n")), err=True)
         raise SystemExit(2) from None
     if form == "json":
         print_json(dict(zip(names, row, strict=True)) for row in rows)

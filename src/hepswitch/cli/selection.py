@@ -1,7 +1,8 @@
-"""What the commands that read a lake share: which lake, which packets, times in, JSON and CSV out."""
+"""What the commands that read a lake share: which lake, which packets, text and times in, JSON and CSV out."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -10,12 +11,54 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from hepswitch.cli.terminal import json_line, safe
+from hepswitch.units import parse_duration
+
 if TYPE_CHECKING:
     from hepswitch.lake.query import Lake, Query
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEFAULT_LAKE = Path("captures")
+
+
+class TextType(click.ParamType[str]):
+    """Text that is UTF-8, as questions to a lake must be."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.fail(f"{text!r} is not UTF-8 text", param, ctx)
+        return text
+
+
+class TimeType(click.ParamType[datetime]):
+    """A moment: so long ago, or ISO 8601, which is UTC unless it says otherwise."""
+
+    name = "2h|time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        text = str(value)
+        try:
+            return datetime.now(UTC) - timedelta(seconds=parse_duration(text))
+        except OverflowError:
+            self.fail(f"{text!r} is longer ago than there are dates", param, ctx)
+        except ValueError:
+            pass
+        try:
+            moment = datetime.fromisoformat(text)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):
+            self.fail(f"{text!r} is no time: write 30m, 2h, 7d (ago) or 2026-11-23T07:30", param, ctx)
+
+
+TEXT, TIME = TextType(), TimeType()
 
 lake_option = click.option(
     "--lake",
@@ -25,18 +68,21 @@ lake_option = click.option(
 )
 
 _FILTERS = (
-    click.option("--call-id", help="Call-ID, or the call that RTCP and logs belong to."),
-    click.option("--from", "from_user", metavar="USER", help="User of From."),
-    click.option("--to", "to_user", metavar="USER", help="User of To."),
-    click.option("--user", help="User of From, To, request URI or P-Asserted-Identity."),
-    click.option("--method", help="Method of a request: INVITE, REGISTER …"),
-    click.option("--status", metavar="486|4xx", help="Status of a reply."),
-    click.option("--ip", metavar="ADDRESS", help="Source or destination address."),
-    click.option("--user-agent", metavar="TEXT", help="Some part of User-Agent or Server."),
-    click.option("--since", metavar="2h|TIME", help="From then on: ago, or ISO 8601 (UTC unless it says otherwise)."),
-    click.option("--until", metavar="2h|TIME", help="Before then."),
+    click.option("--call-id", type=TEXT, help="Call-ID, or the call that RTCP and logs belong to."),
+    click.option("--from", "from_user", type=TEXT, metavar="USER", help="User of From."),
+    click.option("--to", "to_user", type=TEXT, metavar="USER", help="User of To."),
+    click.option("--user", type=TEXT, help="User of From, To, request URI or P-Asserted-Identity."),
+    click.option("--method", type=TEXT, help="Method of a request: INVITE, REGISTER …"),
+    click.option("--status", type=TEXT, metavar="486|4xx", help="Status of a reply."),
+    click.option("--ip", type=TEXT, metavar="ADDRESS", help="Source or destination address."),
+    click.option("--user-agent", type=TEXT, metavar="TEXT", help="Some part of User-Agent or Server."),
+    click.option("--since", type=TIME, help="From then on: ago, or ISO 8601 (UTC unless it says otherwise)."),
+    click.option("--until", type=TIME, help="Before then."),
     click.option(
-        "--filter", metavar="CONDITION", help="What else must hold: 'src_ip in 10.0.0.0/8 and sip.status >= 500'."
+        "--filter",
+        type=TEXT,
+        metavar="CONDITION",
+        help="What else must hold: 'src_ip in 10.0.0.0/8 and sip.status >= 500'.",
     ),
 )
 
@@ -52,10 +98,7 @@ def make_query(filters: dict[str, Any], limit: int | None = None) -> Query:
     """The Query of the options of `query_options`. Wrong ones end the command with exit status 2."""
     from hepswitch.lake.query import Query
 
-    values = dict(filters)
-    for name in ("since", "until"):
-        values[name] = None if values[name] is None else _moment(values[name], f"--{name}")
-    query = Query(**values, limit=limit)
+    query = Query(**filters, limit=limit)
     try:
         query.condition()
     except ValueError as error:
@@ -64,7 +107,7 @@ def make_query(filters: dict[str, Any], limit: int | None = None) -> Query:
 
 
 def open_lake(lake: Path | None, config: Path | None) -> Lake:
-    """The lake that is meant. Ends the command with exit status 1 when there is none."""
+    """The lake that is meant. Ends the command with exit status 1 when there is none, or none that may be read."""
     path = lake
     if path is None and config is not None:
         path = _configured(config)
@@ -72,9 +115,18 @@ def open_lake(lake: Path | None, config: Path | None) -> Lake:
     if not path.is_dir():
         click.echo(f"no lake at {path}: name its folder with --lake, or a configuration with --config", err=True)
         raise SystemExit(1)
+    if not os.access(path, os.R_OK | os.X_OK):
+        click.echo(f"you may not read the lake at {path}: search as a user who is in its group", err=True)
+        raise SystemExit(1)
+    TEXT.convert(path, None, None)
     from hepswitch.lake.query import Lake
 
-    return Lake(path)
+    return Lake(path, warn)
+
+
+def warn(message: str) -> None:
+    """Say what is missing from an answer, where it does not get into the answer."""
+    click.echo(safe(message), err=True)
 
 
 def _configured(config: Path) -> Path:
@@ -90,21 +142,6 @@ def _configured(config: Path) -> Path:
     if found is None:
         raise click.UsageError(f"{config} has no lake among its [stores]; name one with --lake")
     return found
-
-
-def _moment(text: str, option: str) -> datetime:
-    from hepswitch.units import parse_duration
-
-    try:
-        return datetime.now(UTC) - timedelta(seconds=parse_duration(text))
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        message = f"{text!r} is no time: write 30m, 2h, 7d (ago) or 2026-11-23T07:30"
-        raise click.BadParameter(message, param_hint=option) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def plain(value: Any) -> Any:
@@ -133,18 +170,17 @@ def _item(name: str, value: Any) -> tuple[str, Any]:
 
 def print_json(rows: Iterable[dict[str, Any]]) -> None:
     """One JSON object a line."""
-    import msgspec
-
-    encode = msgspec.json.Encoder(enc_hook=str).encode
     for row in rows:
-        click.echo(encode(plain(row)))
+        click.echo(json_line(plain(row)))
 
 
 def print_csv(names: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
-    """A line of names, then one a row (RFC 4180)."""
+    """A line of names, then one a row (RFC 4180); on a terminal without control characters."""
     import csv
 
     writer = csv.writer(sys.stdout)
-    writer.writerow(names)
+    seen = safe if sys.stdout.isatty() else str
+    writer.writerow([seen(name) for name in names])
     for row in rows:
-        writer.writerow([plain(value) for value in row])
+        cells = (plain(value) for value in row)
+        writer.writerow([seen(cell) if isinstance(cell, str) else cell for cell in cells])

@@ -6,13 +6,12 @@
 
 Delivered means written: the packet survives the death of the process. Packets are written in blocks, at the latest
 `flush` after they came. When the disk refuses, packets wait in memory (`queue`) and writing is tried again with growing
-pauses; what does not fit there is discarded and counted. Not here: Parquet (`lake.sealer`), queries (`lake.query`).
+pauses; what does not fit there is refused and counted. Not here: Parquet (`lake.sealer`), queries (`lake.query`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 from hepswitch.books import Snapshot
 from hepswitch.destinations.lake_queue import LakeQueue
 from hepswitch.destinations.outlet import Backoff
-from hepswitch.journal import Journal
+from hepswitch.journal import NO_SPACE, Journal
 from hepswitch.tables import Duration, Size, Table
 from hepswitch.units import parse_duration, parse_size
 
@@ -33,7 +32,6 @@ log = structlog.get_logger("hepswitch.lake")
 BLOCK = 256 << 10
 """Bytes that are worth a write of their own without waiting for `flush`."""
 
-NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 SEALED_NAME = re.compile(r"w(\d+)-(?:\d+-)?(\d+)\.parquet")
 
 
@@ -59,10 +57,10 @@ class LakeStore(Table):
     keep: Annotated[float | None, BeforeValidator(_keep)] = Field(
         "7d",
         validate_default=True,
-        description='How long packets are kept, in whole hours of their own time ("forever": until max_size).',
+        description='How long packets are kept, counted from when they were written ("forever": until max_size).',
     )
     max_size: Annotated[int | None, BeforeValidator(lambda text: None if text is None else parse_size(text))] = Field(
-        None, description="The oldest hours are deleted when the lake has grown beyond this size."
+        None, description="The files written first are deleted when the lake has grown beyond this size."
     )
     segment: Annotated[Size, Field(ge=64 << 10, le=1 << 30)] = Field(
         32 << 20, description="A journal segment of this size is closed and sealed into Parquet."
@@ -142,7 +140,7 @@ class LakeOutlet(LakeQueue):
         self.pending.clear()
         self.delivered += count
         if self._state != "active":
-            log.info("lake writes again", store=self.name, discarded=sum(self.discarded.values()))
+            log.info("lake writes again", store=self.name, refused=sum(self.refused.values()))
             self._state = "active"
             self._backoff.reset()
             self._press()
@@ -212,7 +210,7 @@ class LakeOutlet(LakeQueue):
             "queued": len(self.pending),
             "spooled": 0,
             "discarded": dict(self.discarded),
-            "refused": {},
+            "refused": dict(self.refused),
             "state": self._state,
         }
 

@@ -11,13 +11,16 @@ class LakeQueue:
         """What is not written yet."""
     @property
     def accepted(self) -> int:
-        """Packets ever taken, the discarded ones included."""
+        """Packets ever taken, those discarded later included."""
     delivered: int
     @property
     def discarded(self) -> Counter[str]:
-        """Packets lost, by reason."""
+        """Packets that were taken and lost all the same, by reason."""
+    @property
+    def refused(self) -> Counter[str]:
+        """Packets that were never taken, by reason."""
     overflow: str
-    """The reason for discarding when there is no room."""
+    """The reason for refusing when there is no room."""
     def __init__(self, room: int) -> None: ...
     def offer(
         self,
@@ -29,4 +32,4 @@ class LakeQueue:
         custom_field3: str | None = None,
         correlation_id: str | bytes | None = None,
     ) -> bool:
-        """Take the packet as it is now. False when it was discarded because there is no room; never blocks."""
+        """Take the packet as it is now. False when it was refused because there is no room; never blocks."""

@@ -22,10 +22,11 @@ cdef class LakeQueue:
     """Records that wait, up to `room` bytes of them, and the books of the store."""
 
     cdef readonly Frames pending
-    cdef readonly Py_ssize_t accepted      # packets ever taken, the discarded ones included
+    cdef readonly Py_ssize_t accepted      # packets ever taken, those discarded later included
     cdef public Py_ssize_t delivered
-    cdef readonly object discarded         # Counter by reason
-    cdef public str overflow               # the reason for discarding when there is no room
+    cdef readonly object discarded         # Counter by reason: taken and lost all the same
+    cdef readonly object refused           # Counter by reason: never taken
+    cdef public str overflow               # the reason for refusing when there is no room
     cdef Py_ssize_t room
     cdef object sender                     # who sent the last packet (Received) …
     cdef bytes sockaddr                    # … and as struct sockaddr
@@ -33,18 +34,17 @@ cdef class LakeQueue:
 
     def __init__(self, Py_ssize_t room):
         self.pending = Frames()
-        self.discarded = Counter()
+        self.discarded, self.refused = Counter(), Counter()
         self.overflow = "queue full"
         self.room = room
         self.sender, self.sockaddr, self.senders = None, b"", {}
 
     def offer(self, Hep packet not None, *, table=None, custom_field1=None, custom_field2=None, custom_field3=None,
               correlation_id=None):
-        """Take the packet as it is now. False when it was discarded because there is no room; never blocks."""
+        """Take the packet as it is now. False when it was refused because there is no room; never blocks."""
         cdef bytes meta = b""
         if self.pending.tail - self.pending.head >= self.room:
-            self.accepted += 1
-            self.discarded[self.overflow] += 1
+            self.refused[self.overflow] += 1
             return False
         if not (table is None and custom_field1 is None and custom_field2 is None and custom_field3 is None
                 and correlation_id is None):

@@ -14,7 +14,10 @@ class Records:
         """Records taken."""
     @property
     def damaged(self) -> int:
-        """Records that are not what they should be, left out."""
+        """Records of which no row could be made, left out."""
+    @property
+    def fault(self) -> str | None:
+        """What was wrong with the first of them."""
     def __len__(self) -> int: ...
     def add(self, data: memoryview, lengths: memoryview, needles: list[bytes] | None = None) -> None:
         """Take the records of one block; of all of them only those in which one of `needles` occurs, if given.
@@ -26,4 +29,7 @@ class Records:
     def hours(self) -> list[tuple[int, int, int]]:
         """[(hour, start, stop), …] of the sorted records: hours since the epoch (UTC) by the packets' own time."""
     def batch(self, start: int, stop: int) -> tuple[pa.RecordBatch, int]:
-        """(RecordBatch of SCHEMA, next): rows `start` up to `stop`, or fewer where the batch would become too big."""
+        """(RecordBatch of SCHEMA, next): rows `start` up to `stop`, or fewer where the batch would become too big.
+
+        A record of which no row can be made is counted in `damaged` and left out.
+        """

@@ -13,19 +13,20 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, qsort, realloc
 from libc.string cimport memcmp, memcpy, memset
 
+cimport cython
+
 import datetime
+import re
 
 import msgspec
 import pyarrow as pa
 
-from hepswitch.wire.errors import WireError
-from hepswitch.wire.frames cimport Frames
 from hepswitch.wire.hep cimport Hep
-from hepswitch.wire.index cimport Chunk
+from hepswitch.wire.index cimport Chunk, number_at
 from hepswitch.wire.ip_text cimport ROOM, address_text
 from hepswitch.wire.record cimport Record, read_record
 from hepswitch.wire.sip cimport Sip
-from hepswitch.wire.sip_scan cimport SipFields, sip_looks, sip_scan
+from hepswitch.wire.sip_scan cimport SipFields, sip_call_id, sip_looks, sip_scan
 from hepswitch.wire.sip_text cimport Span
 
 cdef extern from "<string.h>" nogil:
@@ -38,7 +39,7 @@ COLUMNS = [
     ("ts", TIME, "when the packet was captured, by its own clock; when it arrived, if it carries no time"),
     ("call_id", pa.string(), "SIP Call-ID; null when the payload is not SIP"),
     ("correlation_id", pa.string(), "correlation id as sent (chunk 0x11), or as the route gave it; null when there is none"),
-    ("proto_type", pa.uint8(), "what the payload is (chunk 0x0b): 1 SIP, 5 RTCP, 100 log …"),
+    ("proto_type", pa.uint8(), "what the payload is (chunk 0x0b): 1 SIP, 5 RTCP, 100 log …; 1 for all that was read as SIP"),
     ("src_ip", pa.string(), "captured source address"),
     ("src_port", pa.uint16(), "captured source port"),
     ("dst_ip", pa.string(), "captured destination address"),
@@ -83,9 +84,12 @@ COLUMNS = [
 SCHEMA = pa.schema([pa.field(name, kind, nullable=name not in ("ts", "received_ts")) for name, kind, _ in COLUMNS])
 
 cdef enum:
-    BATCH_BYTES = 64 << 20       # a batch ends when it has grown to this: offsets of a column are 31 bits
+    BATCH_BYTES = 64 << 20       # a batch ends when its text has grown to this: offsets of a column are 31 bits
 
 cdef uint64_t HOUR = 3_600_000_000
+cdef uint64_t LATEST = 253_402_300_799_999_999             # the end of the year 9999
+
+NO_FIELD = re.compile(r"\0|%(?:[^A-Za-z%]|$)")           # strftime's flags and widths: %999999d would fill the memory
 
 cdef enum:                       # generic chunks that have columns (or need none), by number
     PROTO_FAMILY = 0x01
@@ -104,7 +108,9 @@ cdef enum:                       # generic chunks that have columns (or need non
     CORRELATION_ID = 0x11
     VLAN_ID = 0x12
     NODE_NAME = 0x13
+    TIMESTAMP = 0x09
     SIP = 1                      # proto_type
+    SIP_JSON = 50
     IPV4 = 2                     # proto_family
     COLUMN_CHUNKS = 0x14
 
@@ -116,7 +122,7 @@ cdef struct Row:
     const unsigned char* data    # the record
     uint32_t size
     uint32_t key_size
-    const unsigned char* key     # call identity: Call-ID, else correlation id
+    const unsigned char* key     # what the columns will say of its call: call_id, else correlation_id
     uint64_t prefix              # its first eight bytes, so that most comparisons need no more
     uint64_t ts
     uint64_t order
@@ -141,13 +147,40 @@ cdef int by_hour_call_time(const void* left, const void* right) noexcept nogil:
     return order
 
 
-cdef class Text:
+cdef class Column:
+    """A column that is being built."""
+
+    cdef bytearray values, valid
+    cdef unsigned char* at
+    cdef Py_ssize_t rows, nulls
+
+    @cython.final
+    cdef inline void present(self) noexcept:
+        PyByteArray_AS_STRING(self.valid)[self.rows >> 3] |= <char> (1 << (self.rows & 7))
+        self.rows += 1
+
+    cdef int cut(self, Py_ssize_t rows) except -1:
+        """Take back what came behind the first `rows` values: one at most."""
+        cdef char bit = <char> (1 << (rows & 7))
+        if self.rows > rows:
+            if PyByteArray_AS_STRING(self.valid)[rows >> 3] & bit:
+                PyByteArray_AS_STRING(self.valid)[rows >> 3] &= ~bit
+            else:
+                self.nulls -= 1
+            self.rows = rows
+        return 0
+
+    cdef object array(self, kind):
+        raise NotImplementedError
+
+
+@cython.final
+cdef class Text(Column):
     """A string or binary column that is being built."""
 
-    cdef bytearray offsets, values, valid
+    cdef bytearray offsets
     cdef int32_t* offset
-    cdef unsigned char* at
-    cdef Py_ssize_t rows, used, room, nulls
+    cdef Py_ssize_t used, room
 
     def __cinit__(self, Py_ssize_t rows):
         self.offsets = bytearray(4 * (rows + 1))
@@ -169,21 +202,16 @@ cdef class Text:
             self.grow(size)
         memcpy(self.at + self.used, p, size)
         self.used += size
-        PyByteArray_AS_STRING(self.valid)[self.rows >> 3] |= <char> (1 << (self.rows & 7))
-        self.rows += 1
+        self.present()
         self.offset[self.rows] = <int32_t> self.used
         return 0
 
     cdef inline int text(self, const unsigned char* p, Py_ssize_t size) except -1:
-        """Append text. What is not UTF-8 in it becomes U+FFFD: the payload keeps the bytes."""
-        cdef Py_ssize_t i
-        cdef unsigned char high = 0
-        for i in range(size):
-            high |= p[i]
-        if high & 0x80:
-            clean = p[:size].decode("utf-8", "replace").encode()
-            return self.raw(clean, len(clean))
-        return self.raw(p, size)
+        """Append text as `presentable` gives it."""
+        if is_ascii(p, size):
+            return self.raw(p, size)
+        clean = presentable(p, size)
+        return self.raw(clean, len(clean))
 
     cdef inline int null(self) except -1:
         self.nulls += 1
@@ -199,8 +227,12 @@ cdef class Text:
         """Append a str, or null for None."""
         if text is None:
             return self.null()
-        octets = (<str> text).encode("utf-8", "replace")
+        octets = (<str?> text).encode("utf-8", "replace")
         return self.raw(octets, len(octets))
+
+    cdef int cut(self, Py_ssize_t rows) except -1:
+        self.used = self.offset[rows]
+        return Column.cut(self, rows)
 
     cdef object array(self, kind):
         PyByteArray_Resize(self.values, self.used)
@@ -209,12 +241,11 @@ cdef class Text:
         return pa.Array.from_buffers(kind, self.rows, buffers, self.nulls)
 
 
-cdef class Number:
+@cython.final
+cdef class Number(Column):
     """An unsigned or timestamp column that is being built."""
 
-    cdef bytearray values, valid
-    cdef unsigned char* at
-    cdef Py_ssize_t rows, width, nulls
+    cdef Py_ssize_t width
 
     def __cinit__(self, Py_ssize_t rows, Py_ssize_t width):
         self.width = width
@@ -224,8 +255,7 @@ cdef class Number:
 
     cdef inline int put(self, uint64_t value) except -1:
         memcpy(self.at + self.rows * self.width, &value, self.width)       # little-endian, as Arrow is
-        PyByteArray_AS_STRING(self.valid)[self.rows >> 3] |= <char> (1 << (self.rows & 7))
-        self.rows += 1
+        self.present()
         return 0
 
     cdef inline int null(self) except -1:
@@ -239,12 +269,17 @@ cdef class Number:
         return pa.Array.from_buffers(kind, self.rows, buffers, self.nulls)
 
 
-cdef inline uint64_t number(const unsigned char* p, Py_ssize_t size) noexcept nogil:
-    cdef uint64_t value = 0
+cdef inline bint is_ascii(const unsigned char* p, Py_ssize_t size) noexcept nogil:
     cdef Py_ssize_t i
+    cdef unsigned char high = 0
     for i in range(size):
-        value = value << 8 | p[i]
-    return value
+        high |= p[i]
+    return high < 0x80
+
+
+cdef bytes presentable(const unsigned char* p, Py_ssize_t size):
+    """Bytes as a text column has them. What is not UTF-8 in them becomes U+FFFD: the payload keeps the bytes."""
+    return p[:size].decode("utf-8", "replace").encode()
 
 
 cdef class Rows:
@@ -256,7 +291,8 @@ cdef class Rows:
     cdef Text from_user, from_domain, from_tag, to_user, to_domain, to_tag, via_branch, contact_user, pid_user, auth_user
     cdef Text user_agent, content_type, reason_header, callid_aleg, received_ip, store_table
     cdef Text custom_field1, custom_field2, custom_field3, chunks, payload
-    cdef Py_ssize_t rows
+    cdef list columns                       # all of them, in the order of SCHEMA …
+    cdef list texts                         # … and those that hold text
 
     def __cinit__(self, Py_ssize_t rows):
         self.ts, self.received_ts = Number(rows, 8), Number(rows, 8)
@@ -276,6 +312,16 @@ cdef class Rows:
         self.store_table, self.custom_field1 = Text(rows), Text(rows)
         self.custom_field2, self.custom_field3 = Text(rows), Text(rows)
         self.chunks, self.payload = Text(rows), Text(rows)
+        self.columns = [
+            self.ts, self.call_id, self.correlation_id, self.proto_type, self.src_ip, self.src_port, self.dst_ip,
+            self.dst_port, self.proto_id, self.captagent_id, self.node_name, self.method, self.status, self.reason,
+            self.cseq, self.cseq_method, self.ruri_user, self.ruri_domain, self.from_user, self.from_domain, self.from_tag,
+            self.to_user, self.to_domain, self.to_tag, self.via_branch, self.contact_user, self.pid_user, self.auth_user,
+            self.user_agent, self.content_type, self.reason_header, self.callid_aleg, self.vlan_id, self.hep_version,
+            self.received_ts, self.received_ip, self.received_port, self.store_table, self.custom_field1,
+            self.custom_field2, self.custom_field3, self.chunks, self.payload,
+        ]
+        self.texts = [column for column in self.columns if isinstance(column, Text)]
 
     cdef int sip(self, const unsigned char* p, SipFields* f) except -1:
         """The columns that a SIP message fills."""
@@ -306,40 +352,37 @@ cdef class Rows:
         self.callid_aleg.span(p, f.x_cid)
         return 0
 
+    cdef Py_ssize_t size(self) except -1:
+        """Bytes of text so far."""
+        cdef Py_ssize_t total = 0
+        for column in self.texts:
+            total += (<Text> column).used
+        return total
+
+    cdef int cut(self, Py_ssize_t rows) except -1:
+        """Take back what there is of a row behind the first `rows`."""
+        for column in self.columns:
+            (<Column> column).cut(rows)
+        return 0
+
     cdef object batch(self):
-        arrays = [
-            self.ts.array(TIME), self.call_id.array(pa.string()), self.correlation_id.array(pa.string()),
-            self.proto_type.array(pa.uint8()), self.src_ip.array(pa.string()), self.src_port.array(pa.uint16()),
-            self.dst_ip.array(pa.string()), self.dst_port.array(pa.uint16()), self.proto_id.array(pa.uint8()),
-            self.captagent_id.array(pa.uint32()), self.node_name.array(pa.string()), self.method.array(pa.string()),
-            self.status.array(pa.uint16()), self.reason.array(pa.string()), self.cseq.array(pa.uint32()),
-            self.cseq_method.array(pa.string()), self.ruri_user.array(pa.string()), self.ruri_domain.array(pa.string()),
-            self.from_user.array(pa.string()), self.from_domain.array(pa.string()), self.from_tag.array(pa.string()),
-            self.to_user.array(pa.string()), self.to_domain.array(pa.string()), self.to_tag.array(pa.string()),
-            self.via_branch.array(pa.string()), self.contact_user.array(pa.string()), self.pid_user.array(pa.string()),
-            self.auth_user.array(pa.string()), self.user_agent.array(pa.string()), self.content_type.array(pa.string()),
-            self.reason_header.array(pa.string()), self.callid_aleg.array(pa.string()), self.vlan_id.array(pa.uint16()),
-            self.hep_version.array(pa.uint8()), self.received_ts.array(MILLISECONDS), self.received_ip.array(pa.string()),
-            self.received_port.array(pa.uint16()), self.store_table.array(pa.string()),
-            self.custom_field1.array(pa.string()), self.custom_field2.array(pa.string()),
-            self.custom_field3.array(pa.string()), self.chunks.array(pa.binary()), self.payload.array(pa.binary()),
-        ]
+        arrays = [(<Column> column).array(kind) for column, kind in zip(self.columns, SCHEMA.types)]
         return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
 
 
 cdef class Records:
     """Records of journal blocks, and rows of them. Holds on to the blocks' memory."""
 
-    cdef Hep packet, converted
-    cdef Frames scratch
+    cdef Hep packet
     cdef Row* rows
     cdef readonly Py_ssize_t count          # records taken
-    cdef readonly Py_ssize_t damaged        # records that are not what they should be, left out
+    cdef readonly Py_ssize_t damaged        # records of which no row could be made, left out
+    cdef readonly str fault                 # what was wrong with the first of them
     cdef Py_ssize_t room
     cdef list kept
 
     def __cinit__(self):
-        self.packet, self.converted, self.scratch = Hep.__new__(Hep), Hep.__new__(Hep), Frames()
+        self.packet = Hep.__new__(Hep)
         self.kept = []
 
     def __dealloc__(self):
@@ -381,10 +424,17 @@ cdef class Records:
         row.data, row.size, row.order = data, size, self.count
         try:
             self.identify(row)
-        except WireError:
-            self.damaged += 1
-            return 0
+        except MemoryError:
+            raise
+        except Exception as error:
+            return self.leave_out(error)
         self.count += 1
+        return 0
+
+    cdef int leave_out(self, error) except -1:
+        self.damaged += 1
+        if self.fault is None:
+            self.fault = f"{type(error).__name__}: {error}"
         return 0
 
     cdef int load(self, Row* row, Record* record) except -1:
@@ -394,33 +444,56 @@ cdef class Records:
         self.packet.arrival_us = record.arrival_us
         return 0
 
+    cdef bint sip(self, const unsigned char** p, Py_ssize_t* n) except -1:
+        """Whether the packet's payload is SIP, for the columns and for the order; its text."""
+        cdef uint64_t kind = 0
+        self.packet.number(PROTO_TYPE, &kind)
+        if kind > SIP and kind != SIP_JSON:
+            return False
+        self.packet.span(p, n)
+        if n[0] and p[0][0] == b"{" and self.packet.sip is not None:
+            p[0], n[0] = (<Sip> self.packet.sip).raw, len((<Sip> self.packet.sip).raw)
+        return sip_looks(p[0], n[0])
+
     cdef int identify(self, Row* row) except -1:
-        """Fill in what the row is sorted by."""
+        """Fill in what the row is sorted by: what its columns will say, or merging would not find its place again."""
         cdef Record record
+        cdef Span call_id
+        cdef Chunk* chunk
         cdef const unsigned char* p = NULL
         cdef Py_ssize_t n = 0
         cdef unsigned char head[8]
         self.load(row, &record)
         row.ts = self.packet.captured_us()
+        if row.ts > LATEST:
+            raise ValueError(f"{row.ts} µs is no time")
         correlation_id = self.meta(&record).get("correlation_id") if record.meta_size else None
-        if correlation_id is not None and self.packet.sip is None:
-            identity = correlation_id.encode("utf-8", "replace")
+        row.key, row.key_size = NULL, 0
+        if self.sip(&p, &n) and sip_call_id(p, n, &call_id):
+            self.key(row, p + call_id.at, call_id.size)
+        elif correlation_id is not None:
+            identity = (<str?> correlation_id).encode("utf-8", "replace")
             self.key(row, identity, len(identity))
         else:
-            self.packet.identity(&p, &n)
-            self.key(row, p, n)
+            chunk = self.packet.find(0, CORRELATION_ID)
+            if chunk != NULL:
+                self.key(row, self.packet.data + chunk.at, chunk.size)
         memset(head, 0, 8)
         if row.key_size:
             memcpy(head, row.key, min(8, row.key_size))
-        row.prefix = number(head, 8)
+        row.prefix = number_at(head, 8, False)
         return 0
 
     cdef int key(self, Row* row, const unsigned char* p, Py_ssize_t size) except -1:
-        """Remember the row's identity: in place when it lies in the record, else a copy of it."""
-        if size and not (row.data <= p and p + size <= row.data + row.size):
-            copy = <bytes> p[:size]
-            self.kept.append(copy)
-            p = copy
+        """Remember the row's identity: in place when it lies in the record as it will be written, else a copy of it."""
+        clean = None
+        if not is_ascii(p, size):
+            clean = presentable(p, size)
+        elif not (row.data <= p and p + size <= row.data + row.size):
+            clean = <bytes> p[:size]
+        if clean is not None:
+            self.kept.append(clean)
+            p, size = clean, len(clean)
         row.key, row.key_size = p, <uint32_t> size
         return 0
 
@@ -446,8 +519,11 @@ cdef class Records:
         return found
 
     def batch(self, Py_ssize_t start, Py_ssize_t stop):
-        """(RecordBatch of SCHEMA, next): rows `start` up to `stop`, or fewer where the batch would become too big."""
-        cdef Py_ssize_t i = start, octets = 0
+        """(RecordBatch of SCHEMA, next): rows `start` up to `stop`, or fewer where the batch would become too big.
+
+        A record of which no row can be made is counted in `damaged` and left out.
+        """
+        cdef Py_ssize_t i = start, octets = 0, made = 0
         if not 0 <= start <= stop <= self.count:
             raise IndexError(f"rows {start}..{stop} of {self.count}")
         cdef Rows rows = Rows.__new__(Rows, stop - start)
@@ -455,25 +531,29 @@ cdef class Records:
             octets += self.rows[i].size
             i += 1
         rows.payload.grow(octets)
-        i, octets = start, 0
-        while i < stop and octets < BATCH_BYTES:
-            octets += self.fill(rows, &self.rows[i])
+        i = start
+        while i < stop and rows.size() < BATCH_BYTES:
+            try:
+                self.fill(rows, &self.rows[i])
+                made += 1
+            except MemoryError:
+                raise
+            except Exception as error:
+                self.leave_out(error)
+                rows.cut(made)
             i += 1
         return rows.batch(), i
 
-    cdef Py_ssize_t fill(self, Rows rows, Row* row) except -1:
-        """Append one row; about how many bytes it has."""
+    cdef int fill(self, Rows rows, Row* row) except -1:
+        """Append one row."""
         cdef Record record
+        cdef SipFields fields
         cdef const unsigned char* p = NULL
         cdef Py_ssize_t n = 0
-        cdef SipFields fields
-        cdef uint64_t kind = 0
-        cdef Hep packet = self.packet
         self.load(row, &record)
-        cdef int version = packet._version
         rows.ts.put(row.ts)
         rows.received_ts.put(record.arrival_us // 1000)
-        rows.hep_version.put(version)
+        rows.hep_version.put(self.packet._version)
         address(rows.received_ip, record.family == 6, record.address, 16 if record.family == 6 else 4 if record.family else 0)
         rows.received_port.put(record.port) if record.family else rows.received_port.null()
         correlation_id = None
@@ -489,45 +569,38 @@ cdef class Records:
             rows.custom_field1.null()
             rows.custom_field2.null()
             rows.custom_field3.null()
-        if version != 3:
-            self.scratch.clear()
-            packet.write_to(self.scratch, 3)
-            packet = self.converted
-            packet.load(self.scratch.data + self.scratch.head, self.scratch.tail - self.scratch.head, True)
-        self.chunks(rows, packet, correlation_id)
-
-        packet.span(&p, &n)
         memset(&fields, 0, sizeof(fields))
-        packet.number(PROTO_TYPE, &kind)
-        if kind <= SIP and sip_looks(p, n):
+        cdef bint is_sip = self.sip(&p, &n)
+        if is_sip:
             sip_scan(p, n, &fields)
-            rows.sip(p, &fields)
-        elif n and p[0] == b"{" and packet.sip is not None:
-            raw = (<Sip> packet.sip).raw
-            sip_scan(raw, len(raw), &fields)
-            rows.sip(raw, &fields)
-        else:
-            rows.sip(p, &fields)
-        return 400 + n
+        rows.sip(p, &fields)
+        self.chunks(rows, self.packet, correlation_id, is_sip)
+        return 0
 
-    cdef int chunks(self, Rows rows, Hep packet, correlation_id) except -1:
-        """The columns that HEP chunks fill, each by the first chunk of its kind and proper size; the rest is kept as is."""
+    cdef int chunks(self, Rows rows, Hep packet, correlation_id, bint is_sip) except -1:
+        """The columns that HEP chunks fill, each by the first chunk of its kind and proper size; the rest is kept as is.
+
+        Versions 1 and 2 have a field for each, of whatever size.
+        """
         cdef Chunk* chunk
         cdef Chunk* found[COLUMN_CHUNKS]
         cdef const unsigned char* p = NULL
         cdef Py_ssize_t n = 0
-        cdef int i, id
+        cdef int i
         cdef bint six
         memset(found, 0, sizeof(found))
         for i in range(packet.index.count):
             chunk = &packet.index.chunks[i]
             if chunk.vendor == 0 and chunk.id < COLUMN_CHUNKS and found[chunk.id] == NULL:
-                if CHUNK_SIZE[chunk.id] == -1 or CHUNK_SIZE[chunk.id] == <int> chunk.size:
+                if packet._version < 3 or CHUNK_SIZE[chunk.id] in (-1, <int> chunk.size):
                     found[chunk.id] = chunk
         unsigned_(rows.proto_id, packet, found[PROTO_ID])
         unsigned_(rows.src_port, packet, found[SRC_PORT])
         unsigned_(rows.dst_port, packet, found[DST_PORT])
-        unsigned_(rows.proto_type, packet, found[PROTO_TYPE])
+        if is_sip or packet._version < 3:                 # versions 1 and 2 carry nothing else
+            rows.proto_type.put(SIP)
+        else:
+            unsigned_(rows.proto_type, packet, found[PROTO_TYPE])
         unsigned_(rows.captagent_id, packet, found[CAPTAGENT_ID])
         unsigned_(rows.vlan_id, packet, found[VLAN_ID])
         text(rows.node_name, packet, found[NODE_NAME])
@@ -581,11 +654,12 @@ cdef class Records:
         return 0
 
     cdef object table(self, template, uint64_t ts):
-        """The table's name with its strftime fields filled in."""
+        """The table's name with its strftime fields filled in; as it is when something else in it looks like one."""
         if template is None or "%" not in template:
             return template
-        when = datetime.datetime.fromtimestamp(ts // 1_000_000, datetime.UTC)
-        return when.strftime(template)
+        if NO_FIELD.search(template):
+            return template
+        return datetime.datetime.fromtimestamp(ts // 1_000_000, datetime.UTC).strftime(template)
 
 
 cdef bint occurs(const unsigned char* data, Py_ssize_t size, list needles) except -1:
@@ -597,7 +671,9 @@ cdef bint occurs(const unsigned char* data, Py_ssize_t size, list needles) excep
 
 
 cdef int unsigned_(Number column, Hep packet, Chunk* chunk) except -1:
-    return column.null() if chunk == NULL else column.put(number(packet.data + chunk.at, chunk.size))
+    if chunk == NULL:
+        return column.null()
+    return column.put(number_at(packet.data + chunk.at, chunk.size, packet.little_time and chunk.id >= TIMESTAMP))
 
 
 cdef int text(Text column, Hep packet, Chunk* chunk) except -1:

@@ -15,8 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from hepswitch.journal import Block, Journal, JournalBusyError, read_blocks
+import structlog
+
+from hepswitch.journal import FILE_MODE, Block, Journal, JournalBusyError, read_blocks
 from hepswitch.wire.frames import Frames
+
+log = structlog.get_logger("hepswitch.spool")
 
 LARGEST_SEGMENT = 32 << 20
 TIDY = 1 << 20
@@ -29,9 +33,9 @@ class _Log:
     def __init__(self, path: Path, segment_bytes: int) -> None:
         self.path = path
         self.journal = Journal(path, segment_bytes)
-        self._position = os.open(path / "position", os.O_RDWR | os.O_CREAT, 0o644)
+        self._position = os.open(path / "position", os.O_RDWR | os.O_CREAT, FILE_MODE)
         self.segments = self.journal.segments()
-        stored = int(os.pread(self._position, 20, 0) or b"0")
+        stored = self._stored()
         # Frames behind the journal's end never were: their numbers will be given again.
         self.next = max(self.segments[0].first, min(stored, self.journal.next_frame))
         self.delivered = self._saved = self.next
@@ -39,6 +43,16 @@ class _Log:
         self._reading: int | None = None
         self._file: BinaryIO | None = None
         self._offset = 0
+
+    def _stored(self) -> int:
+        """The position as it was written down; 0, the first frame there is, when nothing sensible was."""
+        text = os.pread(self._position, 20, 0) or b"0"
+        if text.isdigit():
+            return int(text)
+        log.warning(
+            "spool position unreadable", path=str(self.path / "position"), text=repr(text), starting="at the oldest"
+        )
+        return 0
 
     @property
     def pending(self) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import fcntl
 import os
 import signal
@@ -25,7 +24,7 @@ import pyarrow as pa
 import structlog
 
 from hepswitch import journal, logs
-from hepswitch.lake import layout
+from hepswitch.lake import layout, parquet
 from hepswitch.lake.compaction import compact, plan
 from hepswitch.lake.retention import retain
 from hepswitch.lake.sealer import seal
@@ -71,8 +70,8 @@ class Charge(msgspec.Struct):
 @contextlib.contextmanager
 def holding(root: Path) -> Iterator[bool]:
     """Hold the lake's lock: True, or False when another keeper has it."""
-    root.mkdir(parents=True, exist_ok=True)
-    fd = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    journal.make_folder(root)
+    fd = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, journal.FILE_MODE)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -104,7 +103,10 @@ def adopt(root: Path) -> None:
 
 
 def seal_closed(root: Path, stop_at: float = float("inf")) -> int:
-    """Seal every closed segment, in the order of each worker, until the monotonic time `stop_at`. Returns how many."""
+    """Seal every closed segment, in the order of each worker, until the monotonic time `stop_at`. Returns how many.
+
+    One that cannot be sealed is put aside, so that it does not stop the others. Raises OSError.
+    """
     count = 0
     for worker, folder in layout.journals(root):
         for segment in journal.segments(folder):
@@ -113,21 +115,52 @@ def seal_closed(root: Path, stop_at: float = float("inf")) -> int:
             if time.monotonic() > stop_at:
                 return count
             begun = time.monotonic()
-            done = seal(root, worker, segment)
+            name = str(segment.path)
             count += 1
+            try:
+                done = seal(root, worker, segment)
+            except OSError:
+                raise
+            except Exception as error:
+                log.exception("segment cannot be sealed and is put aside", segment=name, error=str(error))
+                layout.put_aside(segment.path)
+                clean(root)
+                continue
             if done.damaged or done.unread:
-                log.error("segment damaged", segment=str(segment.path), records=done.damaged, unread_bytes=done.unread)
-            log.debug("sealed", segment=str(segment.path), rows=done.rows, seconds=round(time.monotonic() - begun, 3))
+                log.error(
+                    "segment damaged", segment=name, records=done.damaged, error=done.fault, unread_bytes=done.unread
+                )
+            log.debug("sealed", segment=name, files=done.files, seconds=round(time.monotonic() - begun, 3))
     if count:
         pa.default_memory_pool().release_unused()
     return count
 
 
-def tidy(root: Path, keep: float | None, max_size: int | None, now: float) -> None:
-    """One round of retention, removal of superseded files, and merging. `now` is Unix time."""
-    removed = retain(root, keep, max_size, now)
+def make_room(store: Charge, now: float) -> bool:
+    """One round of retention; True when something was deleted. `now` is Unix time."""
+    try:
+        removed = retain(store.path, store.keep, store.max_size, now)
+    except OSError as error:
+        log.error("old packets cannot be deleted", path=str(store.path), error=str(error))
+        return False
     if removed.files:
         log.info("old packets deleted", files=removed.files, bytes=removed.bytes)
+    return removed.files > 0
+
+
+def inspect(root: Path) -> None:
+    """Put aside the Parquet files that are not whole: a power failure may leave such."""
+    for hour, folder in layout.folders(root):
+        for file in layout.all_files(hour, folder):
+            try:
+                if not parquet.is_whole(file.path):
+                    _put_aside(file.path)
+            except OSError as error:
+                log.error("file cannot be looked at", file=str(file.path), error=str(error))
+
+
+def tidy(root: Path, now: float) -> None:
+    """One round of removal of superseded files, and merging. `now` is Unix time."""
     limits = {
         worker: min((segment.number for segment in journal.segments(folder)), default=0)
         for worker, folder in layout.journals(root)
@@ -148,9 +181,25 @@ def _merge(hour: int, folder: Path, worker: int, over: bool, limit: int) -> bool
     """Merge what is to be merged of one worker in one folder; False when there is nothing (more)."""
     groups = plan([file for file in layout.files(hour, folder) if file.worker == worker], over, limit)
     for group in groups:
-        compact(group)
+        try:
+            compact(group)
+        except Exception as error:
+            broken = [file.path for file in group if not parquet.is_readable(file.path)]
+            for path in broken:
+                _put_aside(path)
+            if broken:
+                return True
+            if isinstance(error, OSError):
+                raise
+            log.exception("files cannot be merged", folder=str(folder), worker=worker, error=str(error))
+            return False
         log.debug("merged", folder=str(folder), worker=worker, files=len(group))
     return bool(groups)
+
+
+def _put_aside(path: Path) -> None:
+    log.error("file damaged and put aside", file=str(path))
+    layout.put_aside(path)
 
 
 def keep(store: Charge, gone: threading.Event) -> None:
@@ -162,22 +211,27 @@ def keep(store: Charge, gone: threading.Event) -> None:
                 return
         stack.push(held)
         clean(store.path)
+        inspect(store.path)
         next_tidy = 0.0
         while not gone.is_set():
             pause = POLL
+            due = time.monotonic() >= next_tidy
+            if due:
+                # Before anything that writes: a full disk gets room by it.
+                make_room(store, time.time())
             try:
                 seal_closed(store.path)
-                if time.monotonic() >= next_tidy:
+                if due:
                     adopt(store.path)
-                    tidy(store.path, store.keep, store.max_size, time.time())
+                    tidy(store.path, time.time())
                     next_tidy = time.monotonic() + TIDY
             except OSError as error:
-                full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-                log.error(
-                    "lake cannot be tended", path=str(store.path), error=str(error), disk_full=full, retry_in=PAUSE
-                )
-                pause = PAUSE
+                full = error.errno in journal.NO_SPACE
                 clean(store.path)
+                pause = POLL if full and make_room(store, time.time()) else PAUSE
+                log.error(
+                    "lake cannot be tended", path=str(store.path), error=str(error), disk_full=full, retry_in=pause
+                )
             gone.wait(pause)
         with contextlib.suppress(OSError):
             seal_closed(store.path, time.monotonic() + LAST_ROUND)
@@ -204,7 +258,9 @@ def main() -> None:
     gone = threading.Event()
 
     def wait_for_the_end() -> None:
-        sys.stdin.buffer.read()
+        # Not through sys.stdin: Python may end while this waits, and cannot while a thread holds the lock of its buffer.
+        while os.read(0, 4096):
+            pass
         gone.set()
 
     threading.Thread(target=wait_for_the_end, daemon=True).start()

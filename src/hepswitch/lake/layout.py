@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 TEMPORARY = ".tmp"
+DAMAGED = ".damaged"
+"""Suffix of a segment or Parquet file that could not be read, or not to its end; nothing but retention looks at it again."""
 _NAME = re.compile(r"w(\d+)-(\d{12})(?:-(\d{12}))?\.parquet")
 _WORKER = re.compile(r"w(\d+)")
 
@@ -43,6 +45,16 @@ def folder(root: Path, hour: int) -> Path:
 def file_name(worker: int, first: int, last: int) -> str:
     """The name of the file of segments `first` to `last`."""
     return f"w{worker}-{first:012d}.parquet" if first == last else f"w{worker}-{first:012d}-{last:012d}.parquet"
+
+
+def put_aside(path: Path) -> None:
+    """Let a file that cannot be read be out of the way."""
+    path.rename(path.with_suffix(DAMAGED))
+
+
+def damaged(root: Path) -> list[Path]:
+    """All that was put aside."""
+    return [*root.glob(f"date=*/hour=*/*{DAMAGED}"), *root.glob(f"journal/w*/*{DAMAGED}")]
 
 
 def folders(root: Path) -> list[tuple[int, Path]]:

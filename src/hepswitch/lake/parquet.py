@@ -5,15 +5,20 @@ Not here: which rows go into which file (`sealer`, `compaction`).
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hepswitch.destinations.records import SCHEMA
+from hepswitch.journal import create, make_folder
 from hepswitch.lake.layout import TEMPORARY
+
+MAGIC = b"PAR1"
 
 ROW_GROUP = 8192
 """Rows of a merged file's row group: what a look-up reads at least, and how far compression sees."""
@@ -51,9 +56,9 @@ def write(path: Path, batches: Iterable[pa.RecordBatch | pa.Table], level: int) 
 
     `level` is QUICK or THOROUGH. Raises OSError.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}{TEMPORARY}")
-    with temporary.open("wb") as stream:
+    with _removed_on_failure(temporary), create(temporary) as stream:
         with pq.ParquetWriter(
             stream,
             SCHEMA,
@@ -72,6 +77,44 @@ def write(path: Path, batches: Iterable[pa.RecordBatch | pa.Table], level: int) 
         stream.flush()
         os.fsync(stream.fileno())
     return temporary
+
+
+@contextlib.contextmanager
+def _removed_on_failure(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def is_whole(path: Path) -> bool:
+    """Does the file begin and end as Parquet does? What was cut does not. True also when it is not there any more."""
+    try:
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            return size > 2 * len(MAGIC) and stream.read(4) == os.pread(stream.fileno(), 4, size - 4) == MAGIC
+    except FileNotFoundError:
+        return True
+
+
+def is_readable(path: Path) -> bool:
+    """Can all of the file be read? True also when it is not there any more. Takes as long as reading it."""
+    try:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            for number in range(file.num_row_groups):
+                file.read_row_group(number, use_threads=False)
+            return file.schema_arrow.names == SCHEMA.names
+    except FileNotFoundError:
+        return True
+    except MemoryError:
+        raise
+    except pa.ArrowException:
+        return False
+    except OSError as error:
+        if error.errno in (None, errno.EIO):  # Arrow's own have no number
+            return False
+        raise
 
 
 def publish(temporary: Path, path: Path) -> None:

@@ -7,8 +7,9 @@ packet once while the lake is being sealed and merged. Not here: which files cou
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +26,13 @@ Row = dict[str, Any]
 
 FETCHED = 10_000
 """Rows that are looked at together where a filter needs more than SQL."""
+
+ASKED_WRONGLY = (duckdb.ProgrammingError, duckdb.DataError)
+"""DuckDB's errors that are the question's fault, but for InvalidInputException, which a broken file gives too. There is no
+one error for those: a page that cannot be unpacked gives the most general there is."""
+
+HOPS = 20
+"""Steps from leg to leg that belong to one call; each looks through the lake once."""
 
 Condition = tuple[str, list[Any]]
 Answer = TypeVar("Answer")
@@ -129,11 +137,20 @@ class Query:
         return None
 
 
-class Lake:
-    """The lake in the folder `path`. Raises FileNotFoundError when asked while there is none."""
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=2)
 
-    def __init__(self, path: Path | str) -> None:
+
+class Lake:
+    """The lake in the folder `path`. Raises FileNotFoundError when asked while there is none.
+
+    `warn` is told, in words, what is missing from an answer: a damaged file, a leg that is too far away.
+    """
+
+    def __init__(self, path: Path | str, warn: Callable[[str], None] = _warn) -> None:
         self.path = Path(path)
+        self._warn = warn
+        self._damaged: set[Path] = set()
 
     def search(self, query: Query, columns: Sequence[str] = ("*",)) -> list[Row]:
         """The packets that `query` means, in the order of time; all columns or the named ones (of docs/lake.md)."""
@@ -151,12 +168,15 @@ class Lake:
     def call(self, call_id: str) -> list[Row]:
         """All of a call in the order of time: every leg and every RTCP report or log that is tied to it.
 
-        Tied are packets that share a Call-ID, a correlation id or an X-CID with `call_id` or with one another.
+        Tied are packets that share a Call-ID, a correlation id or an X-CID with `call_id` or with one another; HOPS steps
+        are gone from one to the next.
         """
         known: set[str] = set()
         found: list[Row] = []
         new = {call_id}
-        while new:
+        for _ in range(HOPS):
+            if not new:
+                break
             known |= new
             ids = sorted(known)
             marks = ", ".join("?" * len(ids))
@@ -168,6 +188,8 @@ class Lake:
             found = self._ask(lambda connection: _rows(connection.execute(sql, ids * 3)), Query(), needles)  # noqa: B023
             seen = {row[name] for row in found for name in ("call_id", "correlation_id", "callid_aleg")}
             new = seen - known - {None, ""}
+        else:
+            self._warn(f"{call_id}: the chain of its legs goes on; legs more than {HOPS} steps away are not shown")
         return sorted(found, key=lambda row: (row["ts"], row["received_ts"]))
 
     def rows(self, sql: str, values: Sequence[Any], query: Query) -> list[Row]:
@@ -198,10 +220,19 @@ class Lake:
         except duckdb.Error as error:
             raise QueryError(str(error)) from error
 
-    def packets(self, query: Query) -> Iterator[bytes]:
-        """The packets that `query` means as HEPv3, in the order of time, for replay and export."""
+    def packets(self, query: Query, unfit: Callable[[ValueError], object] | None = None) -> Iterator[bytes]:
+        """The packets that `query` means as HEPv3, in the order of time, for replay.
+
+        What cannot be a packet again is left out: `unfit` is told why, or else a warning is given.
+        """
         for row in self.search(query):
-            yield packet(row)
+            try:
+                yield packet(row)
+            except ValueError as error:
+                if unfit is None:
+                    self._warn(f"a packet of {row['ts']} is left out: {error}")
+                else:
+                    unfit(error)
 
     @contextlib.contextmanager
     def connect(
@@ -222,16 +253,31 @@ class Lake:
         needles: Sequence[bytes] | None = None,
     ) -> Answer:
         for _ in range(ATTEMPTS):
-            with snapshot(self.path, query.hours) as seen:
+            with snapshot(self.path, query.hours) as whole:
+                seen = replace(whole, files=[path for path in whole.files if path not in self._damaged])
                 try:
                     with _connection(seen, needles) as connection:
                         prepare(connection, query)
                         return question(connection)
-                except (duckdb.IOException, duckdb.PermissionException):
-                    # A file that was merged or deleted between listing and reading is a reason to look again.
-                    if all(path.exists() for path in seen.files):
+                except duckdb.Error as error:
+                    if isinstance(error, ASKED_WRONGLY) and not isinstance(error, duckdb.InvalidInputException):
+                        raise
+                    # A file that was merged or deleted between listing and reading is a reason to look again, and so is
+                    # one that cannot be read: without it.
+                    if all(path.exists() for path in seen.files) and not self._leave_out(seen.files):
                         raise
         raise LakeBusyError(f"{self.path}: files are merged faster than they can be read; try again")
+
+    def _leave_out(self, files: Sequence[Path]) -> bool:
+        """Find the files that cannot be read and do without them from now on; False when all can."""
+        from hepswitch.lake.parquet import is_readable, is_whole
+
+        # Most damaged files are cut ones; reading each to its end takes its time.
+        damaged = [path for path in files if not is_whole(path)] or [path for path in files if not is_readable(path)]
+        for path in damaged:
+            self._warn(f"{path}: cannot be read and is left out")
+        self._damaged.update(damaged)
+        return bool(damaged)
 
 
 @contextlib.contextmanager
@@ -304,9 +350,9 @@ def _same(column: str, value: str) -> str:
 
 def _statuses(status: int | str) -> tuple[int, int]:
     text = str(status).lower()
-    if len(text) == 3 and text.isdigit():
+    if len(text) == 3 and text.isascii() and text.isdigit():
         return int(text), int(text)
-    if len(text) == 3 and text[0].isdigit() and text[1:] == "xx":
+    if len(text) == 3 and text.isascii() and text[0].isdigit() and text[1:] == "xx":
         return int(text[0]) * 100, int(text[0]) * 100 + 99
     raise ValueError(f"{status!r} is no SIP status: write for example 486 or 4xx")
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-import zlib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from hepswitch.wire.values import deflate
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LARGEST = 0xFFFF
@@ -22,7 +23,7 @@ MICROSECOND = timedelta(microseconds=1)
 def packet(row: Mapping[str, Any]) -> bytes:
     """The HEPv3 packet of a row that has all columns. A payload too big for one packet is compressed (chunk 0x10).
 
-    Raises ValueError when it does not fit even so.
+    Raises ValueError when it does not fit even so, or has something that no packet can carry.
     """
     for compress in (False, True):
         chunks = list(_chunks(row, compress))
@@ -31,7 +32,7 @@ def packet(row: Mapping[str, Any]) -> bytes:
         if size <= LARGEST:
             body = b"".join(struct.pack(">HHH", 0, chunk, len(value) + 6) + value for chunk, value in chunks)
             return b"HEP3" + struct.pack(">H", size) + body + others
-    raise ValueError(f"a payload of {len(row['payload'] or b'')} bytes does not fit into a HEP packet, even compressed")
+    raise ValueError(f"{size} bytes do not fit into a HEP packet, even with the payload compressed")
 
 
 def _chunks(row: Mapping[str, Any], compress: bool) -> Iterator[tuple[int, bytes]]:
@@ -56,7 +57,7 @@ def _chunks(row: Mapping[str, Any], compress: bool) -> Iterator[tuple[int, bytes
     if row["node_name"] is not None:
         yield 0x13, row["node_name"].encode()
     if (payload := row["payload"]) is not None:
-        yield (0x10, zlib.compress(payload)) if compress else (0x0F, payload)
+        yield (0x10, deflate(payload)) if compress else (0x0F, payload)
 
 
 def _number(row: Mapping[str, Any], name: str, chunk: int, form: str) -> Iterator[tuple[int, bytes]]:

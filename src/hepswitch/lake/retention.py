@@ -24,13 +24,14 @@ class Removed:
 
 def retain(root: Path, keep: float | None, max_size: int | None, now: float) -> Removed:
     """Delete files written more than `keep` seconds before `now` (Unix time), then the oldest until the lake, journals
-    included, is no bigger than `max_size` bytes. None: no limit. Empty folders go too. Raises OSError.
+    included, is no bigger than `max_size` bytes. None: no limit. What was put aside as damaged goes by the same rules, and
+    empty folders go too. Raises OSError.
     """
     found: list[tuple[float, int, Path]] = []
-    for hour, folder in layout.folders(root):
-        for file in layout.all_files(hour, folder):
-            status = file.path.stat()
-            found.append((status.st_mtime, status.st_size, file.path))
+    files_there = [file.path for hour, folder in layout.folders(root) for file in layout.all_files(hour, folder)]
+    for path in [*files_there, *layout.damaged(root)]:
+        status = path.stat()
+        found.append((status.st_mtime, status.st_size, path))
     found.sort()
     total = sum(size for _, size, _ in found) + _journals(root)
     files = removed = 0
@@ -53,6 +54,7 @@ def _journals(root: Path) -> int:
     total = 0
     for _, folder in layout.journals(root):
         for entry in os.scandir(folder):
-            with contextlib.suppress(FileNotFoundError):
-                total += entry.stat().st_size
+            if not entry.name.endswith(layout.DAMAGED):
+                with contextlib.suppress(FileNotFoundError):
+                    total += entry.stat().st_size
     return total

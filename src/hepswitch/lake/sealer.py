@@ -17,22 +17,22 @@ from hepswitch.destinations.records import Records
 from hepswitch.journal import HEADER, Segment, read_blocks
 from hepswitch.lake import layout, parquet
 
-DAMAGED = ".damaged"
-"""Suffix of a segment that could not be read to its end; what could be read has been sealed."""
-
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """What became of a segment: `rows` in `files`; `damaged` records and `unread` bytes that could not be used."""
+    """What became of a segment: it made `files`; `damaged` records and `unread` bytes could not be used.
 
-    rows: int
+    `fault` says what was wrong with the first such record.
+    """
+
     files: int
     damaged: int
     unread: int
+    fault: str | None
 
 
 def seal(root: Path, worker: int, segment: Segment) -> Sealed:
-    """Turn a closed segment into Parquet and delete it (or put it aside, when part of it cannot be read). Raises OSError."""
+    """Turn a closed segment into Parquet and delete it (or put it aside, when part of it cannot be used). Raises OSError."""
     records, end = Records(), HEADER.size
     for block in read_blocks(segment.path):
         records.add(block.data, block.lengths)
@@ -46,10 +46,10 @@ def seal(root: Path, worker: int, segment: Segment) -> Sealed:
     for temporary, path in written:
         parquet.publish(temporary, path)
     if unread or records.damaged:
-        segment.path.rename(segment.path.with_suffix(DAMAGED))
+        layout.put_aside(segment.path)
     else:
         segment.path.unlink()
-    return Sealed(len(records), len(written), records.damaged, unread)
+    return Sealed(len(written), records.damaged, unread, records.fault)
 
 
 def _batches(records: Records, start: int, stop: int) -> Iterator[pa.RecordBatch]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,15 @@ from hepswitch.lake import layout
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from hepswitch.destinations.records import Records
+
 ATTEMPTS = 20
+
+BATCH = 16384
+"""Rows of a batch that has just come from the journal."""
+
+KEPT = 256 << 20
+"""Bytes of such batches that are remembered for as long as a question takes."""
 
 DEFLATED = (b"\x00\x00\x00\x10", b"\x1f\x8b")
 """The beginning of a compressed-payload chunk and of a gzip stream: such records are searched after inflating."""
@@ -37,7 +46,7 @@ class Snapshot:
     files: list[Path]
     segments: list[BinaryIO]
 
-    def fresh(self, needles: Sequence[bytes] | None = None) -> pa.Table | None:
+    def fresh(self, needles: Sequence[bytes] | None = None) -> Fresh | None:
         """The packets that are still in the journal, as rows; None when there are none.
 
         With `needles` all rows in whose bytes one of these occurs are given, and maybe some others.
@@ -49,20 +58,50 @@ class Snapshot:
         if not found:
             return None
         # Arrow is only loaded when something fresh is there to be seen.
-        import pyarrow as pa
-
-        from hepswitch.destinations.records import SCHEMA, Records
+        from hepswitch.destinations.records import Records
 
         records = Records()
         for stream in found:
             for block in journal.read_blocks(stream):
                 records.add(block.data, block.lengths, wanted)
-        batches = []
-        start = 0
-        while start < len(records):
-            batch, start = records.batch(start, min(len(records), start + 65536))
-            batches.append(batch)
-        return pa.Table.from_batches(batches, SCHEMA) if batches else None
+        return Fresh(records) if len(records) else None
+
+
+class Fresh:
+    """Records as a stream of rows for DuckDB (the Arrow PyCapsule interface), which may be read again and again.
+
+    Rows are made while they are read, a batch at a time: what a payload inflates to is never all in memory. The first
+    batches, KEPT bytes of them, are remembered, which for most lakes is all there is.
+    """
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._made: list[tuple[pa.RecordBatch, int]] = []
+        self._room = KEPT
+        self._lock = threading.Lock()
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        import pyarrow as pa
+
+        from hepswitch.destinations.records import SCHEMA
+
+        reader = pa.RecordBatchReader.from_batches(SCHEMA, self._batches())
+        return reader.__arrow_c_stream__(requested_schema)  # type: ignore[no-untyped-call]
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        place = start = 0
+        while start < len(self._records):
+            # DuckDB reads with several threads, and Records looks at one packet at a time.
+            with self._lock:
+                if place < len(self._made):
+                    batch, start = self._made[place]
+                else:
+                    batch, start = self._records.batch(start, min(len(self._records), start + BATCH))
+                    if place == len(self._made) and batch.nbytes <= self._room:
+                        self._room -= batch.nbytes
+                        self._made.append((batch, start))
+            place += 1
+            yield batch
 
 
 @contextlib.contextmanager

@@ -78,7 +78,7 @@ class Hep(Raw):
     def payload(self) -> bytes | None:
         """The captured bytes, inflated if they came compressed; None when there are none.
 
-        What cannot be inflated (up to 1 MiB) gives None: see `compressed_payload`.
+        What cannot be inflated (up to 256 KiB and 64 times its size) gives None: see `compressed_payload`.
         """
     @payload.setter
     def payload(self, value: bytes | bytearray | memoryview | str | None) -> None: ...
@@ -138,7 +138,7 @@ class Hep(Raw):
     def inflate(self) -> bool:
         """Make a compressed payload (0x10) a plain one (0x0f) in the same place. False when there is none to inflate.
 
-        False too when it cannot be inflated (up to 1 MiB), or the packet would have more than 65,535 bytes.
+        False too when it cannot be inflated (as `payload` says), or the packet would have more than 65,535 bytes.
         """
     def copy(self) -> Hep:
         """A packet of its own with the same bytes and arrival."""

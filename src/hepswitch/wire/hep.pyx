@@ -193,7 +193,7 @@ cdef class Hep(Raw):
     def payload(self):
         """The captured bytes, inflated if they came compressed; None when there are none.
 
-        What cannot be inflated (up to 1 MiB) gives None: see `compressed_payload`.
+        What cannot be inflated (up to 256 KiB and 64 times its size) gives None: see `compressed_payload`.
         """
         cdef const unsigned char* p = NULL
         cdef Py_ssize_t n = 0
@@ -366,7 +366,7 @@ cdef class Hep(Raw):
     def inflate(self) -> bool:
         """Make a compressed payload (0x10) a plain one (0x0f) in the same place. False when there is none to inflate.
 
-        False too when it cannot be inflated (up to 1 MiB), or the packet would have more than 65,535 bytes.
+        False too when it cannot be inflated (as `payload` says), or the packet would have more than 65,535 bytes.
         """
         cdef Chunk* chunk = self.find(0, COMPRESSED_PAYLOAD)
         cdef const unsigned char* p = NULL

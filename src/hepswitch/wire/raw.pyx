@@ -59,11 +59,11 @@ cdef class Raw:
         return 0
 
     cdef int load_gzip(self, unsigned char* data, Py_ssize_t size) except -1:
-        found = inflate(data[:size])
+        found = inflate(data[:size], MOST)
         if found is None:
             raise WireError(0, "bad gzip")
-        if len(found) > MOST or found[:2] == b"\x1f\x8b":
-            raise WireError(0, "bad length" if len(found) > MOST else "bad magic")
+        if found[:2] == b"\x1f\x8b":
+            raise WireError(0, "bad magic")
         self.load(<bytes> found, len(found), True)
         return self.detach()
 
@@ -118,9 +118,8 @@ cdef class Raw:
         cdef uint64_t seconds = 0, micro = 0
         if not self.number(TIMESTAMP, &seconds) or seconds == 0 or seconds >> 32:
             return self.arrival_us
-        if not self.number(TIMESTAMP_US, &micro) or micro >> 32:
-            micro = 0
-        return seconds * 1000000 + micro
+        self.number(TIMESTAMP_US, &micro)
+        return seconds * 1000000 + min(micro, <uint64_t> 999999)      # more is no fraction of a second
 
     cdef int trail(self, uint32_t id) noexcept nogil:
         cdef int i, hops = 0

@@ -21,6 +21,8 @@ cdef inline Py_ssize_t quoted_end(Bytes p, Py_ssize_t at, Py_ssize_t end) noexce
 cdef inline Py_ssize_t element_end(Bytes p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
     """Where the first element of a comma list ends; commas in quotes and in <> do not count."""
     cdef bint angle = False
+    if find(p, at, end, 44) < 0:         # as nearly always: no need to look at each byte
+        return end
     while at < end:
         if p[at] == 34 and not angle:
             at = quoted_end(p, at, end)
@@ -73,7 +75,11 @@ cdef inline bint parameter(Bytes p, Py_ssize_t at, Py_ssize_t end, const char* n
 
 cdef inline void address(Bytes p, Py_ssize_t at, Py_ssize_t end, Span* uri, Py_ssize_t* after) noexcept nogil:
     """Split a name-addr or addr-spec (RFC 3261 section 20.10): its URI, and where header parameters begin."""
-    cdef Py_ssize_t i = at, close
+    cdef Py_ssize_t i = find(p, at, end, 60), close
+    if find(p, at, end if i < 0 else i, 34) >= 0:
+        i = at                           # a quoted string may hold a <
+    elif i < 0:
+        i = end
     while i < end and p[i] != 60:
         if p[i] == 34 and quoted_end(p, i, end) == end and p[end - 1] != 34:
             i = find(p, i, end, 60)      # a quote that is never closed is no quote

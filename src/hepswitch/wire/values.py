@@ -15,7 +15,11 @@ from hepswitch.wire.chunks import TYPES
 
 Value = int | str | bytes
 
-MOST_INFLATED: Final = 1 << 20
+MOST_INFLATED: Final = 256 << 10
+"""Bytes that a compressed payload may have: four of the largest packets. Inflating so many takes about a millisecond."""
+MOST_TIMES: Final = 64
+"""How many times its size a compressed value may give. SIP and logs shrink to a fifth, at best a thirtieth; without this
+bound 300 bytes from a stranger (zeros shrink a thousandfold) could cost a millisecond."""
 _WIDTH: Final = {"uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8}
 _NUMBER: Final = re.compile(r"[0-9]{1,20}|0[xX][0-9a-fA-F]{1,16}")
 _ZLIB_OR_GZIP: Final = 47  # zlib's window bits: the largest window, tell gzip from zlib by the header
@@ -87,22 +91,31 @@ def encode(kind: str, value: object, what: str) -> bytes:
     raise ValueError(f"no chunk type is called {kind!r}: use one of {', '.join(TYPES)}")
 
 
-def inflate(raw: bytes) -> bytes | None:
-    """What gzip, zlib or raw deflate made into `raw`; None when it is none of them, cut, or above 1 MiB."""
+def inflate(raw: bytes, most: int = MOST_INFLATED) -> bytes | None:
+    """What gzip, zlib or raw deflate made into `raw`; None when it is none of them or cut.
+
+    None also when it would have more than `most` bytes, or more than MOST_TIMES those of `raw`: no more are ever made.
+    """
+    most = min(most, MOST_TIMES * len(raw))
     for bits in (_ZLIB_OR_GZIP, _RAW_DEFLATE):
         stream = zlib.decompressobj(bits)
         try:
-            found = stream.decompress(raw, MOST_INFLATED + 1)
+            found = stream.decompress(raw, most + 1)
         except zlib.error:
             continue
-        if stream.eof and len(found) <= MOST_INFLATED:
-            return found
+        if stream.eof or len(found) > most:
+            return found if len(found) <= most else None
     return None
 
 
 def deflate(raw: bytes) -> bytes:
-    """`raw` as gzip (RFC 1952) without a time in it: the same bytes give the same bytes."""
-    return zlib.compress(raw, _LEVEL, _GZIP)
+    """`raw` as gzip (RFC 1952) without a time in it: the same bytes give the same bytes. No smaller than `inflate` takes."""
+    packed = zlib.compress(raw, _LEVEL, _GZIP)
+    if len(raw) <= MOST_TIMES * len(packed):
+        return packed
+    # Little but repetition. Without looking for that, a byte takes a bit at least.
+    stream = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP, strategy=zlib.Z_HUFFMAN_ONLY)
+    return stream.compress(raw) + stream.flush()
 
 
 def unwrap(raw: bytes) -> bytes | None:
