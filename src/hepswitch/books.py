@@ -60,6 +60,8 @@ class Routed:
     dropped: Counter[str] = field(default_factory=Counter)
     unrouted: int = 0
     errors: int = 0
+    overwritten: int = 0
+    """Payloads that a mask could not read and overwrote as a whole."""
 
     def snapshot(self) -> Snapshot:
         return {
@@ -67,6 +69,7 @@ class Routed:
             "dropped": dict(self.dropped),
             "unrouted": self.unrouted,
             "errors": self.errors,
+            "overwritten": self.overwritten,
         }
 
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import difflib
 import os
-import socket
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import xxhash
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -42,6 +40,9 @@ ENVIRONMENT = "HEPSWITCH_"
 
 FILE_OPTIONS = {"cert", "key", "ca", "client_ca"}
 """Options of an endpoint URL that name files."""
+
+SECRETIVE = {"access", "masks", "set"}
+"""Tables whose values are not repeated in messages: a secret may stand in the wrong place."""
 
 NOT_CONFIGURATION = {"HEPSWITCH_CONFIG", "HEPSWITCH_LAKE", "HEPSWITCH_URL", "HEPSWITCH_SANITIZE"}
 """What commands and builds read for themselves."""
@@ -169,7 +170,7 @@ class Config(Table):
         ge=0,
         le=0xFFFFFFFF,
         description="This switch's id in the trail that relayed packets carry, by which loops are recognised. "
-        "0: made of the host's name, `spool_dir` and `listen`.",
+        "0: drawn once and kept in `spool_dir`.",
     )
     drain: Duration = Field(5.0, description="How long a stop waits for destinations to take what is queued.")
     access: AccessTable = AccessTable()
@@ -210,19 +211,6 @@ class Config(Table):
     def _fallbacks_end(self) -> Config:
         check_fallbacks(self.destinations)
         return self
-
-    @property
-    def identity(self) -> int:
-        """`switch_id`, or what stands for it: 1..2³²-1, the same at every start."""
-        if self.switch_id:
-            return self.switch_id
-        words = "\0".join([socket.gethostname(), str(self.spool_dir), *self.listen])
-        return xxhash.xxh32_intdigest(words.encode("utf-8", "surrogateescape")) or 1
-
-    @property
-    def endpoints(self) -> list[Endpoint]:
-        """The listeners as endpoints."""
-        return [parse_endpoint(url) for url in self.listen]
 
 
 def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) -> Config:
@@ -312,7 +300,7 @@ def _describe(error: ValidationError, places: Places) -> Iterator[str]:
         message = mistake["msg"].removeprefix("Value error, ")
         if mistake["type"] == "extra_forbidden":
             message = f"unknown key{_similar(location)}"
-        elif mistake["type"] != "value_error":
+        elif mistake["type"] != "value_error" and not SECRETIVE & set(location):
             message = f"{message} (is {mistake['input']!r})"
         yield places.said(location, message)
 

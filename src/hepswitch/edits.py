@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, model_validator
 
 from hepswitch.tables import Secret, Table
+from hepswitch.wire.chunks import by_name
 from hepswitch.wire.hep import Hep
 
 Kind = Literal[
@@ -72,7 +73,14 @@ def _is_auth_key(name: str) -> bool:
 def _possible(values: dict[str, ChunkValue]) -> dict[str, ChunkValue]:
     trial = Hep.new(b"")
     for name, value in values.items():
-        trial.set(name, value.plain, value.type, value.vendor)
+        try:
+            trial.set(name, value.plain, value.type, value.vendor)
+        except ValueError:
+            if value.secret is None:
+                raise
+            known = by_name.get(name)
+            kind = value.type or (known.type if known else "utf8-string")
+            raise ValueError(f"{name}: the secret is no {kind}, as the chunk is") from None
     return values
 
 
@@ -99,7 +107,19 @@ class Edits:
         return [name for name, *_ in self._values] + self._deleted
 
     def apply(self, hep: Hep) -> None:
-        """Change `hep`. Raises ValueError when it cannot carry a value (versions 1 and 2, size)."""
+        """Change `hep`; a HEPv1 or HEPv2 packet becomes version 3 when it cannot carry the edits otherwise.
+
+        Raises ValueError when the packet would become too large.
+        """
+        try:
+            self._apply(hep)
+        except ValueError:
+            if hep.version == 3:
+                raise
+            hep.version = 3
+            self._apply(hep)
+
+    def _apply(self, hep: Hep) -> None:
         for name in self._deleted:
             hep.delete(name)
         for name, value, kind, vendor in self._values:

@@ -40,7 +40,7 @@ def load_routes(config: Config, lists: Mapping[str, Container[str]]) -> Routes:
     if mode != "script":
         hep = None
     policies = loaded.policies if loaded else {}
-    _check_policies(config, policies)
+    check_policies(config, policies)
     if not config.rule and mode != "rules":
         return Routes(hep, sip, None, policies)
     rest: dict[str, HepRoute | None] = {"store": _store, "sip": _resume, "script": hep, "rules": _nothing}
@@ -62,7 +62,8 @@ def _script(config: Config) -> script.Script | None:
     return loaded
 
 
-def _check_policies(config: Config, known: Iterable[str]) -> None:
+def check_policies(config: Config, known: Iterable[str]) -> None:
+    """ScriptError when a destination names a policy that the script does not have."""
     for name, table in config.destinations.items():
         wanted = table.policy.removeprefix("script:")
         if wanted != table.policy and wanted not in known:

@@ -28,7 +28,7 @@ from hepswitch.means import Means
 from hepswitch.net.resolve import Resolver
 from hepswitch.net.sockets import descriptors_beside
 from hepswitch.net.tls import server_context
-from hepswitch.routes import Routes, load_routes
+from hepswitch.routes import Routes, check_policies, load_routes
 from hepswitch.routing import script
 from hepswitch.routing.flow import Flow
 from hepswitch.routing.gate import Gate
@@ -65,7 +65,7 @@ class Switch:
         self._resolver = Resolver(config.dns.servers, config.dns.timeout)
         self._lists = ListWatch(state.current())
         self._means = Means(config, state.current())
-        self.sets = Sets(config.destinations, self._destination, config.drain)
+        self.sets = Sets(config.destinations, functools.partial(self._destination, config, self._means), config.drain)
         self.stores = {name: LakeOutlet(name, table, worker) for name, table in config.stores.items()}
         self._outlets: list[Any] = []
         default = next(iter(self.stores.values()), None)
@@ -80,7 +80,7 @@ class Switch:
         ]
         self.gate: Gate | None = None
         self._guarded: books.Snapshot = {}
-        self._guard(config)
+        self._guard(self._gate(config))
         self._places = _places(config)
         self.listeners: list[books.Listener] = []
         self._sources: list[UdpSource | TcpSource] = []
@@ -89,30 +89,33 @@ class Switch:
         self._paused = False
         self._throttle = logs.Throttle(LOG_EVERY)
 
-    def _destination(self, name: str, table: HepDestination) -> HepOutlet:
+    def _destination(self, config: Config, means: Means, name: str, table: HepDestination) -> HepOutlet:
         return HepOutlet(
             name,
             table,
-            _spool_dirs(self.config, name, self._worker),
+            _spool_dirs(config, name, self._worker),
             value_of=compile_value,
-            switch_id=self.config.identity,
-            treat_of=lambda table: self._means.treat(table, self.config.workers),
+            switch_id=config.switch_id,
+            treat=means.treat(name),
             resolver=self._resolver,
         )
 
-    def _guard(self, config: Config) -> None:
-        """Who may send what, from now on."""
-        if self.gate is not None:
-            self._guarded = books.add(self._guarded, self.gate.account())
-        self.gate = self.flow.gate = build_gate(
+    def _gate(self, config: Config) -> Gate | None:
+        return build_gate(
             config.access,
             config.limits,
             config.duplicates,
             {name: endpoint for name, endpoint, _ in self._bound},
             workers=config.workers,
-            switch_id=config.identity,
+            switch_id=config.switch_id,
             memory=self._memory,
         )
+
+    def _guard(self, gate: Gate | None) -> None:
+        """Let in what `gate` lets in, from now on."""
+        if self.gate is not None:
+            self._guarded = books.add(self._guarded, self.gate.account())
+        self.gate = self.flow.gate = gate
 
     def _allowed(self, listener: str, ip: str) -> bool:
         """May `ip` connect to a listener?"""
@@ -135,7 +138,7 @@ class Switch:
 
     def _take(self, routes: Routes) -> None:
         """Route by `routes` from now on."""
-        if self._routes.rules is not None:
+        if self._routes.rules is not None and routes is not self._routes:
             self._rule_hits.update(self._routes.rules.hits)
         self._routes = routes
         self.flow.hep_route, self.flow.sip_route = routes.hep, routes.sip
@@ -187,21 +190,25 @@ class Switch:
 
         Raises ScriptError, ListError, OSError or ValueError; what was wrong is not taken over.
         """
-        means, before = Means(config, state.current()), self._means
+        means = Means(config, state.current(), self._means)
         if route:
             self._lists.look()
-        routes = load_routes(config, means.lists) if route else self._routes
-        self._means = means  # what treatments of the new sets are made of
-        try:
-            await self.sets.reload(config.destinations)
-        except BaseException:
-            self._means = before
-            raise
+            routes = load_routes(config, means.lists)
+        else:
+            routes = self._routes
+            check_policies(config, routes.policies)
+        guarded = (config.access, config.limits) != (self.config.access, self.config.limits)
+        gate = self._gate(config) if guarded else self.gate
+        plan = await self.sets.prepare(config.destinations, functools.partial(self._destination, config, means))
+        # All is at hand. From here on nothing waits: no packet meets some of the old and some of the new.
+        self.sets.change(plan)
+        for name, outlet in self.sets.outlets.items():
+            outlet.treat = means.treat(name)
         self.context.masks.clear()
         self.context.masks.update(means.masks)
-        if (config.access, config.limits) != (self.config.access, self.config.limits):
-            self._guard(config)
-        self.config = config
+        if guarded:
+            self._guard(gate)
+        self.config, self._means = config, means
         self._take(routes)
         self._outlets_changed()
 

@@ -251,11 +251,7 @@ class RouteTest:
             refusing,
             own,
             means.masks,
-            {
-                name: treat
-                for name, table in settings.destinations.items()
-                if (treat := means.treat(table, 1)) is not None
-            },
+            {name: treat for name in settings.destinations if (treat := means.treat(name)) is not None},
         )
         return test
 
@@ -266,7 +262,7 @@ class RouteTest:
         stores: tuple[str, ...],
         refusing: Iterable[str],
         own: state.State,
-        masks: Mapping[str, Callable[[Hep], None]],
+        masks: Mapping[str, Callable[[Hep], object]],
         treats: Mapping[str, Callable[[Hep], Hep | str]],
     ) -> None:
         self.refusing = set(refusing)

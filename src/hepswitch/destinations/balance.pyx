@@ -176,10 +176,11 @@ cdef class Balancer:
 
     cdef int now(self, Hep packet, Hep copy, uint64_t enabled, uint64_t reachable) except -1:
         # Where there is no need to wait: a reachable node, or the fallback. Each of all nodes is asked when one is reachable.
+        # The fallback gets what this destination would have sent: what is masked for the one is so for its stand-in.
         cdef int taken = NOBODY
         if reachable:
             taken = self.ask(packet, copy, reachable if self.choice != NULL else enabled)
-        if taken != TAKEN and self.fallback is not None and self.fallback.relieve(packet):
+        if taken != TAKEN and self.fallback is not None and self.fallback.relieve(copy):
             self.relieved += 1
             return TAKEN
         return taken

@@ -20,7 +20,7 @@ import contextlib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import structlog
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
@@ -146,12 +146,21 @@ class HepDestination(Treatment):
         return urls
 
 
+class Change(NamedTuple):
+    """A destination as it is going to be: the nodes that stay and the `new` ones, which are open."""
+
+    config: HepDestination
+    endpoints: list[Endpoint]
+    rows: list[HepNode]
+    new: list[HepNode]
+
+
 class HepOutlet(Balancer):
     """The destination `name`. Its nodes' spools are folders in `spool_dirs`: new packets go to the first of these, what
     is found in the others (left by workers that no longer exist) is sent first. Without `spool_dirs` nothing is spooled.
 
     `value_of` gives the function behind an expression (see `Balancer`), `switch_id` is what packets are marked with
-    (0: they are not), `treat_of` makes the treatment of its copies; without `resolver` it asks the system's name servers.
+    (0: they are not), `treat` makes what is sent of each packet; without `resolver` it asks the system's name servers.
     """
 
     def __init__(
@@ -162,7 +171,7 @@ class HepOutlet(Balancer):
         *,
         value_of: Callable[[str], Callable[[Hep], object]] | None = None,
         switch_id: int = 0,
-        treat_of: Callable[[Treatment], Callable[[Hep], Hep | str] | None] = lambda _: None,
+        treat: Callable[[Hep], Hep | str] | None = None,
         resolver: Resolver | None = None,
     ) -> None:
         self.name = name
@@ -172,8 +181,7 @@ class HepOutlet(Balancer):
         self._spool_dirs = spool_dirs
         self._value_of = value_of
         self._switch_id = switch_id
-        self._treat_of = treat_of
-        self.treat = treat_of(config)
+        self.treat = treat
         self._resolver = resolver or Resolver()
         self._changing = asyncio.Lock()
         self._dependents: list[HepOutlet] = []
@@ -317,40 +325,58 @@ class HepOutlet(Balancer):
                 return node
         raise LookupError(f"{self.name} has no node {url}; it has: {', '.join(node.url for node in self._rows)}")
 
-    async def reconfigure(self, config: HepDestination, drain: float = 5.0) -> None:
-        """Be what `config` says. Nodes that stay keep their connection and what waits for them, and whether they are
-        disabled or paused. New ones are opened. Removed ones take nothing more and get `drain` seconds, in the background,
-        to deliver; then the rest is spooled or discarded.
+    async def prepare(self, config: HepDestination) -> Change:
+        """Make ready for being what `config` says: its new nodes, open. Nothing has changed yet.
 
-        Raises OSError or ValueError when a new node or the policy cannot be used: then nothing has changed.
+        Raises OSError or ValueError when a new node cannot be used. What comes of it is for `change` or `abandon`.
         """
+        endpoints = [parse_endpoint(url) for url in config.urls]
+        known = {node.url: node for node in self._rows}
+        for endpoint in endpoints:
+            if str(endpoint) in self._leaving:
+                await asyncio.shield(self._leaving[str(endpoint)][1])
+        rows = [known.get(str(endpoint)) or self._node(endpoint, config) for endpoint in endpoints]
+        change = Change(config, endpoints, rows, [node for node in rows if node.url not in known])
+        try:
+            await open_all(change.new)
+        except BaseException:
+            await self.abandon(change)
+            raise
+        return change
+
+    async def abandon(self, change: Change) -> None:
+        """What was made ready is not wanted."""
+        await asyncio.gather(*(node.close(0.0) for node in change.new), return_exceptions=True)
+
+    def change(self, change: Change, drain: float = 5.0) -> None:
+        """Be what was made ready, at once. Nodes that stay keep their connection and what waits for them, and whether they
+        are disabled or paused. Removed ones take nothing more and get `drain` seconds, in the background, to deliver; then
+        the rest is spooled or discarded. ValueError when the policy cannot be used: then nothing has changed.
+        """
+        known = {node.url: node for node in self._rows}
+        self.arrange(change.rows, change.config.policy, self._value_of)
+        self._config = change.config
+        self._rows = change.rows
+        for node, endpoint in zip(change.rows, change.endpoints, strict=True):
+            if node in change.new:
+                self._removed.adopted(node.url)
+            else:
+                node.configure(endpoint, self._settings(endpoint, change.config))
+        self.reorder()
+        for node in known.values():
+            if node not in change.rows:
+                self._leaving[node.url] = node, asyncio.create_task(self._remove(node, drain))
+        self._press()
+
+    async def reconfigure(self, config: HepDestination, drain: float = 5.0) -> None:
+        """`prepare`, then `change`. Raises OSError or ValueError: then nothing has changed."""
         async with self._changing:
-            endpoints = [parse_endpoint(url) for url in config.urls]
-            known = {node.url: node for node in self._rows}
-            for endpoint in endpoints:
-                if str(endpoint) in self._leaving:
-                    await asyncio.shield(self._leaving[str(endpoint)][1])
-            rows = [known.get(str(endpoint)) or self._node(endpoint, config) for endpoint in endpoints]
-            new = [node for node in rows if node.url not in known]
-            await open_all(new)
+            change = await self.prepare(config)
             try:
-                self.arrange(rows, config.policy, self._value_of)
+                self.change(change, drain)
             except BaseException:
-                await asyncio.gather(*(node.close(0.0) for node in new))
+                await self.abandon(change)
                 raise
-            self.treat = self._treat_of(config)
-            self._config = config
-            self._rows = rows
-            for node, endpoint in zip(rows, endpoints, strict=True):
-                if node in new:
-                    self._removed.adopted(node.url)
-                else:
-                    node.configure(endpoint, self._settings(endpoint, config))
-            self.reorder()
-            for node in known.values():
-                if node not in rows:
-                    self._leaving[node.url] = node, asyncio.create_task(self._remove(node, drain))
-            self._press()
 
     async def _remove(self, node: HepNode, drain: float) -> None:
         node.on_change = None

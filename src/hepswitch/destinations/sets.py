@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import structlog
 from msgspec import Meta, Struct
 
 from hepswitch import books
 from hepswitch.books import Snapshot
-from hepswitch.destinations.hep import HepDestination, HepOutlet
+from hepswitch.destinations.hep import Change, HepDestination, HepOutlet
 from hepswitch.destinations.hep_node import Administration
-from hepswitch.destinations.outlet import open_all
 
 log = structlog.get_logger("hepswitch.destinations")
 
@@ -32,7 +31,15 @@ class NodeChange(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     node: str
     state: Administration | None = None
     weight: Annotated[float, Meta(gt=0)] | None = None
-    priority: int | None = None
+    priority: Annotated[int, Meta(ge=-999_999_999, le=999_999_999)] | None = None
+
+
+class Plan(NamedTuple):
+    """The sets as they are going to be: those that are added, open, and how known ones change."""
+
+    tables: dict[str, HepDestination]
+    added: dict[str, HepOutlet]
+    changed: dict[str, Change]
 
 
 class Sets:
@@ -45,7 +52,6 @@ class Sets:
         self, tables: Mapping[str, HepDestination], make: Callable[[str, HepDestination], HepOutlet], drain: float
     ) -> None:
         check_fallbacks(tables)
-        self._make = make
         self._drain = drain
         self.tables = dict(tables)
         self.outlets = {name: make(name, table) for name, table in tables.items()}
@@ -54,36 +60,50 @@ class Sets:
         self._farewells: dict[str, asyncio.Task[None]] = {}
         self._left: dict[str, Snapshot] = {}
 
-    async def reload(self, tables: Mapping[str, HepDestination]) -> None:
-        """The sets as `tables` say now. Raises OSError or ValueError when one of them cannot be had."""
+    async def prepare(
+        self, tables: Mapping[str, HepDestination], make: Callable[[str, HepDestination], HepOutlet]
+    ) -> Plan:
+        """Make ready for the sets as `tables` say: what is new in them, open. Nothing has changed yet.
+
+        Raises OSError or ValueError when one of them cannot be had. What comes of it is for `change` or `abandon`.
+        """
         check_fallbacks(tables)
-        added: dict[str, HepOutlet] = {}
-        for name in tables:
-            if name not in self.outlets:
-                if name in self._farewells:
-                    await self._farewells[name]  # its spool is still in use
-                added[name] = self._make(name, tables[name])
-        await open_all(added.values())
-        changed = list[str]()
+        plan = Plan(dict(tables), {}, {})
         try:
             for name, table in tables.items():
-                if name in self.outlets and table != self.tables[name]:
-                    await self.outlets[name].reconfigure(table, self._drain)
-                    changed.append(name)
+                if name not in self.outlets:
+                    if name in self._farewells:
+                        await self._farewells[name]  # its spool is still in use
+                    plan.added[name] = make(name, table)
+                    await plan.added[name].open()
+                elif table != self.tables[name]:
+                    plan.changed[name] = await self.outlets[name].prepare(table)
         except BaseException:
-            await asyncio.gather(*(outlet.close(0.0) for outlet in added.values()))
-            for name in changed:
-                await self.outlets[name].reconfigure(self.tables[name], self._drain)
+            await self.abandon(plan)
             raise
+        return plan
+
+    async def abandon(self, plan: Plan) -> None:
+        """What was made ready is not wanted."""
+        await asyncio.gather(
+            *(outlet.close(0.0) for outlet in plan.added.values()),
+            *(self.outlets[name].abandon(change) for name, change in plan.changed.items()),
+            return_exceptions=True,
+        )
+
+    def change(self, plan: Plan) -> None:
+        """The sets as they were made ready, at once."""
+        for name, change in plan.changed.items():
+            self.outlets[name].change(change, self._drain)
         for outlet in self.outlets.values():
             outlet.set_fallback(None)
-        for name in [name for name in self.outlets if name not in tables]:
+        for name in [name for name in self.outlets if name not in plan.tables]:
             self._leave(name, self.outlets.pop(name))
-        for name, outlet in added.items():
+        for name, outlet in plan.added.items():
             if name in self._left:
                 self._left[name] = _taken_over(self._left[name], outlet)
-        self.outlets.update(added)
-        self.tables = dict(tables)
+        self.outlets.update(plan.added)
+        self.tables = plan.tables
         self._wire()
 
     def _wire(self) -> None:

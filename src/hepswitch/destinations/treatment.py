@@ -76,16 +76,14 @@ class Treat:
     """The treatment of one destination, ready for use.
 
     `condition` is what `config.filter` says and `mask` what `config.mask` names: each is given exactly when its key is, so
-    that no packet leaves unfiltered or unmasked by mistake (ValueError). With `version` 3 older packets become version 3
-    before the edits, which they could not carry. `workers` share the rate. `clock` is monotonic, in ns.
+    that no packet leaves unfiltered or unmasked by mistake (ValueError). `workers` share the rate. `clock` is monotonic (ns).
     """
 
     def __init__(
         self,
         config: Treatment,
         condition: Callable[[Hep], bool] | None = None,
-        mask: Callable[[Hep], None] | None = None,
-        version: int | None = None,
+        mask: Callable[[Hep], object] | None = None,
         workers: int = 1,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
@@ -99,7 +97,6 @@ class Treat:
         self._edits = Edits(config.set, config.delete) if config.set or config.delete else None
         self._mask = mask
         self._payload = config.payload
-        self._version = version
 
     def __call__(self, packet: Hep) -> Hep | str:
         """The packet as this destination gets it (itself when nothing is edited), or the reason why it gets none."""
@@ -119,8 +116,6 @@ class Treat:
         return copy
 
     def _edit(self, copy: Hep) -> None:
-        if self._version == 3:
-            copy.version = 3
         if self._edits is not None:
             self._edits.apply(copy)
         if self._mask is not None:

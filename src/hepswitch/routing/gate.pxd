@@ -28,6 +28,7 @@ cdef class Gate:
     cdef readonly Duplicates duplicates
     cdef tuple auth_keys
     cdef uint32_t switch_id
+    cdef bint forward_keys               # a key that was checked stays in the packet
 
     cdef object listener                 # of the batch at hand
     cdef str url

@@ -24,7 +24,8 @@ class Gate:
     """What a packet must pass before the route gets it. A refused one is counted in `listener.refused` by its reason.
 
     `access` is asked by listener URL; a listener that is not among them lets everyone in. `auth_keys`: one of them must
-    be in the packet. `switch_id`: packets that have been here, or in too many switches, are refused; 0 looks for none.
+    be in the packet, and goes no further unless `forward_keys`. `switch_id`: packets that have been here, or in too many
+    switches, are refused; 0 looks for none.
     """
 
     access: Mapping[str, Access]
@@ -37,6 +38,7 @@ class Gate:
         limits: Sequence[Limit] = (),
         duplicates: Duplicates | None = None,
         switch_id: int = 0,
+        forward_keys: bool = False,
     ) -> None: ...
     def account(self) -> Snapshot:
         """What the guards found, dropped or only marked; `evicted` and `forgotten` say that their tables are too small."""

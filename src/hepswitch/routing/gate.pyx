@@ -16,13 +16,13 @@ from hepswitch.routing.limits cimport Limit
 from hepswitch.routing.packet cimport Packet
 from hepswitch.routing.sender cimport Sender, read_peer, read_sender, sender_text
 from hepswitch.wire.batch cimport Batch, Item
-from hepswitch.wire.index cimport Chunk, number_at
+from hepswitch.wire.index cimport Chunk
 from hepswitch.wire.raw cimport Raw
 
 cdef enum:
+    KEEP_ALIVE = 0x0D
     AUTH_KEY = 0x0E
-    TRAIL_VENDOR = 0x4853
-    TRAIL_ID = 0x7F01        # the switches that a packet went through, one chunk of 4 bytes each
+    PAYLOAD = 0x0F
     MOST_HOPS = 16
 
 cdef enum Verdict:
@@ -66,15 +66,17 @@ cdef class Gate:
     """What a packet must pass before the route gets it. A refused one is counted in `listener.refused` by its reason.
 
     `access` is asked by listener URL; a listener that is not among them lets everyone in. `auth_keys`: one of them must
-    be in the packet. `switch_id`: packets that have been here, or in too many switches, are refused; 0 looks for none.
+    be in the packet, and goes no further unless `forward_keys`. `switch_id`: packets that have been here, or in too many
+    switches, are refused; 0 looks for none.
     """
 
-    def __init__(self, access=(), auth_keys=(), limits=(), Duplicates duplicates=None, switch_id=0):
+    def __init__(self, access=(), auth_keys=(), limits=(), Duplicates duplicates=None, switch_id=0, forward_keys=False):
         self.access = dict(access)
         self.auth_keys = tuple(auth_keys)
         self.limits = tuple(limits)
         self.duplicates = duplicates
         self.switch_id = switch_id
+        self.forward_keys = forward_keys
 
     def account(self):
         """What the guards found, dropped or only marked; `evicted` and `forgotten` say that their tables are too small."""
@@ -120,6 +122,8 @@ cdef class Gate:
             fault = self.key_fault(packet)
         if fault is None and self.switch_id:
             fault = self.trail_fault(packet)
+        if fault is None and is_probe(packet):
+            fault = "keep-alive"
         if fault is not None:
             return self.refuse(fault)
         for limit in self.limits:
@@ -145,15 +149,16 @@ cdef class Gate:
         given = packet.data[chunk.at:chunk.at + chunk.size]
         for key in self.auth_keys:                        # all of them: the time must not tell which one was near
             found |= _same(key, given)
+        if found and not self.forward_keys:
+            packet.remove(0, AUTH_KEY)
         return None if found else "wrong auth key"
 
     cdef str trail_fault(self, Raw packet):
-        cdef Chunk* chunk
-        cdef int i, hops = 0
-        for i in range(packet.index.count):
-            chunk = &packet.index.chunks[i]
-            if chunk.id == TRAIL_ID and chunk.vendor == TRAIL_VENDOR and chunk.size == 4:
-                if number_at(packet.data + chunk.at, 4, False) == self.switch_id:
-                    return "loop"
-                hops += 1
-        return "too many hops" if hops > MOST_HOPS else None
+        cdef int hops = packet.trail(self.switch_id)
+        return "loop" if hops < 0 else "too many hops" if hops > MOST_HOPS else None
+
+
+cdef bint is_probe(Raw packet) noexcept:
+    """A keep-alive packet without payload says that its sender lives, and nothing that is worth routing."""
+    cdef Chunk* payload = packet.find(0, PAYLOAD)
+    return (payload == NULL or payload.size == 0) and packet.find(0, KEEP_ALIVE) != NULL

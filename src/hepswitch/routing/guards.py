@@ -50,6 +50,9 @@ class AccessTable(Table):
         description="HEP authentication keys (chunk 0x0e): a packet must carry one of them. Each as text, `env:NAME` or "
         "`file:PATH`. HEP sends them in plain text with every packet: whoever can listen has them, so use TLS as well.",
     )
+    forward_auth_key: bool = Field(
+        False, description="Let a key that was checked go on with the packet; otherwise it ends here."
+    )
     auth_key_optional_for: NetworkList = Field(
         [],
         description="Senders whose packets may come without a key: agents that speak HEPv1 or v2, which has none. A wrong "
@@ -186,7 +189,7 @@ def build_gate(
     sightings = _duplicates(duplicates, memory) if duplicates.window else None
     if not (doors or keys or shares or sightings or switch_id):
         return None
-    return Gate(doors, keys, shares, sightings, switch_id)
+    return Gate(doors, keys, shares, sightings, switch_id, access.forward_auth_key)
 
 
 def _duplicates(table: DuplicatesTable, memory: bytearray | memoryview | mmap | None) -> Duplicates:

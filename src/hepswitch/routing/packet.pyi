@@ -25,14 +25,14 @@ class Context:
     stores: Mapping[str, Any]
     default_store: Any
     routed: Routed
-    masks: MutableMapping[str, Callable[[Hep], None]]
+    masks: MutableMapping[str, Callable[[Hep], object]]
     def __init__(
         self,
         destinations: Mapping[str, Any],
         stores: Mapping[str, Any],
         default_store: Any,
         routed: Routed,
-        masks: MutableMapping[str, Callable[[Hep], None]] | None = None,
+        masks: MutableMapping[str, Callable[[Hep], object]] | None = None,
     ) -> None: ...
 
 class Packet(Hep):
@@ -77,7 +77,10 @@ class Packet(Hep):
         True when the store accepted it. ValueError when the correlation id is empty.
         """
     def mask(self, name: str) -> None:
-        """Mask the packet as `[masks.NAME]` says, for all that comes after. RouteError when there is no such mask."""
+        """Mask the packet as `[masks.NAME]` says, for all that comes after. RouteError when there is no such mask.
+
+        A payload that cannot be masked is overwritten, and counted as `overwritten`.
+        """
     def drop(self, reason: str = "dropped") -> None:
         """Count the packet as dropped for `reason` (a phrase of up to 100 characters). What was relayed or stored before
         stays so."""

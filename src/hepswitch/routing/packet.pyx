@@ -202,8 +202,13 @@ cdef class Packet(Hep):
         return accepted
 
     def mask(self, name):
-        """Mask the packet as `[masks.NAME]` says, for all that comes after. RouteError when there is no such mask."""
-        self.flow().mask(name)(self)
+        """Mask the packet as `[masks.NAME]` says, for all that comes after. RouteError when there is no such mask.
+
+        A payload that cannot be masked is overwritten, and counted as `overwritten`.
+        """
+        cdef Context context = self.flow()
+        if context.mask(name)(self) is False:
+            context.routed.overwritten += 1
 
     def drop(self, reason="dropped"):
         """Count the packet as dropped for `reason` (a phrase of up to 100 characters). What was relayed or stored before

@@ -22,8 +22,9 @@ Not here: the language of conditions (`filters`), what the actions do (`routing.
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -108,6 +109,7 @@ class Rule(Table):
         None,
         description="Only for this share of the packets that fulfil the condition; a call is in with all of it or not.",
     )
+    version: Literal[1, 2, 3] | None = Field(None, description="Convert the packet to this HEP version.")
     tag: list[str] = Field([], description="Tags that later rules, the script and filters of destinations can ask for.")
     set: ChunkValues = Field(
         {}, description="Chunks to write: a value, or {value, type, vendor} for a chunk by number."
@@ -150,7 +152,10 @@ class Rules:
     @property
     def hits(self) -> Mapping[str, int]:
         """Packets that each rule acted on, by its name."""
-        return dict(zip(self.names, self.counts, strict=True))
+        hits = Counter[str]()
+        for name, count in zip(self.names, self.counts, strict=True):
+            hits[name] += count
+        return hits
 
 
 def _compiled(rules: Sequence[Rule], names: Sequence[str], counts: list[int], lists: Lists, then: Route) -> Route:
@@ -189,17 +194,21 @@ def _ends(rule: Rule) -> bool:
 
 def _actions(rule: Rule, name: str, scope: Scope, counts: list[int], number: int) -> list[ast.stmt]:
     body = _code("COUNTS[NUMBER] += 1", scope, COUNTS=counts, NUMBER=number)
+    if rule.version is not None:
+        body += _code("CONVERT(hep)", scope, CONVERT=_named(name, lambda hep: _convert(hep, rule.version)))
+        body += scope.forget("version")
     for tag in rule.tag:
         body += _code("hep.tag(TAG)", scope, TAG=tag)
     if rule.tag:
         body += scope.forget("tags")
     if rule.set or rule.delete:
         edits = Edits(rule.set, rule.delete)
-        body += _code("EDIT(hep)", scope, EDIT=_editor(edits, name))
-        body += scope.forget(*edits.changes)
+        body += _code("EDIT(hep)", scope, EDIT=_named(name, edits.apply))
+        # An old packet may have become version 3 for it, so whatever was read may be otherwise now.
+        body += scope.forget("version", *edits.changes)
     if rule.mask is not None:
         body += _code("hep.mask(NAME)", scope, NAME=rule.mask)
-        body += scope.forget("payload", "correlation_id")
+        body += scope.forget("version")
     body += _relaying(rule, scope)
     body += _storing(rule, scope)
     if rule.drop is not False:
@@ -244,19 +253,29 @@ def _chooser(by: str, to: Mapping[str, str], default: str | None) -> Callable[[P
         value = value_of(hep)
         if isinstance(value, bytes):
             value = value.decode("utf-8", "surrogateescape")
-        return names.get(str(value), default)
+        found = names.get(str(value))
+        if found is None and isinstance(value, int):
+            found = names.get(int.__repr__(value))  # a payload type goes by its name and by its number
+        return default if found is None else found
 
     return choose
 
 
-def _editor(edits: Edits, name: str) -> Callable[[Packet], None]:
-    def edit(hep: Packet) -> None:
+def _convert(hep: Packet, version: int | None) -> None:
+    if version is not None:
+        hep.version = version
+
+
+def _named(name: str, change: Callable[[Packet], None]) -> Callable[[Packet], None]:
+    """`change`, whose ValueError names the rule."""
+
+    def changed(hep: Packet) -> None:
         try:
-            edits.apply(hep)
+            change(hep)
         except ValueError as error:
             raise RuleError(f"rule {name}: {error}") from error
 
-    return edit
+    return changed
 
 
 def _code(text: str, scope: Scope, **constants: object) -> list[ast.stmt]:
