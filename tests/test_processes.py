@@ -85,7 +85,7 @@ def test_a_process_that_cannot_be_started_is_an_error(monkeypatch: pytest.Monkey
 
 def test_a_keeper_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     began = tmp_path / "pid"
-    _stand_in(tmp_path, monkeypatch, f"echo $$ > {began}.new; mv {began}.new {began}; exec sleep 1000")
+    _stand_in(tmp_path, monkeypatch, f"read table; echo $$ > {began}.new; mv {began}.new {began}; exec sleep 1000")
     monkeypatch.setattr(processes, "KEEPER_PATIENCE", 0.2)
 
     async def keep() -> None:
