@@ -149,6 +149,99 @@ def test_a_policy_that_is_not_there_is_told_before_the_start(tmp_path: Path) -> 
         pass
 
 
+MASKED = '[destinations.homer]\nurls = ["{url}"]\nmask = "m"\n[masks.m]\nusers = "{users}"\n[[rule]]\nrelay = "homer"\n{more}'
+CONTROL = '[control]\nlisten = "127.0.0.1:0"\n'
+
+
+def _user(hep: Hep) -> str | None:
+    return hep.sip.from_user if hep.sip else None
+
+
+def test_a_reload_takes_a_changed_mask_into_destinations(tmp_path: Path) -> None:
+    with closing(UdpSink()) as sink:
+        text = LISTEN + MASKED.format(url=sink.url, users="keep", more="")
+        with running_switch(tmp_path, text) as switch:
+            switch.send_udp(bytes(invite()))
+            assert _user(_arrived(sink, 1)[0]) == "alice"
+            (tmp_path / "hepswitch.toml").write_text(text.replace('"keep"', '"truncate"') + CONTROL)
+            assert _post(switch, "/api/reload", {})["changed"] == ["masks"]
+            switch.send_udp(bytes(invite()))
+            assert _user(_arrived(sink, 2)[1]) == "alxxx"
+
+
+def test_a_refused_reload_takes_nothing(tmp_path: Path) -> None:
+    """Another set cannot be had (its spool is locked): the mask that was stays, and so do the nodes."""
+    (tmp_path / "spool" / "other").mkdir(parents=True)
+    (tmp_path / "spool" / "other" / "w0").write_text("no folder")
+    with closing(UdpSink()) as sink:
+        text = LISTEN + MASKED.format(url=sink.url, users="truncate", more="")
+        with running_switch(tmp_path, text) as switch:
+            bad = text.replace('"truncate"', '"keep"') + '[destinations.other]\nurls = ["tcp://127.0.0.1:1"]\n'
+            (tmp_path / "hepswitch.toml").write_text(bad + CONTROL)
+            with pytest.raises(urllib.error.HTTPError):
+                _post(switch, "/api/reload", {})
+            switch.send_udp(*[bytes(invite())] * 10)
+            assert {_user(hep) for hep in _arrived(sink, 10)} == {"alxxx"}
+            book = switch.stats()
+            assert (list(book["destinations"]), book["destinations"]["homer"]["delivered"]) == (["homer"], 10)
+
+
+def test_a_reload_of_the_sets_must_fit_what_runs(tmp_path: Path) -> None:
+    with closing(UdpSink()) as sink:
+        text = LISTEN + MASKED.format(url=sink.url, users="truncate", more="")
+        with running_switch(tmp_path, text) as switch:
+            for bad in (
+                text.replace("destinations.homer", "destinations.other").replace('relay = "homer"', 'relay = "other"'),
+                text.replace('mask = "m"', 'mask = "n"').replace("masks.m", "masks.n"),
+                text.replace('mask = "m"', 'mask = "m"\npolicy = "script:nope"'),
+            ):
+                (tmp_path / "hepswitch.toml").write_text(bad + CONTROL)
+                with pytest.raises(urllib.error.HTTPError):
+                    _post(switch, "/api/reload", {"only": "dispatcher"})
+            for _ in range(2):
+                (tmp_path / "hepswitch.toml").write_text(text + CONTROL)
+                _post(switch, "/api/reload", {"only": "dispatcher"})
+            switch.send_udp(*[bytes(invite())] * 3)
+            assert {_user(hep) for hep in _arrived(sink, 3)} == {"alxxx"}
+            book = switch.wait_stats(lambda book: book["routed"]["packets"] == 3, "the packets")
+            assert (book["rules"], book["routed"]["errors"]) == ({"1": 3}, 0)
+
+
+def test_a_stand_in_gets_what_was_masked_for_the_one_it_stands_in_for(tmp_path: Path) -> None:
+    with closing(UdpSink()) as sink:
+        more = f'[destinations.backup]\nurls = ["{sink.url}"]\n'
+        text = LISTEN + MASKED.format(url="tcp://127.0.0.1:1", users="truncate", more=more)
+        with running_switch(tmp_path, text.replace('mask = "m"', 'mask = "m"\nfallback = "backup"')) as switch:
+            switch.send_udp(bytes(invite()))
+            assert _user(_arrived(sink, 1)[0]) == "alxxx"
+
+
+def test_a_key_that_was_checked_ends_here(tmp_path: Path) -> None:
+    with closing(UdpSink()) as sink:
+        text = LISTEN + f'[access]\nauth_key = ["k"]\n[destinations.homer]\nurls = ["{sink.url}"]\n'
+        with running_switch(tmp_path, text + '[[rule]]\nrelay = "homer"\n') as switch:
+            switch.send_udp(bytes(invite(auth_key=b"k")))
+            assert _arrived(sink, 1)[0].auth_key is None
+
+
+def test_the_id_of_a_switch_is_kept(tmp_path: Path) -> None:
+    with closing(UdpSink()) as sink:
+        text = LISTEN + f'[destinations.homer]\nurls = ["{sink.url}"]\n[[rule]]\nrelay = "homer"\n'
+        for _ in range(2):
+            with running_switch(tmp_path, text) as switch:
+                switch.send_udp(bytes(invite()))
+                _arrived(sink, 1)
+        hops = {tuple(hep.hops) for hep in _arrived(sink, 2)}
+        assert hops == {(int((tmp_path / "spool" / "switch-id").read_text()),)}
+
+
+def test_probes_of_another_switch_are_refused_as_what_they_are(tmp_path: Path) -> None:
+    with running_switch(tmp_path, LISTEN + "switch_id = 7\n") as switch:
+        switch.send_udp(bytes(hep_packet(b"", proto_type=96, keep_alive=10)), bytes(hep_packet(b"", proto_type=96)))
+        book = switch.wait_stats(lambda book: book["routed"]["packets"] == 1, "the other one")
+        assert _refused(book) == {"keep-alive": 1}
+
+
 def _free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))

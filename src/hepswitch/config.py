@@ -32,7 +32,7 @@ from hepswitch.references import TABLES
 from hepswitch.routing.guards import AccessTable, DuplicatesTable, LimitTable, listener_access
 from hepswitch.routing.rules import Rule
 from hepswitch.state.configured import ListTable
-from hepswitch.tables import Duration, Size, Table
+from hepswitch.tables import REVEALED, Duration, Size, Table
 from hepswitch.units import Endpoint, parse_endpoint
 
 ENVIRONMENT = "HEPSWITCH_"
@@ -212,6 +212,11 @@ class Config(Table):
         check_fallbacks(self.destinations)
         return self
 
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """The listeners as endpoints."""
+        return [parse_endpoint(url) for url in self.listen]
+
 
 def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) -> Config:
     """The configuration from `path` (None: no file) with the environment's overrides; paths are made absolute.
@@ -253,6 +258,15 @@ def _overlay(data: dict[str, Any], environment: Mapping[str, str]) -> None:
             table[key] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             table[key] = text
+
+
+def recheck(config: Config) -> None:
+    """Look at a configuration that was put together of two. Raises ConfigError with every mistake."""
+    names = {table: list(getattr(config, table)) for table in TABLES}
+    try:
+        Config.model_validate(config.model_dump(mode="json", context=REVEALED), context=names)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_describe(error, Places(None, "")))) from error
 
 
 def _anchored(config: Config, base: Path) -> Config:

@@ -19,12 +19,13 @@ import structlog
 from msgspec import structs
 
 from hepswitch import books
-from hepswitch.config import Config, ConfigError, load
+from hepswitch.config import Config, ConfigError, load, recheck
 from hepswitch.control.dispatcher import Changes, checked, merged
 from hepswitch.control.http import Control, Reloaded
 from hepswitch.control.refusal import RefusedError
 from hepswitch.destinations.hep import FORGOTTEN_HINT
 from hepswitch.destinations.sets import NodeChange
+from hepswitch.identity import switch_id
 from hepswitch.logs import words
 from hepswitch.net.sockets import bind_udp, listen_tcp, raise_descriptor_limit, spread_evenly
 from hepswitch.processes import START_TIMEOUT, Keeper, Worker, WorkerError
@@ -46,7 +47,7 @@ class Supervisor:
     """
 
     def __init__(self, config: Config, path: Path | None = None) -> None:
-        self.config = config
+        self.config = _identified(config)
         self._path = path
         self._changes = Changes()
         self._changing = asyncio.Lock()
@@ -193,9 +194,10 @@ class Supervisor:
         await self._started.wait()
         async with self._changing:
             try:
-                config = load(self._path)
+                config = _identified(load(self._path), self.config.switch_id)
                 differing = [key for key in Config.model_fields if getattr(config, key) != getattr(self.config, key)]
                 new = self.config.model_copy(update={key: getattr(config, key) for key in only})
+                recheck(new)
                 changes = self._changes.after_reload(self.config.destinations, new.destinations)
                 told = new.model_dump(mode="json", context=REVEALED)
                 late = await self._tell_all(do="reload", config=told, route="hep_route" in only, changes=list(changes))
@@ -236,6 +238,13 @@ class Supervisor:
                     raise RefusedError(answer["error"])
                 late.append(f"worker {worker.number}: {answer['error']}")
         return late
+
+
+def _identified(config: Config, known: int = 0) -> Config:
+    """With the id that packets get when they are relayed: the `known` one if there is one. Who relays nothing needs none."""
+    if config.switch_id or not (known or config.destinations):
+        return config
+    return config.model_copy(update={"switch_id": known or switch_id(config.spool_dir)})
 
 
 def _complain(late: list[str]) -> None:

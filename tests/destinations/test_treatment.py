@@ -153,12 +153,15 @@ def test_a_rate_is_a_token_bucket() -> None:
     assert [slow(given) for _ in range(2)] == [given, TOO_FAST], "one of many workers has its share"
 
 
-def test_an_old_packet_that_cannot_carry_an_edit_is_refused_unless_it_may_become_new() -> None:
+def test_an_old_packet_that_cannot_carry_an_edit_becomes_new() -> None:
     given = sip(version=1)
-    table = Treatment.model_validate({"set": {"vlan_id": 7}})
-    assert Treat(table)(given) == CANNOT_CARRY
-    copy = treated(Treat(table, version=3), given)
-    assert (copy.version, copy.vlan_id) == (3, 7)
+    copy = treated(treat(set={"vlan_id": 7}), given)
+    assert (copy.version, copy.vlan_id, copy.payload) == (3, 7, given.payload)
+    assert treated(treat(set={"src_port": 7}), given).version == 1
+
+
+def test_what_would_be_too_large_is_refused() -> None:
+    assert treat(set={"node_name": "x" * 60_000})(packet(1, size=10_000)) == CANNOT_CARRY
 
 
 @pytest.mark.parametrize(
@@ -190,7 +193,7 @@ async def test_the_outlet_sends_the_copy_and_counts_what_it_refuses() -> None:
     with closing(UdpSink()) as sink:
         table = Treatment.model_validate({"filter": "not vlan_id", "sample": 0.5, "set": {"node_name": "edge"}})
         condition: Callable[[Hep], bool] = lambda hep: hep.vlan_id is None  # noqa: E731
-        outlet = HepOutlet("partner", HepDestination(urls=[sink.url]), treat_of=lambda _: Treat(table, condition))
+        outlet = HepOutlet("partner", HepDestination(urls=[sink.url]), treat=Treat(table, condition))
         await outlet.open()
         try:
             offered = [sip(b"call-%d@x" % i) for i in range(100)]

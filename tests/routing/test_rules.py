@@ -207,10 +207,36 @@ def test_masks_are_for_all_that_comes_after() -> None:
     assert bench.log[1][1].sip.from_user == "xxxxx"
 
 
-def test_an_edit_that_a_packet_cannot_carry_names_the_rule() -> None:
-    bench = Bench({"name": "site", "set": {"node_name": "fra1"}, "relay": "homer"})
+def test_an_old_packet_that_cannot_carry_an_edit_becomes_new_and_later_rules_see_it() -> None:
+    bench = Bench(
+        {"when": "version = 2", "set": {"node_name": "fra1"}},
+        {"when": "version = 3 and node_name = fra1", "relay": "homer"},
+    )
     assert bench.run(sip(version=2), sip()) == ["homer"]
-    assert bench.errors == ["rule site: HEPv2 cannot carry this node_name: set hep.version = 3 first"]
+    assert bench.log[0][1].captagent_id == 7
+
+
+def test_a_rule_converts_versions() -> None:
+    bench = Bench({"when": "version < 3", "version": 3}, {"when": "version = 3", "relay": "homer"})
+    assert bench.run(sip(version=1), sip(version=2), sip()) == ["homer", "homer", "homer"]
+    assert [packet.version for _, packet, _ in bench.log] == [3, 3, 3]
+
+
+def test_a_change_that_a_packet_cannot_carry_names_the_rule() -> None:
+    bench = Bench({"name": "old", "version": 1, "relay": "homer"})
+    assert bench.run(rtcp(), sip()) == ["homer"]
+    assert bench.errors == ["rule old: HEPv1 carries nothing but SIP, and this is RTCP"]
+
+
+def test_rules_of_one_name_are_counted_together() -> None:
+    bench = Bench({"name": "a", "when": "sip", "store": True}, {"name": "a", "relay": "homer"})
+    bench.run(sip(), rtcp())
+    assert bench.rules.hits == {"a": 3}
+
+
+def test_a_choice_by_payload_type_takes_its_number_and_its_name() -> None:
+    bench = Bench({"relay": {"by": "proto_type", "to": {"5": "quality", "SIP": "homer"}}})
+    assert bench.run(sip(), rtcp()) == ["homer", "quality"]
 
 
 def test_what_stands_behind_a_rule_that_ends_for_every_packet_is_never_asked() -> None:

@@ -141,7 +141,7 @@ class Control:
                 raise RefusedError(f"the request has more than {MOST_BODY} bytes", 400)
         try:
             return decode(body or b"{}", type=kind)
-        except MsgspecError as error:
+        except (MsgspecError, UnicodeDecodeError) as error:
             raise RefusedError(f"{request.url.path}: {error}", 400) from error
 
 

@@ -76,7 +76,8 @@ class Treat:
     """The treatment of one destination, ready for use.
 
     `condition` is what `config.filter` says and `mask` what `config.mask` names: each is given exactly when its key is, so
-    that no packet leaves unfiltered or unmasked by mistake (ValueError). `workers` share the rate. `clock` is monotonic (ns).
+    that no packet leaves unfiltered or unmasked by mistake (ValueError). `workers` share the rate; `clock` is monotonic
+    (ns).
     """
 
     def __init__(
