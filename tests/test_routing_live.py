@@ -149,7 +149,10 @@ def test_a_policy_that_is_not_there_is_told_before_the_start(tmp_path: Path) -> 
         pass
 
 
-MASKED = '[destinations.homer]\nurls = ["{url}"]\nmask = "m"\n[masks.m]\nusers = "{users}"\n[[rule]]\nrelay = "homer"\n{more}'
+MASKED = (
+    '[destinations.homer]\nurls = ["{url}"]\nmask = "m"\n[masks.m]\nusers = "{users}"\n'
+    '[[rule]]\nrelay = "homer"\n{more}'
+)
 CONTROL = '[control]\nlisten = "127.0.0.1:0"\n'
 
 

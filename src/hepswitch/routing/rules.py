@@ -130,11 +130,10 @@ class Rule(Table):
 
     @model_validator(mode="after")
     def _does_something(self) -> Rule:
-        if not any(
-            (self.tag, self.set, self.delete, self.mask, self.relay, self.store, self.drop, self.resume, self.stop)
-        ):
+        acts = (self.version, self.tag, self.set, self.delete, self.mask, self.relay, self.store)
+        if not any((*acts, self.drop, self.resume, self.stop)):
             raise ValueError(
-                "the rule does nothing: give it relay, store, drop, set, delete, mask, tag, resume or stop"
+                "the rule does nothing: give it relay, store, drop, set, delete, mask, tag, resume, stop …"
             )
         if self.drop is not False and (self.resume or self.store or self.relay):
             raise ValueError("a rule that drops cannot relay, store or resume: what should become of the packet?")
