@@ -43,6 +43,7 @@ def _mistakes(folder: Path, text: str) -> list[str]:
         (f"{LAKE}seal_after = inf", "2: stores.lake.seal_after: inf is not a duration"),
         (f"{LAKE}seal_after = 1e300", "2: stores.lake.seal_after: 1e+300 is not a duration"),
         ('[stores.a]\nurl = "lake:./x"\n[stores.b]\nurl = "lake:y/../x"', "4: stores.b.url: "),
+        ("[[rule]]\nstore = true\n[[rule]]\nresume = true", "4: rule.1.resume: resume goes on in the SIP route"),
         ("drain = inf", "1: drain: inf is not a duration"),
         ("workers = true", "1: workers: true is no number"),
         ('[control]\nlisten = "x"', "2: control.listen: 'x' is no address with a port"),

@@ -108,8 +108,8 @@ class HepRouteTable(Table):
     script: Path | None = Field(None, description="The route file (Python). Relative to the configuration file.")
     on_error: Literal["store", "drop"] = Field(
         "store",
-        description="What becomes of a packet whose route raised: stored (if not stored yet), as it is at that moment, hence "
-        "perhaps not masked yet; or dropped.",
+        description="What becomes of a packet whose route raised: stored (if not stored yet) as it is at that moment, "
+        "hence perhaps not masked yet; or dropped.",
     )
 
     @model_validator(mode="after")

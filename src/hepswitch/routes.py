@@ -46,6 +46,12 @@ def load_routes(config: Config, lists: Mapping[str, Container[str]]) -> Routes:
     rest: dict[str, HepRoute | None] = {"store": _store, "sip": _resume, "script": hep, "rules": _nothing}
     then = rest[mode]
     assert then is not None
+    for number, rule in enumerate(config.rule):
+        if rule.resume and sip is None:
+            raise script.ScriptError(
+                "resume goes on in the SIP route, and there is none: mark a function with @sip_route in hep_route.script",
+                ("rule", str(number), "resume"),
+            )
     rules = Rules(config.rule, lists, then)
     return Routes(rules.route, sip, rules, policies)
 

@@ -110,16 +110,19 @@ class Control:
         self._server.should_exit = True
         await self._task
 
-    async def _metrics(self, _: Request) -> Response:
+    async def _metrics(self, request: Request) -> Response:
+        origin.check_reader(request.headers, self._host)
         return Response(metrics.exposition(await self._switch.stats()), media_type=metrics.CONTENT_TYPE)
 
-    async def _stats(self, _: Request) -> Response:
+    async def _stats(self, request: Request) -> Response:
+        origin.check_reader(request.headers, self._host)
         return _json(await self._switch.stats())
 
     async def _healthz(self, _: Request) -> Response:
         return PlainTextResponse("ok\n")
 
-    async def _dispatcher(self, _: Request) -> Response:
+    async def _dispatcher(self, request: Request) -> Response:
+        origin.check_reader(request.headers, self._host)
         return _json(await self._switch.dispatcher())
 
     async def _set_node(self, request: Request) -> Response:

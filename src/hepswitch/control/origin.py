@@ -8,7 +8,8 @@ reaches the listener at all (`[control] listen`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import socket
+from collections.abc import Container, Mapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -24,16 +25,32 @@ def check(headers: Mapping[str, str], configured: str, reached: str | None) -> N
     if kind != "application/json":
         raise RefusedError("a change has to come with Content-Type: application/json", 403)
     host, page = headers.get("host", ""), headers.get("origin")
+    ours = {"localhost", configured.lower(), reached, socket.gethostname().lower(), socket.getfqdn().lower()}
+    if not _named(host, ours):
+        names = f"{configured}, localhost, this machine's name or address"
+        raise RefusedError(f"Host is {host!r}: a change has to be asked for at {names}", 403)
     try:
-        name = urlsplit(f"//{host}").hostname or ""
         foreign = page is not None and urlsplit(page).netloc != host
     except ValueError as error:
-        raise RefusedError(f"Host {host!r} or Origin {page!r} cannot be read: {error}", 403) from error
-    if name not in {"localhost", configured.lower(), reached} and not _is_loopback(name):
-        ours = f"{configured}, localhost or this machine's address"
-        raise RefusedError(f"Host is {host!r}: a change has to be asked for at {ours}", 403)
+        raise RefusedError(f"Origin {page!r} cannot be read: {error}", 403) from error
     if foreign:
         raise RefusedError(f"Origin is {page!r}: a foreign page may not change the switch", 403)
+
+
+def check_reader(headers: Mapping[str, str], configured: str) -> None:
+    """Let a request pass that only reads. What listens on loopback alone answers to loopback's names alone."""
+    host = headers.get("host", "")
+    if _is_loopback(configured) and not _named(host, {"localhost"}):
+        raise RefusedError(f"Host is {host!r}: this listener answers to localhost and to loopback addresses", 403)
+
+
+def _named(host: str, ours: Container[str | None]) -> bool:
+    """Is the machine that Host names one of ours, or loopback?"""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    return name in ours or _is_loopback(name)
 
 
 def _is_loopback(name: str) -> bool:

@@ -133,11 +133,13 @@ class _Log:
             del self.segments[0]
 
     def close(self) -> None:
-        """Let go of the files."""
-        self.save()
-        self.turn()
-        self.journal.close()
-        os.close(self._position)
+        """Let go of the files, also when the disk refuses: then OSError is raised afterwards."""
+        try:
+            self.save()
+        finally:
+            self.turn()
+            self.journal.close()
+            os.close(self._position)
 
     def remove(self) -> None:
         """Delete the directory: everything in it was delivered."""
@@ -259,7 +261,8 @@ class Spool:
         return foreign + frames[at:]
 
     def close(self) -> None:
-        """Let go of the files."""
-        self.save()
-        for each in self._logs:
-            each.close()
+        """Let go of the files, also when the disk refuses: then OSError is raised afterwards."""
+        with contextlib.ExitStack() as stack:
+            for each in self._logs:
+                stack.callback(each.close)
+            self.save()
