@@ -123,7 +123,7 @@ def test_a_folder_that_sql_cannot_name_is_wrong_use(tmp_path: Path) -> None:
     assert (result.exit_code, "is not UTF-8 text" in result.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("moment", ["0001-01-01", "9999-12-31T23:59:59", "0001-01-01T00:00-12:00", "700000d"])
+@pytest.mark.parametrize("moment", ["0001-01-01", "9999-12-31T23:59:59", "0001-01-01T00:00-12:00", "36500d"])
 def test_early_and_late_times(lake: Path, moment: str) -> None:
     assert CliRunner().invoke(search.cli, ["--since", moment, "--lake", str(lake)]).exit_code in (0, 1)
     assert CliRunner().invoke(search.cli, ["--until", moment, "--lake", str(lake)]).exit_code in (0, 1)
