@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from hepswitch.wire.hep cimport Hep
 from hepswitch.wire.sip cimport Sip
-from hepswitch.books import label
+from hepswitch.books import MOST_LABEL, label
 from hepswitch.units import parse_endpoint
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -21,6 +21,8 @@ cdef extern from "<sys/socket.h>" nogil:
     enum: AF_INET6
 
 cdef int MOST_REASONS = 1000     # distinct drop reasons that are counted apart: a script may build them from packet data
+
+cdef Py_ssize_t LONGEST_TAG = MOST_LABEL
 
 cdef int MOST_SENDERS = 10_000   # senders remembered in words
 
@@ -155,9 +157,10 @@ cdef class Packet(Hep):
 
     def tag(self, name):
         """Give the packet the tag `name`, a short word: what is longer than 100 characters is cut off."""
+        cdef str text = name if type(name) is str else str(name)
         if self.tagset is None:
             self.tagset = set()
-        self.tagset.add(label(str(name)))
+        self.tagset.add(text if len(text) <= LONGEST_TAG and text.isascii() else label(text))
 
     def relay(self, name):
         """Send the packet, as it is now, to the HEP destination `name`. Never blocks.

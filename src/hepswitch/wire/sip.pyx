@@ -12,7 +12,7 @@ import re
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.string cimport memchr
 
-from hepswitch.wire.sip_scan cimport sip_call_id, sip_looks, sip_scan, sip_start
+from hepswitch.wire.sip_scan cimport sip_call_id, sip_headers, sip_looks, sip_parts, sip_scan, sip_start
 from hepswitch.wire.sip_text cimport Bytes, Header, Span, bounded, first_line, line_end, lower, next_header, put, same
 
 cdef enum:
@@ -30,9 +30,19 @@ _SHORT = {name: letter for letter, name in _COMPACT.items()}
 
 
 cdef inline SipFields* fields_of(Sip sip) noexcept:
+    """The fields with the values of headers read."""
     if not sip.scanned:
-        sip_scan(<Bytes><char*>sip.raw, len(sip.raw), &sip.fields)
+        sip_headers(<Bytes><char*>sip.raw, len(sip.raw), &sip.fields)
         sip.scanned = True
+    return &sip.fields
+
+
+cdef inline SipFields* parts_of(Sip sip) noexcept:
+    """The fields with all of them read."""
+    if not sip.parsed:
+        fields_of(sip)
+        sip_parts(<Bytes><char*>sip.raw, &sip.fields)
+        sip.parsed = True
     return &sip.fields
 
 
@@ -60,7 +70,7 @@ cdef class Sip:
 
     def __init__(self, bytes raw not None):
         self.raw = raw
-        self.scanned = self.started = False
+        self.parsed = self.scanned = self.started = False
 
     def __repr__(self):
         cdef SipFields* f = fields_of(self)
@@ -90,11 +100,11 @@ cdef class Sip:
 
     @property
     def ruri_user(self):
-        return text_of(self, fields_of(self).ruri_user)
+        return text_of(self, parts_of(self).ruri_user)
 
     @property
     def ruri_domain(self):
-        return text_of(self, fields_of(self).ruri_domain)
+        return text_of(self, parts_of(self).ruri_domain)
 
     @property
     def call_id(self):
@@ -121,39 +131,39 @@ cdef class Sip:
 
     @property
     def via_branch(self):
-        return text_of(self, fields_of(self).via_branch)
+        return text_of(self, parts_of(self).via_branch)
 
     @property
     def from_uri(self):
-        return text_of(self, fields_of(self).from_uri)
+        return text_of(self, parts_of(self).from_uri)
 
     @property
     def from_user(self):
-        return text_of(self, fields_of(self).from_user)
+        return text_of(self, parts_of(self).from_user)
 
     @property
     def from_domain(self):
-        return text_of(self, fields_of(self).from_domain)
+        return text_of(self, parts_of(self).from_domain)
 
     @property
     def from_tag(self):
-        return text_of(self, fields_of(self).from_tag)
+        return text_of(self, parts_of(self).from_tag)
 
     @property
     def to_uri(self):
-        return text_of(self, fields_of(self).to_uri)
+        return text_of(self, parts_of(self).to_uri)
 
     @property
     def to_user(self):
-        return text_of(self, fields_of(self).to_user)
+        return text_of(self, parts_of(self).to_user)
 
     @property
     def to_domain(self):
-        return text_of(self, fields_of(self).to_domain)
+        return text_of(self, parts_of(self).to_domain)
 
     @property
     def to_tag(self):
-        return text_of(self, fields_of(self).to_tag)
+        return text_of(self, parts_of(self).to_tag)
 
     @property
     def contact(self):
@@ -161,7 +171,7 @@ cdef class Sip:
 
     @property
     def contact_user(self):
-        return text_of(self, fields_of(self).contact_user)
+        return text_of(self, parts_of(self).contact_user)
 
     @property
     def pid_user(self):

@@ -143,9 +143,49 @@ cdef bint sip_call_id(const unsigned char* p, Py_ssize_t n, Span* out) noexcept 
     return False
 
 
+cdef inline void one_party(Bytes p, Span value, Span* uri, Span* user, Span* domain, Span* tag) noexcept nogil:
+    party(p, value.at, <Py_ssize_t>value.at + value.size, uri, user, domain, tag)
+
+
+cdef inline void first_from(Bytes p, Py_ssize_t at, Py_ssize_t end, SipFields* out) noexcept nogil:
+    """A From header: of several the first that has a URI counts."""
+    if out.from_value.size:
+        one_party(p, out.from_value, &out.from_uri, &out.from_user, &out.from_domain, &out.from_tag)
+    if not out.from_uri.size:
+        put(&out.from_value, p, at, end)
+
+
+cdef inline void first_to(Bytes p, Py_ssize_t at, Py_ssize_t end, SipFields* out) noexcept nogil:
+    """The same for To."""
+    if out.to_value.size:
+        one_party(p, out.to_value, &out.to_uri, &out.to_user, &out.to_domain, &out.to_tag)
+    if not out.to_uri.size:
+        put(&out.to_value, p, at, end)
+
+
 cdef void sip_scan(const unsigned char* p, Py_ssize_t n, SipFields* out) noexcept nogil:
     """Every field of SipFields in one pass. The first of repeated headers counts."""
-    cdef Py_ssize_t at, size, start, end, after
+    sip_headers(p, n, out)
+    sip_parts(p, out)
+
+
+cdef void sip_parts(const unsigned char* p, SipFields* out) noexcept nogil:
+    """What stands inside the values that `sip_headers` found: URIs, users, hosts, tags, the branch."""
+    cdef Py_ssize_t at, end
+    uri_parts(p, out.ruri, &out.ruri_user, &out.ruri_domain)
+    one_party(p, out.from_value, &out.from_uri, &out.from_user, &out.from_domain, &out.from_tag)
+    one_party(p, out.to_value, &out.to_uri, &out.to_user, &out.to_domain, &out.to_tag)
+    end = <Py_ssize_t>out.via.at + out.via.size
+    at = find(p, out.via.at, end, 59)
+    if at >= 0:
+        parameter(p, at, end, b"branch", 6, 59, &out.via_branch)
+    if out.contact.size:
+        identity(p, out.contact.at, <Py_ssize_t>out.contact.at + out.contact.size, &out.contact_user)
+
+
+cdef void sip_headers(const unsigned char* p, Py_ssize_t n, SipFields* out) noexcept nogil:
+    """The start line and the values of the headers, in one pass; what is inside them is for `sip_parts`."""
+    cdef Py_ssize_t at, size, start, end
     cdef Bytes name
     cdef Header header
     cdef Span proxy_user, user, server, preferred
@@ -157,7 +197,6 @@ cdef void sip_scan(const unsigned char* p, Py_ssize_t n, SipFields* out) noexcep
     memset(&preferred, 0, sizeof(Span))
     out.content_length = -1
     at = start_line(p, n, out)
-    uri_parts(p, out.ruri, &out.ruri_user, &out.ruri_domain)
     while next_header(p, n, &at, &header):
         name = p + header.name
         size = header.name_end - header.name
@@ -169,17 +208,12 @@ cdef void sip_scan(const unsigned char* p, Py_ssize_t n, SipFields* out) noexcep
         if c == 118:                                                            # v
             if not out.via.size and (size == 1 or same(name, size, b"via", 3)):
                 put(&out.via, p, start, element_end(p, start, end))
-                start = out.via.at
-                end = start + out.via.size
-                after = find(p, start, end, 59)
-                if after >= 0:
-                    parameter(p, after, end, b"branch", 6, 59, &out.via_branch)
         elif c == 102:                                                          # f
             if size == 1 or same(name, size, b"from", 4):
-                party(p, start, end, &out.from_uri, &out.from_user, &out.from_domain, &out.from_tag)
+                first_from(p, start, end, out)
         elif c == 116:                                                          # t
             if size == 1 or same(name, size, b"to", 2):
-                party(p, start, end, &out.to_uri, &out.to_user, &out.to_domain, &out.to_tag)
+                first_to(p, start, end, out)
         elif c == 99:                                                           # c
             if size == 7 and same(name, size, b"call-id", 7):
                 if not out.call_id.size:
@@ -230,8 +264,6 @@ cdef void sip_scan(const unsigned char* p, Py_ssize_t n, SipFields* out) noexcep
         elif c == 120:                                                          # x
             if not out.x_cid.size and same(name, size, b"x-cid", 5):
                 put(&out.x_cid, p, start, end)
-    if out.contact.size:
-        identity(p, out.contact.at, <Py_ssize_t>out.contact.at + out.contact.size, &out.contact_user)
     if proxy_user.size:
         out.auth_user = proxy_user
     if not out.user_agent.size:
