@@ -159,10 +159,7 @@ def _one_payload(hep: Hep) -> None:
         return
     kept = min(found, key=lambda chunk: (chunk.size == 0, chunk.id))
     hep.delete("payload")
-    if kept.id == _PAYLOAD:
-        hep.payload = kept.value
-    else:
-        hep.compressed_payload = kept.value
+    hep.set("payload" if kept.id == _PAYLOAD else "compressed_payload", kept.value)
 
 
 def _tells_a_call(correlation_id: bytes) -> bool:

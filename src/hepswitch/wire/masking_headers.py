@@ -48,14 +48,18 @@ class HeaderMask(UriMask):
         raw = page.raw
         broken = _BARE_RETURN.search(raw, at, end) is not None
         for match in _HEADER.finditer(raw, at, end):
+            name = match[1]
+            mask = _MASKS.get(name)
+            if mask is HeaderMask._nothing and not broken:
+                continue
             page.steps.take()
-            name, begin, stop = match[1], match.start(3), match.end()
+            begin, stop = match.start(3), match.end()
             if not match[2]:
                 if name in (b"", b"\r"):
                     return min(match.end(1) + 1, end)
                 self.text(page, *match.span())
                 continue
-            mask = _MASKS.get(name) or _mask_of(name)
+            mask = mask or _mask_of(name)
             if remove and mask is HeaderMask._credentials and self.rules.remove_credentials:
                 page.removed.append(match.span())
             mask(self, page, begin, stop)
@@ -126,9 +130,9 @@ class HeaderMask(UriMask):
             for match in _USERNAME.finditer(raw, at, end):
                 begin, stop = match.span(match.lastgroup or 0)
                 self.word(page, begin, first(raw, b"@", begin, stop))
-        elif match := _OTHER_CREDENTIALS.match(raw, at, end):
-            begin = match.start(1)
-            page.blank(begin, begin + len(match[1].rstrip()))
+        elif other := _OTHER_CREDENTIALS.match(raw, at, end):
+            begin = other.start(1)
+            page.blank(begin, begin + len(other[1].rstrip()))
 
 
 _MASKS: Final[dict[bytes, Callable[[HeaderMask, Page, int, int], None]]] = {
@@ -165,7 +169,7 @@ _LINE: Final = re.compile(
     + rb")[ \t]*+:([^\r\n]*+\r?+\n?+)",
     re.IGNORECASE,
 )
-"""A line of text that is one of the headers that tell something, without its folds: text is indented for other reasons too."""
+"""A line of text that is one of the headers that tell something, without folds: text is indented for other reasons too."""
 
 
 @functools.lru_cache(1024)

@@ -12,7 +12,9 @@ from typing import Final
 
 from hepswitch.wire.pseudonyms import Word
 
-_TOKEN: Final = re.compile(rb'(?P<string>"(?:[^"\\]|\\.)*+")(?P<colon>\s*+:)?+|(?P<number>-?[0-9][0-9.eE+-]*+)', re.DOTALL)
+_TOKEN: Final = re.compile(
+    rb'(?P<string>"(?:[^"\\]|\\.)*+")(?P<colon>\s*+:)?+|(?P<number>-?[0-9][0-9.eE+-]*+)', re.DOTALL
+)
 _PERSONAL: Final = re.compile(
     rb"caller|callee|called|calling|user|number|msisdn|imsi|phone|subscriber|dest"
     rb"|(?<![a-z])(?:from|to|ani|dnis|did|cli|src_?num|dst_?num)(?![a-z])"
@@ -44,7 +46,9 @@ def masked_json(raw: bytes, text: Callable[[bytes], bytes], word: Word, take: Ca
         if match["colon"] is not None:
             key = quoted.lower()
             personal = _PERSONAL.search(key) is not None and _COUNTER.search(key) is None
-        return _string(quoted, text, word if personal and match["colon"] is None else None, take) + (match["colon"] or b"")
+        return _string(quoted, text, word if personal and match["colon"] is None else None, take) + (
+            match["colon"] or b""
+        )
 
     return _TOKEN.sub(masked, raw)
 

@@ -15,7 +15,7 @@ from hepswitch.wire.masking_uris import Page, SpentError
 from hepswitch.wire.sip import Sip, looks_like_sip
 
 _START: Final = re.compile(
-    rb"(?<![^\r\n])(?:\xef\xbb\xbf)?+[ \t\0]*+((?:[A-Za-z]{1,32}+ [^\s]++ sip/2\.0|sip/2\.0 [1-6][0-9][0-9])[ \t]*+(?![^\r\n\s]))",
+    rb"(?<![^\r\n])(?:\xef\xbb\xbf)?+[ \t\0]*+((?:[A-Za-z]{1,32}+ \S++ sip/2\.0|sip/2\.0 [1-6][0-9][0-9])(?!\S))",
     re.IGNORECASE,
 )
 _BOUNDARY: Final = re.compile(rb"^--", re.MULTILINE)
@@ -95,7 +95,11 @@ class SipMask(HeaderMask):
             return
         kind = (sip.content_type or "").partition(";")[0].strip().lower().encode("utf-8", "surrogateescape")
         if kind.startswith(b"multipart/") or (not kind and page.raw.startswith(b"--", at, end)):
-            starts = [at, *(match.start() for match in _BOUNDARY.finditer(page.raw, at, end) if match.start() > at), end]
+            starts = [
+                at,
+                *(match.start() for match in _BOUNDARY.finditer(page.raw, at, end) if match.start() > at),
+                end,
+            ]
             for begin, stop in itertools.pairwise(starts):
                 self._part(page, begin, stop)
         else:
@@ -103,7 +107,7 @@ class SipMask(HeaderMask):
 
     def _part(self, page: Page, at: int, end: int) -> None:
         """A part of a multipart body, from its boundary on (RFC 2046 section 5.1)."""
-        page.steps.take()
+        page.steps.take(4)
         match = _PART.match(page.raw, at, end)
         if match is None:  # before the first boundary, or the end of the last part
             self._content(page, at, end, b"")

@@ -67,8 +67,9 @@ class Steps:
     def __init__(self) -> None:
         self.left = MOST_STEPS
 
-    def take(self) -> None:
-        self.left -= 1
+    def take(self, count: int = 1) -> None:
+        """Count what is about to be done. SpentError when that is too much."""
+        self.left -= count
         if self.left < 0:
             raise SpentError(f"more than {MOST_STEPS} words and headers in one payload")
 
@@ -133,8 +134,11 @@ class UriMask:
 
     def found(self, page: Page, at: int, end: int, pattern: re.Pattern[bytes], group: int = 0) -> None:
         """Each word that the pattern finds."""
-        for match in pattern.finditer(page.raw, at, end):
-            self.word(page, *match.span(group))
+        raw, word = page.raw, self.rules.word
+        for match in pattern.finditer(raw, at, end):
+            begin, stop = match.span(group)
+            if begin < stop:
+                page.put(begin, stop, word(raw[begin:stop]))
 
     # ── lists of addresses ───────────────────────────────────────────────────────────────────────────────────────────
 
