@@ -9,6 +9,7 @@ bodies (`masking_sip`), URIs and numbers (`masking_uris`).
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Callable
 from typing import Final
@@ -64,16 +65,19 @@ class HeaderMask(UriMask):
                 page.removed.append(match.span())
             mask(self, page, begin, stop)
             if broken and (found := _BARE_RETURN.search(raw, begin, stop)):  # no line end, and yet some read it so
-                page.blank(found.start(), found.start() + len(raw[found.start() : stop].rstrip(b"\r\n")))
+                page.blank(found.end(), found.end() + len(raw[found.end() : stop].rstrip(b"\r\n")))
         return end
 
     def free(self, page: Page, at: int, end: int) -> None:
         """Text of any kind. Lines that are header fields go by the table."""
-        for match in _LINE.finditer(page.raw, at, end):
+        raw = page.raw
+        starts = _LINE.match(raw, at, end) if raw[at - 1 : at] in (b"", b"\r", b"\n") else None
+        for match in itertools.chain([starts] if starts else [], _NEXT_LINE.finditer(raw, at, end)):
             page.steps.take()
-            self.text(page, at, match.start(2))
-            at = match.end()
-            _mask_of(match[1])(self, page, match.start(2), at)
+            begin, stop = match.span(2)
+            self.text(page, at, begin)
+            _mask_of(match[1])(self, page, begin, min(stop + 1 + raw.startswith(b"\r\n", stop), end))
+            at = stop
         self.text(page, at, end)
 
     def text(self, page: Page, at: int, end: int) -> None:
@@ -157,7 +161,7 @@ _MASKS: Final[dict[bytes, Callable[[HeaderMask, Page, int, int], None]]] = {
 """How a header is masked, by its name in lower case and as it is usually written; any other is text."""
 
 _LINE: Final = re.compile(
-    rb"(?<![^\r\n])[ \t]*+("
+    rb"[ \t]*+("
     + b"|".join(
         sorted(
             name
@@ -166,10 +170,11 @@ _LINE: Final = re.compile(
             and (name in (b"via", b"cseq") or (mask is not HeaderMask._nothing and name not in (b"i", b"y")))
         )
     )
-    + rb")[ \t]*+:([^\r\n]*+\r?+\n?+)",
+    + rb")[ \t]*+:([^\r\n]*+)",
     re.IGNORECASE,
 )
 """A line of text that is one of the headers that tell something, without folds: text is indented for other reasons too."""
+_NEXT_LINE: Final = re.compile(rb"[\r\n]" + _LINE.pattern, re.IGNORECASE)
 
 
 @functools.lru_cache(1024)

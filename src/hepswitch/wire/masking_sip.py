@@ -48,7 +48,7 @@ class SipMask(HeaderMask):
         if looks_like_sip(raw):
             start = 0
         else:  # a log with a message in it, or something stands before the start line
-            match = _START.search(raw)
+            match = _START.search(raw) if b"sip/2.0" in raw.lower() else None
             start = match.start(1) if match else len(raw)
             self.free(page, 0, start)
         if start == len(raw):

@@ -36,7 +36,7 @@ _SCHEME: Final = re.compile(rb"\s*+(?:(" + _SCHEMES + rb"):)?", re.IGNORECASE)
 _URI: Final = re.compile(rb"<?(?P<uri>(?:" + _SCHEMES + rb'):[^\s<>"\\]*+)', re.IGNORECASE)
 _NESTED: Final = re.compile(rb"(?<=[=;?&,'\"<(|\s])(?:" + _SCHEMES + rb"):", re.IGNORECASE)
 _ESCAPED_URI: Final = re.compile(rb"(?:" + _SCHEMES + rb")%3a((?:(?!%40|%3e|%3b)[^&;>\s])*+)", re.IGNORECASE)
-_ESCAPED_NAME: Final = re.compile(rb"=((?:(?!%3c)[^&=;>\s])++)%3c", re.IGNORECASE)
+_ESCAPED_NAME: Final = re.compile(rb"(?<!tag)=((?:(?!%3c)[^&=;>\s])++)%3c", re.IGNORECASE)
 _ESCAPED_WORD: Final = re.compile(rb"(?:(?!%2[02])[^+])++")
 _ESCAPED_REPLACES: Final = re.compile(rb"[?&]replaces=((?:(?!%3b)[^&;>\s])*+)", re.IGNORECASE)
 _NUMBER_AS_HOST: Final = re.compile(
@@ -47,10 +47,13 @@ _PARAMETER: Final = re.compile(
 )
 _TEL_PARAMETER: Final = re.compile(rb"=((?:\+|%2b)?[0-9][0-9().-]*+)(?=[:;&>?,\s]|\Z)", re.IGNORECASE)
 _VALUE: Final = re.compile(rb"=([^;=]++)")
-_TOLD: Final = re.compile(
-    rb"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]++(?=@[A-Za-z0-9[])"
-    rb"|\+[0-9](?:[().-]?[0-9]){6,16}+(?![0-9A-Za-z])"
-    rb"|(?<![0-9A-Za-z])(?<![0-9]\.)\+?[0-9]{7,17}(?![0-9A-Za-z]|\.[0-9])"
+_NUMBER: Final = re.compile(
+    rb"[+0-9](?:(?<=\+)[0-9](?:[().-]?[0-9]){6,16}+(?![0-9A-Za-z])"
+    rb"|(?<![0-9A-Za-z].)(?<![0-9]\..)(?:(?<=\+)[0-9])?[0-9]{6,16}(?![0-9A-Za-z]|\.[0-9]))",
+    re.DOTALL,
+)
+_NUMBER_OR_USER: Final = re.compile(
+    rb"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]++(?=@[A-Za-z0-9[])|" + _NUMBER.pattern, re.DOTALL
 )
 _BEFORE_A_NAME: Final = bytes(10 if chr(i) in ':=,;<>|()[]{}"\r\n' else i for i in range(256))
 
@@ -233,7 +236,7 @@ class UriMask:
             elif number := _NUMBER_AS_HOST.match(raw, begin, end):  # no host is written so
                 self.word(page, *number.span(1))
             elif scheme[1] is None:  # "urn:…", or no URI at all
-                self.found(page, begin, first(raw, b";?", begin, end), _TOLD)
+                self.found(page, begin, first(raw, b";?", begin, end), _NUMBER)
         self._parameters(page, tail, end)
 
     def _userinfo(self, page: Page, at: int, sign: int) -> None:
@@ -271,11 +274,14 @@ class UriMask:
                 if gap < begin:
                     gap = self._name_before(page, at, gap)
                 if numbers:
-                    self.found(page, at, gap, _TOLD)
+                    self._told(page, at, gap)
                 at = match.end()
                 self.uri(page, begin, at - len(match[0]) + len(match[0].rstrip(b"',.)]}")))
         if numbers:
-            self.found(page, at, end, _TOLD)
+            self._told(page, at, end)
+
+    def _told(self, page: Page, at: int, end: int) -> None:
+        self.found(page, at, end, _NUMBER if page.raw.find(b"@", at, end) < 0 else _NUMBER_OR_USER)
 
     def _name_before(self, page: Page, at: int, end: int) -> int:
         """Mask the name before `<sip:…>`: what is in quotes, else the words back to a mark. Gives where it begins."""
