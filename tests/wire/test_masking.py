@@ -533,6 +533,12 @@ def test_numbers_of_json_go_by_their_keys() -> None:
     assert json.loads(zeros.mask(b'{"caller":4930555501}')) == {"caller": 1000000000}
 
 
+def test_json_in_sip_is_a_body() -> None:
+    raw = b'NOTIFY sip:x SIP/2.0\r\nFrom: "Alice" <sip:x>\r\nCall-ID: 1234567@x\r\n\r\n{"to":"4930555501"}\r\n'
+    assert told(sip_packet(raw), b"Alice", b"4930555501") == []
+    assert masked(raw).call_id == "1234567@x"
+
+
 def test_lines_of_json() -> None:
     text = b'{"a":"\\u002b4930555501"}\nno json 4930555501\r\n{"caller":4930555501}\n'
     number = P.word(b"4930555501")

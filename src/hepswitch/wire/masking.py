@@ -11,6 +11,7 @@ bodies (`masking_sip`), JSON (`masking_json`), the configuration (`masks`). What
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final, Literal
 
@@ -19,6 +20,7 @@ from hepswitch.wire.masking_json import is_json, masked_json
 from hepswitch.wire.masking_sip import SipMask
 from hepswitch.wire.masking_uris import Page, Rules, Steps
 from hepswitch.wire.pseudonyms import Pseudonyms, Word, truncation
+from hepswitch.wire.sip import looks_like_sip
 from hepswitch.wire.values import ChunkView, deflate
 
 Users = Literal["pseudonym", "truncate", "keep"]
@@ -30,6 +32,7 @@ SHORTEST_CALL_ID: Final = 8
 
 _PAYLOAD: Final = 0x0F
 _COMPRESSED: Final = 0x10
+_LINE_OF_JSON: Final = re.compile(rb"^[ \t]*+\{[^\r\n]*+", re.MULTILINE)
 
 
 class Masker:
@@ -116,16 +119,17 @@ class Masker:
         """
         steps = Steps()
         known = correlation_id if correlation_id and _tells_a_call(correlation_id) else None
+        if looks_like_sip(payload):
+            return self._text(payload, known, steps)
         if is_json(payload):
             return self._json(payload, known, steps)
-        if b"{" not in payload:
-            return self._text(payload, known, steps)
-        lines = payload.splitlines(keepends=True)
-        if not any(line.lstrip()[:1] == b"{" and is_json(line) for line in lines):
-            return self._text(payload, known, steps)
-        return b"".join(
-            self._json(line, known, steps) if is_json(line) else self._text(line, known, steps) for line in lines
-        )
+        pieces, at = [], 0
+        for match in _LINE_OF_JSON.finditer(payload):
+            steps.take(4)
+            if is_json(match[0]):
+                pieces += [self._text(payload[at : match.start()], known, steps), self._json(match[0], known, steps)]
+                at = match.end()
+        return b"".join([*pieces, self._text(payload[at:], known, steps)])
 
     def _json(self, payload: bytes, known: bytes | None, steps: Steps) -> bytes:
         return masked_json(payload, lambda text: self._text(text, known, steps), self._word, steps.take)

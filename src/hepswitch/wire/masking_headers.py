@@ -73,7 +73,7 @@ class HeaderMask(UriMask):
         raw = page.raw
         starts = _LINE.match(raw, at, end) if raw[at - 1 : at] in (b"", b"\r", b"\n") else None
         for match in itertools.chain([starts] if starts else [], _NEXT_LINE.finditer(raw, at, end)):
-            page.steps.take()
+            page.steps.take(2)
             begin, stop = match.span(2)
             self.text(page, at, begin)
             _mask_of(match[1])(self, page, begin, min(stop + 1 + raw.startswith(b"\r\n", stop), end))

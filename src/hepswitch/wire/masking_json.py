@@ -25,8 +25,8 @@ _LONG: Final = re.compile(rb"[0-9]{7,17}")
 _TELLING: Final = re.compile(rb"[@:=]|[0-9]{7}|[0-9][().-][0-9]|basic|bearer", re.IGNORECASE)
 
 
-def masked_json(raw: bytes, text: Callable[[bytes], bytes], word: Word, take: Callable[[], None]) -> bytes:
-    """The JSON with each string masked by `text`, numbers of people by `word`. `take` is called for each that costs.
+def masked_json(raw: bytes, text: Callable[[bytes], bytes], word: Word, take: Callable[[int], None]) -> bytes:
+    """The JSON with each string masked by `text`, numbers of people by `word`. `take` is told what each costs.
 
     A number or a string of nothing but a number is somebody's when its key says so ("caller", "to_user", "msisdn", not
     "packet_number"). Strings with escapes are written again, and may become longer. ValueError if `raw` is no JSON.
@@ -39,7 +39,7 @@ def masked_json(raw: bytes, text: Callable[[bytes], bytes], word: Word, take: Ca
         if number is not None:
             if not personal or not _LONG.fullmatch(number):
                 return number
-            take()
+            take(1)
             made = word(number)
             return b"1" + made[1:] if made[:1] == b"0" else made  # JSON has no numbers that begin with 0
         quoted = match["string"]
@@ -50,20 +50,21 @@ def masked_json(raw: bytes, text: Callable[[bytes], bytes], word: Word, take: Ca
             match["colon"] or b""
         )
 
+    take(raw.count(b'"') // 16)
     return _TOKEN.sub(masked, raw)
 
 
-def _string(quoted: bytes, text: Callable[[bytes], bytes], word: Word | None, take: Callable[[], None]) -> bytes:
+def _string(quoted: bytes, text: Callable[[bytes], bytes], word: Word | None, take: Callable[[int], None]) -> bytes:
     escaped = b"\\" in quoted
     if not escaped:
         if word is not None and _NUMBER.fullmatch(quoted, 1, len(quoted) - 1):
-            take()
+            take(1)
             return b'"' + word(quoted[1:-1]) + b'"'
         if not _TELLING.search(quoted):
             return quoted
-        take()
+        take(1)
         return b'"' + text(quoted[1:-1]) + b'"'
-    take()
+    take(4)
     told = json.loads(quoted.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogatepass")
     made = word(told) if word is not None and _NUMBER.fullmatch(told) else text(told)
     return json.dumps(made.decode("utf-8", "surrogatepass")).encode()

@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 
 from hepswitch.wire.pseudonyms import MOST_KEPT, Word
 
-MOST_STEPS: Final = 2500
+MOST_STEPS: Final = 2000
 """Headers, words, URIs, elements of lists and parts of bodies in one payload. A large message has a few hundred."""
 
 LONGEST_KEPT: Final = 256
