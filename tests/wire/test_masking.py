@@ -497,7 +497,8 @@ def test_credentials_that_stay(value: bytes, expected: bytes) -> None:
         ("message/sipfrag", NAMED + AUTHORIZATION, [b"Alice", b"Smith", b"alice", b"deadbeef"]),
         (
             "application/dialog-info+xml",
-            b"<a><identity display=\"Alice Smith\">sip:alice@x</identity><n> +49-30-12 </n><b:display-name>Alice Smith</b:display-name></a>",
+            b'<a><identity display="Alice Smith">sip:alice@x</identity><n> +49-30-12 </n>'
+            b"<b:display-name>Alice Smith</b:display-name></a>",
             [b"Alice", b"Smith", b"alice", b"49-30"],
         ),
         ("text/plain", b"hello\nv=0\ncall 4930123456 or alice@home", [b"4930123456", b"alice"]),

@@ -65,6 +65,7 @@ class SipMask(HeaderMask):
 
     def message(self, page: Page, at: int, end: int) -> None:
         """One message."""
+        page.steps.take(3)
         body = self.headers(page, self._start_line(page, at, end), end, True)
         if body < end:
             sip = Sip(page.raw[at:end])
