@@ -224,6 +224,10 @@ def test_text_that_is_no_sip() -> None:
     assert Masker(key=KEY, numbers=False).mask(b"dial 4930555501") == b"dial 4930555501"
 
 
+def test_a_status_is_no_secret() -> None:
+    assert MASK.mask(b"response=200 from=x") == b"response=200 from=x"
+
+
 def test_users_before_an_at_in_text() -> None:
     alice = P.word(b"alice")
     rtcp = b'{"sdes_information":[{"type":1,"text":"alice@192.0.2.1"}],"log":"a\\nalice@x"}'
@@ -671,6 +675,16 @@ PIECES = [
         b"\0",
         b"\xff",
         b"Content-Length: 3",
+        b"Content-Type: multipart/mixed\r\n",
+        b"c: message/sipfrag\r\n",
+        b"c: application/x+xml\r\n",
+        b"display='",
+        b"%22",
+        b"%3c",
+        b"\n{",
+        b'"to":',
+        b"\r",
+        b"username=",
         b"Call-ID: 1\r\n",
     ),
 ]

@@ -31,7 +31,9 @@ _USER: Final = (
 _USERNAME: Final = re.compile(_USER, re.IGNORECASE | re.DOTALL)
 _SECRET: Final = re.compile(
     rb"authorization\"?+\s*+[:=](?P<all>[^\r\n]*+)"
-    rb"|\b(?:basic|bearer)[ \t]++(?P<token>[\w.~+/=-]{8,}+)|" + _USER + rb"|\b(?:response|cnonce|ha1|password)\s*+=\s*+"
+    rb"|\b(?:basic|bearer)[ \t]++(?P<token>[\w.~+/=-]{8,}+)|"
+    + _USER
+    + rb"|\b(?:response|cnonce|ha1|password)\s*+=\s*+(?![1-6][0-9][0-9]\b)"
     rb'(?:"(?P<hidden>(?:[^"\\]|\\.)*+)|(?P<secret>[^\s,;"]++))',
     re.IGNORECASE | re.DOTALL,
 )
