@@ -31,10 +31,9 @@ _USER: Final = (
 _USERNAME: Final = re.compile(_USER, re.IGNORECASE | re.DOTALL)
 _SECRET: Final = re.compile(
     rb"authorization\"?+\s*+[:=](?P<all>[^\r\n]*+)"
-    rb"|\b(?:basic|bearer)[ \t]++(?P<token>[\w.~+/=-]{8,}+)|"
-    + _USER
-    + rb"|\b(?:response|cnonce|ha1|password)\s*+=\s*+(?![1-6][0-9][0-9]\b)"
-    rb'(?:"(?P<hidden>(?:[^"\\]|\\.)*+)|(?P<secret>[^\s,;"]++))',
+    rb"|\b(?:basic|bearer)[ \t]++(?P<token>[\w.~+/=-]{8,}+)"
+    rb"|" + _USER + rb"|\b(?:response|cnonce|ha1|password)\s*+=\s*+"
+    rb'(?![1-6][0-9][0-9]\b)(?:"(?P<hidden>(?:[^"\\]|\\.)*+)|(?P<secret>[^\s,;"]++))',
     re.IGNORECASE | re.DOTALL,
 )
 _SECRET_WORDS: Final = (b"authorization", b"username", b"response", b"cnonce", b"basic", b"bearer", b"ha1", b"password")
@@ -163,7 +162,7 @@ _MASKS: Final[dict[bytes, Callable[[HeaderMask, Page, int, int], None]]] = {
 """How a header is masked, by its name in lower case and as it is usually written; any other is text."""
 
 _LINE: Final = re.compile(
-    rb"[ \t]*+("
+    rb"[ \t]*+(?=[a-z])("
     + b"|".join(
         sorted(
             name
