@@ -42,18 +42,21 @@ class MaskTable(Table):
     )
     authorization: Authorization = Field(
         "remove",
-        description='Authorization and Proxy-Authorization: "remove", or "keep" with their users masked.',
+        description='Authorization and Proxy-Authorization: "remove", or "keep": of a digest all but its user stays, '
+        "of Basic, Bearer and others only the name of the scheme. In text they are overwritten.",
     )
     bodies: list[str] = Field(["MESSAGE"], description="Methods whose bodies are overwritten, in requests and replies.")
-    dtmf: bool = Field(True, description="Overwrite dialled digits in INFO (application/dtmf-relay, dtmf) and KPML.")
+    dtmf: bool = Field(
+        True, description="Overwrite dialled digits in bodies: application/dtmf-relay, dtmf, Nortel's digits, KPML."
+    )
     call_ids: CallIds = Field(
         "keep",
         description='Call-IDs and correlation ids: "keep", or "pseudonym": the same one in SIP, RTCP, logs and legs.',
     )
     numbers: bool = Field(
         True,
-        description="Also mask runs of 7 to 17 digits in text: logs, strings of JSON, headers that are not known; "
-        "and in what is no SIP users before an @.",
+        description="Also mask numbers of 7 to 17 digits and users before an @ in text: logs, strings of JSON, "
+        "bodies, headers that are not known.",
     )
 
     @model_validator(mode="after")

@@ -12,32 +12,35 @@ from running import running_switch
 
 CONFIG = (
     'listen = ["udp://127.0.0.1:0"]\n[stores.lake]\nurl = "lake:./captures"\nflush = "10ms"\n'
-    '[hep_route]\nmode = "script"\nscript = "route.py"\n'
+    '[masks.partner]\nkey = "env:MASK_KEY"\n'
 )
 ROUTE = """
 from hepswitch import hep_route
-from hepswitch.masks import MaskTable
-
-MASK = MaskTable.model_validate({"key": "env:MASK_KEY"}).masker()
 
 
 @hep_route
 def switch(hep):
-    MASK.apply(hep)
+    hep.mask("partner")
     hep.store()
 """
+WAYS = {
+    "script": '[hep_route]\nmode = "script"\nscript = "route.py"\n',
+    "rules": '[[rule]]\nname = "mask"\nmask = "partner"\nstore = true\n',
+}
 USERS = ("sip.from.user", "sip.to.user", "sip.contact.user", "sip.r-uri.user", "sip.auth.username", "sip.display.info")
 STRUCTURE = ("sip.Call-ID", "sip.CSeq", "sip.Status-Code", "sip.Method", "sip.from.tag", "sip.to.tag", "sip.Via.branch",
              "sip.Content-Length", "sdp.media.port", "ip.src", "ipv6.src")  # fmt: skip
 ENDS = re.compile(rb"[^A-Za-z0-9+]")
 
 
-@pytest.fixture(scope="module")
-def masked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The recorded calls, masked by a route, stored and exported."""
+@pytest.fixture(scope="module", params=WAYS)
+def masked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recorded calls, masked by a script or a rule, stored and exported."""
     folder = tmp_path_factory.mktemp("masked")
     (folder / "route.py").write_text(ROUTE)
-    with running_switch(folder, CONFIG, env={"MASK_KEY": "0123456789abcdef0123456789abcdef"}) as switch:
+    with running_switch(
+        folder, CONFIG + WAYS[request.param], env={"MASK_KEY": "0123456789abcdef0123456789abcdef"}
+    ) as switch:
         host, port = switch.address()
         hepswitch("replay", CALLS, "--to", f"udp://{host}:{port}", "--rate", "2000")
         book = switch.wait_stats(lambda book: book["stores"]["lake"]["delivered"] > 120 and book["balanced"], "stored")

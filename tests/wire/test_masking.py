@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import random
 import re
+import sys
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from hepswitch.wire.hep import Hep
 from hepswitch.wire.masking import Masker
+from hepswitch.wire.masking_uris import MOST_STEPS
 from hepswitch.wire.pseudonyms import Pseudonyms, truncation
 from hepswitch.wire.sip import Sip
 
@@ -49,7 +52,7 @@ a=cat:7\r
 
 
 def masked(raw: bytes, mask: Masker = MASK) -> Sip:
-    return Sip(mask.mask(raw, Sip(raw)))
+    return Sip(mask.mask(raw))
 
 
 def log_packet(text: bytes, **chunks: Any) -> Hep:
@@ -116,7 +119,7 @@ def test_a_number_is_the_same_everywhere_and_differs_by_key() -> None:
     assert P.word(b"+4930555501") == b"+" + number
     assert P.word(b"%2B4930555501") == b"%2B" + number
     assert P.word(b"+49(30)5555-01").translate(None, b"()-") == b"+" + number
-    assert MASK.mask(b"call to +4930555501 failed", None) == b"call to +" + number + b" failed"
+    assert MASK.mask(b"call to +4930555501 failed") == b"call to +" + number + b" failed"
     assert Pseudonyms(b"another key 1234").word(b"4930555501") != number
 
 
@@ -218,20 +221,24 @@ def test_text_that_is_no_sip() -> None:
         b"[info] 12:00:01.1234567 id 4930555501-77@pbx: <sip:" + number + b"@pbx> called +" + number + b"\n"
     )
     assert packet.correlation_id == b"4930555501-77@pbx"
-    assert Masker(key=KEY, numbers=False).mask(b"dial 4930555501", None) == b"dial 4930555501"
+    assert Masker(key=KEY, numbers=False).mask(b"dial 4930555501") == b"dial 4930555501"
+
+
+def test_a_status_is_no_secret() -> None:
+    assert MASK.mask(b"response=200 from=x") == b"response=200 from=x"
 
 
 def test_users_before_an_at_in_text() -> None:
     alice = P.word(b"alice")
     rtcp = b'{"sdes_information":[{"type":1,"text":"alice@192.0.2.1"}],"log":"a\\nalice@x"}'
-    assert MASK.mask(rtcp, None) == rtcp.replace(b"alice", alice)
+    assert MASK.mask(rtcp) == rtcp.replace(b"alice", alice)
     known = b"call-7@pbx of alice@x"
-    assert MASK.mask(known, None, b"call-7@pbx") == b"call-7@pbx of " + alice + b"@x"
+    assert MASK.mask(known, b"call-7@pbx") == b"call-7@pbx of " + alice + b"@x"
 
 
 def test_json_stays_json_and_its_numbers_stay() -> None:
     text = b'{"ssrc":2596996162,"caller":"+4930555501","log":"a\\n4930555501","uri":"sip:alice@x","list":[1234567]}'
-    found = json.loads(MASK.mask(text, None))
+    found = json.loads(MASK.mask(text))
     number = P.word(b"4930555501").decode()
     assert found == {
         "ssrc": 2596996162,
@@ -246,7 +253,7 @@ def test_sip_in_json() -> None:
     packet = sip_packet(json.dumps({"src": "+4930555501", "payload": INVITE.decode()}).encode(), proto_type=50)
     MASK.apply(packet)
     found = json.loads(packet.payload or b"")
-    assert found["payload"].encode() == MASK.mask(INVITE, Sip(INVITE))
+    assert found["payload"].encode() == MASK.mask(INVITE)
     assert found["src"] == "+" + P.word(b"4930555501").decode()
 
 
@@ -255,7 +262,7 @@ def test_a_compressed_payload_leaves_compressed() -> None:
     packet.set("compressed_payload", gzip.compress(INVITE))
     packet.correlation_id = b"after the payload"
     MASK.apply(packet)
-    assert packet.get("payload") == MASK.mask(INVITE, Sip(INVITE))
+    assert packet.get("payload") == MASK.mask(INVITE)
     assert [chunk.name for chunk in packet.chunks()][-2:] == ["compressed_payload", "correlation_id"]
     assert packet.sip is not None
     assert packet.sip.from_user == P.word(b"alice.example").decode()
@@ -265,20 +272,84 @@ def test_what_cannot_be_inflated_is_overwritten() -> None:
     packet = sip_packet(None)
     packet.set("compressed_payload", gzip.compress(INVITE)[:-9])
     size = len(packet.compressed_payload or b"")
-    MASK.apply(packet)
-    assert packet.compressed_payload == b"x" * size
+    assert MASK.apply(packet) is False
+    assert (packet.payload, packet.compressed_payload) == (b"x" * size, None)
 
 
 def test_a_second_payload_is_no_way_past() -> None:
-    packet = Hep(_twice(sip_packet(INVITE), b"sip:alice.example@x"))
-    MASK.apply(packet)
+    packet = Hep(_with(sip_packet(INVITE), 0x0F, b"sip:alice.example@x"))
+    assert MASK.apply(packet) is True
     assert [chunk.name for chunk in packet.chunks()].count("payload") == 1
     assert b"alice" not in bytes(packet)
 
 
-def _twice(packet: Hep, payload: bytes) -> bytes:
-    raw = bytes(packet) + b"\0\0\0\x0f" + (len(payload) + 6).to_bytes(2) + payload
+@pytest.mark.parametrize("plain", [INVITE, b""])
+@pytest.mark.parametrize("plain_first", [True, False])
+def test_of_a_plain_and_a_compressed_payload_one_stays(plain: bytes, plain_first: bool) -> None:
+    packet = sip_packet(None)
+    order = [(0x0F, plain), (0x10, gzip.compress(INVITE + b"\r\n"))]
+    for kind, payload in order if plain_first else reversed(order):
+        packet = Hep(_with(packet, kind, payload))
+    assert MASK.apply(packet) is True
+    assert [chunk.name for chunk in packet.chunks()][-1] == ("payload" if plain else "compressed_payload")
+    assert len([chunk for chunk in packet.chunks() if "payload" in chunk.name]) == 1
+    assert packet.payload == MASK.mask(INVITE) + (b"" if plain else b"\r\n")
+
+
+def test_an_empty_payload_stays_empty() -> None:
+    for packet in (sip_packet(b""), sip_packet(None), Hep(_with(sip_packet(b""), 0x10, b""))):
+        MASK.apply(packet)
+        assert not packet.payload
+
+
+def test_no_second_correlation_id_passes() -> None:
+    mask = Masker(key=KEY, call_ids="pseudonym")
+    packet = Hep(_with(log_packet(b"", correlation_id=b"leg-a@host"), 0x11, b"leg-b@host"))
+    assert mask.apply(packet) is True
+    assert [chunk.value for chunk in packet.chunks() if chunk.name == "correlation_id"] == [P.call_id(b"leg-a@host")]
+
+
+def test_a_payload_larger_than_a_packet_may_be_leaves_compressed() -> None:
+    drawn = random.Random(1)
+    raw = INVITE + b"".join(b"X: %032x\r\n" % drawn.getrandbits(128) for _ in range(2000))
+    packet = sip_packet(None)
+    packet.compressed_payload = gzip.compress(raw)
+    assert MASK.apply(packet) is True
+    assert packet.payload == MASK.mask(raw)
+
+
+def _with(packet: Hep, kind: int, payload: bytes) -> bytes:
+    raw = bytes(packet) + b"\0\0" + kind.to_bytes(2) + (len(payload) + 6).to_bytes(2) + payload
     return raw[:4] + len(raw).to_bytes(2) + raw[6:]
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_a_mask_that_fails_lets_nothing_pass(version: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> bytes:
+        raise RuntimeError("a mistake")
+
+    mask = Masker(key=KEY, call_ids="pseudonym")
+    monkeypatch.setattr(mask, "mask", fail)
+    packets = [sip_packet(INVITE, version=version)]
+    if version == 3:
+        packets += [sip_packet(INVITE, correlation_id=b"leg-b@host"), Hep(_with(sip_packet(INVITE), 0x0F, INVITE))]
+        packets[1].compress()
+    for packet in packets:
+        assert mask.apply(packet) is False
+        assert set(packet.payload or b"") == set(b"x")
+        assert packet.compressed_payload is None
+        assert packet.correlation_id is None
+        assert Hep(bytes(packet)).payload == packet.payload
+
+
+def test_more_than_anybody_writes_is_overwritten() -> None:
+    packet = sip_packet(b"BYE sip:x SIP/2.0\r\nFrom: " + b"," * (MOST_STEPS + 1))
+    assert MASK.apply(packet) is False
+    assert set(packet.payload or b"") == set(b"x")
+    packet = sip_packet(b"BYE sip:alice@x SIP/2.0\r\nCall-ID: 1\r\n\r\n" + b"sip:alice@x " * MOST_STEPS)
+    assert MASK.apply(packet) is True, "a body alone does not cost the message"
+    assert packet.sip is not None
+    assert (packet.sip.call_id, set(packet.sip.body)) == ("1", set(b"x"))
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])
@@ -289,7 +360,7 @@ def test_every_version(version: int) -> None:
     key = packet.auth_key
     MASK.apply(packet)
     assert packet.version == version
-    assert packet.payload == MASK.mask(INVITE, Sip(INVITE))
+    assert packet.payload == MASK.mask(INVITE)
     assert packet.auth_key == key
 
 
@@ -326,6 +397,157 @@ def test_addresses_as_nobody_should_write_them(value: bytes, left: bytes) -> Non
     assert b"4930555501" not in out
     assert len(out) == len(raw)
     assert masked(raw).from_tag == Sip(raw).from_tag
+
+
+AUTHORIZATION = b'Authorization: Digest username="alice", realm="r", response="deadbeef"\r\n'
+NAMED = b'P-Asserted-Identity: "Alice Smith" <sip:alice@x>\r\n'
+
+
+def told(packet: Hep, *words: bytes, mask: Masker = MASK) -> list[bytes]:
+    """Which of the words a masked packet still tells; all of them must have been in it."""
+    assert mask.apply(packet) is True
+    return [word for word in words if word in (packet.payload or b"")]
+
+
+@pytest.mark.parametrize(
+    ("before", "kind"),
+    [
+        (b"", 100),
+        (b"\xef\xbb\xbf", 1),
+        (b" ", 1),
+        (b"\0\0", 1),
+        (b"recv:\r\n", 100),
+        (b"12:00:01 message from proxy\n\n", 0),
+    ],
+)
+def test_sip_that_does_not_begin_as_sip(before: bytes, kind: int) -> None:
+    raw = b"MESSAGE sip:bob@x SIP/2.0\r\n" + AUTHORIZATION + NAMED + b"Call-ID: 4930555501@x\r\n\r\nsee you\n"
+    for text in (before + raw, json.dumps({"text": (before + raw).decode()}).encode()):
+        packet = sip_packet(text, proto_type=kind)
+        assert told(packet, b"alice", b"Alice", b"Smith", b"deadbeef", b"see you", b"bob@") == []
+        assert b"4930555501@x" in (packet.payload or b""), "its Call-ID is still found"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"d=1\r\n" + AUTHORIZATION + NAMED,
+        b"  proxy-authorization : Digest username=alice, response=deadbeef\n  f: Alice Smith <sip:alice@x>\n",
+        b'sent Authorization: Digest response=deadbeef for username="alice" to "Alice \\"Al\\" Smith" <sip:alice@x>',
+        b"call of Alice Smith <sip:alice@x> with Bearer deadbeef.alice",
+        b"x\rFrom: Alice Smith <sip:alice@x>\rAuthorization: Basic deadbeef",
+    ],
+)
+def test_headers_in_text(text: bytes) -> None:
+    packet = log_packet(text)
+    assert told(packet, b"alice", b"Alice", b"Smith", b"deadbeef") == []
+    assert len(packet.payload or b"") == len(text)
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        (b"P-Asserted-Identity: +49-30-1234-5678", [b"1234", b"5678"]),
+        (b"P-Asserted-Identity: <sip:+49-30-1234-5678>", [b"1234", b"5678"]),
+        (b"Contact: <sip:+49.30.1234.5678;user=phone>", [b"1234", b"5678"]),
+        (b"Contact: <sip:(030)1234.5678:5060>", [b"030", b"1234", b"5678"]),
+        (b"P-Asserted-Identity: <urn:x:4930123456789>", [b"4930123456789"]),
+        (b"From: the user +4930123456 is busy", [b"4930123456"]),
+        (b"Contact: <tel:+4930123456789;ext=12;isub=99887;phone-context=+49>", [b"=12;", b"99887", b"+49>"]),
+        (b"Refer-To: <sip:x@h?P-Asserted-Identity=%22Alice%20Smith%22%3Csip%3A%2B49301@h%3E>", [b"Alice", b"Smith"]),
+        (b"Refer-To: <sip:x@h?P-Asserted-Identity=Alice+Smith%3Ctel%3A%2B4930123456%3E>", [b"Alice", b"4930123456"]),
+        (b"Refer-To: <sip:alice;x=sip:pw@h;y=sip:bob@h;z=tel:+49301>", [b"alice", b"pw@", b"bob", b"49301"]),
+        (b"X-Caller: alice@h, ring +49(30)123-4567", [b"alice", b"123-4567"]),
+        (b"X-Authorization-Copy: Digest username=alice", [b"alice"]),
+        (b"Authorization\0: Digest username=alice", [b"alice"]),
+        (b'X: y\rAuthorization: Digest username="alice"\rFrom: "Alice"', [b"alice", b"Alice"]),
+        (b'Via: SIP/2.0/UDP x\rAuthorization: Digest username="alice"', [b"alice"]),
+    ],
+)
+def test_what_headers_hide(header: bytes, words: list[bytes]) -> None:
+    raw = b"BYE sip:x SIP/2.0\r\n" + header + b"\r\nCall-ID: 1\r\n\r\n"
+    assert told(sip_packet(raw), *words) == []
+    assert masked(raw).call_id == "1"
+
+
+def test_an_address_of_the_network_is_no_number() -> None:
+    raw = b"BYE sip:10.0.0.1:5060 SIP/2.0\r\nContact: <sip:192.0.2.33;lr>\r\nRoute: <sip:198.51.100.1>\r\n\r\n"
+    assert MASK.mask(raw) == raw
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"Basic YWxpY2U6c2VjcmV0", b"Basic xxxxxxxxxxxxxxxx"),
+        (b"Bearer a.b.c", b"Bearer xxxxx"),
+        (
+            b"Digest username*=UTF-8''J%C3%A4s, response=1",
+            b"Digest username*=UTF-8''" + P.word(b"J%C3%A4s") + b", response=1",
+        ),
+    ],
+)
+def test_credentials_that_stay(value: bytes, expected: bytes) -> None:
+    raw = b"BYE sip:x SIP/2.0\r\nAuthorization: %b\r\n\r\n"
+    assert Masker(key=KEY, authorization="keep").mask(raw % value) == raw % expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "words"),
+    [
+        ("application/isup", b"\x01\x00\x60\x94\x03\x21", [b"\x94\x03\x21"]),
+        ("application/isup", b"0100600a", [b"0100"]),
+        ("", b"\x01\x94\x03\x21", [b"\x94\x03\x21"]),
+        ("message/sipfrag", b"SIP/2.0 200 OK\r\n" + NAMED + AUTHORIZATION, [b"Alice", b"alice", b"deadbeef"]),
+        ("message/sipfrag", NAMED + AUTHORIZATION, [b"Alice", b"Smith", b"alice", b"deadbeef"]),
+        (
+            "application/dialog-info+xml",
+            b'<a><identity display="Alice Smith">sip:alice@x</identity><n> +49-30-12 </n>'
+            b"<b:display-name>Alice Smith</b:display-name></a>",
+            [b"Alice", b"Smith", b"alice", b"49-30"],
+        ),
+        ("text/plain", b"hello\nv=0\ncall 4930123456 or alice@home", [b"4930123456", b"alice"]),
+        ("application/sdp", b"v=0\r\ns=for +4930123456\r\nu=http://x/?a=sip:alice@x\r\n", [b"4930123456", b"alice"]),
+        ("application/vnd.nortelnetworks.digits", b"p=Digit-Collection\r\ny=Digits\r\nd=1234\r\n", [b"1234"]),
+        (
+            "multipart/mixed;boundary=b",
+            b"--b\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n--b\r\nContent-Type: application/isup\r\n\r\n\x01\x94\r\n"
+            b"--b\r\nContent-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\nYWxpY2U=\r\n--b--\r\n",
+            [b"\x01\x94", b"YWxp"],
+        ),
+    ],
+)  # fmt: skip
+def test_bodies_by_their_type(kind: str, body: bytes, words: list[bytes]) -> None:
+    raw = f"NOTIFY sip:x SIP/2.0\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    packet = sip_packet(raw)
+    assert [word for word in words if word not in body] == []
+    assert told(packet, *words) == []
+    assert packet.sip is not None
+    assert packet.sip.content_length == len(packet.sip.body) == len(body)
+
+
+def test_numbers_of_json_go_by_their_keys() -> None:
+    text = (
+        b'{"caller":4930555501,"callers":[4930555501],"toNumber":"+49-30-12","msisdn":"\\u002b4930555501","octets":4930555501,'
+        b'"packet_number":4930555501,"timestamp":1700000000,"total":12345678,"from_user":4930555501.5}'
+    )
+    found, number = json.loads(MASK.mask(text)), P.word(b"4930555501").decode()
+    assert (found["caller"], found["callers"], found["msisdn"]) == (int(number), [int(number)], f"+{number}")
+    assert found["toNumber"] == P.word(b"+49-30-12").decode() != "+49-30-12"
+    assert (found["octets"], found["packet_number"], found["total"]) == (4930555501, 4930555501, 12345678)
+    zeros = Masker(users="truncate", keep=0)
+    assert json.loads(zeros.mask(b'{"caller":4930555501}')) == {"caller": 1000000000}
+
+
+def test_json_in_sip_is_a_body() -> None:
+    raw = b'NOTIFY sip:x SIP/2.0\r\nFrom: "Alice" <sip:x>\r\nCall-ID: 1234567@x\r\n\r\n{"to":"4930555501"}\r\n'
+    assert told(sip_packet(raw), b"Alice", b"4930555501") == []
+    assert masked(raw).call_id == "1234567@x"
+
+
+def test_lines_of_json() -> None:
+    text = b'{"a":"\\u002b4930555501"}\nno json 4930555501\r\n{"caller":4930555501}\n'
+    number = P.word(b"4930555501")
+    assert MASK.mask(text) == b'{"a":"+' + number + b'"}\nno json ' + number + b'\r\n{"caller":' + number + b"}\n"
 
 
 # ── properties ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -394,17 +616,17 @@ def structure(raw: bytes) -> tuple[Any, ...]:
 def test_a_masked_message_is_the_same_message(made: tuple[bytes, set[str]], users: Any) -> None:
     raw, _ = made
     mask = Masker(users=users, key=KEY)
-    once = mask.mask(raw, Sip(raw))
+    once = mask.mask(raw)
     assert structure(once) == structure(raw)
     assert Sip(once).content_length == len(Sip(once).body)
-    assert structure(mask.mask(once, Sip(once))) == structure(raw)
+    assert structure(mask.mask(once)) == structure(raw)
 
 
 @settings(max_examples=60)
 @given(message())
 def test_no_user_is_left(made: tuple[bytes, set[str]]) -> None:
     raw, users = made
-    out = MASK.mask(raw, Sip(raw))
+    out = MASK.mask(raw)
     assert b"Q" not in out
     for user in users:
         assert user.encode() not in out
@@ -453,6 +675,16 @@ PIECES = [
         b"\0",
         b"\xff",
         b"Content-Length: 3",
+        b"Content-Type: multipart/mixed\r\n",
+        b"c: message/sipfrag\r\n",
+        b"c: application/x+xml\r\n",
+        b"display='",
+        b"%22",
+        b"%3c",
+        b"\n{",
+        b'"to":',
+        b"\r",
+        b"username=",
         b"Call-ID: 1\r\n",
     ),
 ]
@@ -466,8 +698,8 @@ MASKS = [
 @given(ANY, st.sampled_from([0, 1, 5, 50, 100]), st.binary(max_size=12))
 def test_any_bytes_give_bytes(data: bytes, kind: int, correlation_id: bytes) -> None:
     for mask in MASKS:
-        assert len(mask.mask(data, None, correlation_id)) == len(data) or b"\\" in data  # JSON may be written anew
-        assert len(mask.mask(b"BYE sip:x SIP/2.0\r\n" + data, Sip(b"BYE sip:x SIP/2.0\r\n" + data))) == len(data) + 19
+        assert len(mask.mask(data, correlation_id)) == len(data) or b"\\" in data  # JSON may be written anew
+        assert len(mask.mask(b"BYE sip:x SIP/2.0\r\n" + data)) == len(data) + 19
         packet = sip_packet(data, proto_type=kind, correlation_id=correlation_id)
         mask.apply(packet)
         assert Hep(bytes(packet)).payload == packet.payload
@@ -483,7 +715,7 @@ BETWEEN = st.text(alphabet='\n\t"\\/ é€\x01\ud800<>,;', max_size=3)
 def test_json_is_still_json_and_tells_nothing(value: list[str], mask: Masker) -> None:
     for text in (json.dumps(value), json.dumps(value, ensure_ascii=False)):
         raw = text.encode("utf-8", "replace")
-        found, given = json.loads(mask.mask(raw, None)), json.loads(raw)
+        found, given = json.loads(mask.mask(raw)), json.loads(raw)
         assert [_size(each) for each in found] == [_size(each) for each in given]
         if mask in MASKS[:4]:
             assert not {"alice", "4930555501"} & set(re.split(r"[^a-z0-9]", str(found)))
@@ -510,21 +742,47 @@ def _size(text: str) -> int:
             b"1",
             b"\n--",
             b"a:",
+            b",",
+            b"sip:a@b;x=",
+            b"v:\r\n",
+            b'"sip:a@b" <',
             b"a",
         ),
         *(b"replaces=%", b'username="\\'),
     ],
 )
 def test_sixty_kilobytes_of_one_thing_are_soon_done(piece: bytes) -> None:
-    """Quadratic work on any of these would take minutes."""
+    """Quadratic work on any of these would take minutes, recursion would not end well."""
     filling = piece * (60_000 // len(piece))
     for head in (
+        b"",
         b"BYE sip:x SIP/2.0\r\nFrom: ",
+        b"BYE sip:x SIP/2.0\r\nX-Any: ",
         b"BYE ",
         b"BYE sip:x SIP/2.0\r\n\r\n",
         b"BYE sip:x SIP/2.0\r\nAuthorization: ",
     ):
-        raw = head + filling
         for mask in MASKS[:2]:
-            assert len(mask.mask(raw, Sip(raw))) == len(raw)
-    assert len(MASK.mask(filling, None)) == len(filling)
+            packet = sip_packet(head + filling)
+            mask.apply(packet)
+            assert len(packet.payload or b"") == len(head + filling)
+
+
+@pytest.mark.parametrize("text", ["<sip:a@b;x=", "sip:a@b;x=", "sip:a@b?x=%3Csip%3Aa%40b", '"sip:a@b" <', "{[", "--\n"])
+def test_nothing_calls_itself_for_what_is_within(text: str) -> None:
+    """A depth of calls that any depth of nesting would exceed."""
+    deepest = sys.getrecursionlimit()
+    packets = [sip_packet(head + text.encode() * 60) for head in (b"", b"BYE sip:x SIP/2.0\r\nFrom: ", INVITE)]
+    sys.setrecursionlimit(_depth() + 40)
+    try:
+        done = [MASK.apply(packet) for packet in packets]
+    finally:
+        sys.setrecursionlimit(deepest)
+    assert done == [True] * len(packets)
+
+
+def _depth() -> int:
+    frame, depth = sys._getframe(), 0
+    while frame.f_back is not None:
+        frame, depth = frame.f_back, depth + 1
+    return depth

@@ -3,24 +3,25 @@
 Users, numbers, display names, credentials, messages and dialled digits go; methods, tags, branches, hosts, Call-IDs (unless
 asked for), lengths and the order of everything stay. Every replacement is as long as what it replaces, so Content-Length,
 offsets and the structure of the message stay true; only removed headers make a message shorter. What cannot be read is
-overwritten. Any bytes give bytes, in time that grows with their number: each pattern here consumes what it looks at.
+overwritten, and so is a packet in which masking fails or would cost too much: a mask that fails lets nothing pass.
 
-Not here: what stands for a word (`pseudonyms`), headers and URIs (`masking_sip`), the configuration (`masks`). Not
-masked: hosts and addresses, device identities (`+sip.instance`), User-Agent, names in headers that are not known and in
-free text, numbers there that are written with spaces, and chunks besides the payload and (if asked) the correlation id.
+Not here: what stands for a word (`pseudonyms`), URIs and numbers (`masking_uris`), headers (`masking_headers`), messages and
+bodies (`masking_sip`), JSON (`masking_json`), the configuration (`masks`). What no mask finds: docs/howto/privacy.md.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from typing import Final, Literal
 
 from hepswitch.wire.hep import Hep
+from hepswitch.wire.masking_json import is_json, masked_json
 from hepswitch.wire.masking_sip import SipMask
+from hepswitch.wire.masking_uris import Page, Rules, Steps
 from hepswitch.wire.pseudonyms import Pseudonyms, Word, truncation
-from hepswitch.wire.sip import Sip
+from hepswitch.wire.sip import looks_like_sip
+from hepswitch.wire.values import ChunkView, deflate
 
 Users = Literal["pseudonym", "truncate", "keep"]
 Authorization = Literal["remove", "keep"]
@@ -29,8 +30,9 @@ CallIds = Literal["keep", "pseudonym"]
 SHORTEST_CALL_ID: Final = 8
 """Bytes of a correlation id that is left alone in text; a shorter one could be anything."""
 
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
-_TWO_PAYLOADS: Final = b"\0\0\0\x0f"
+_PAYLOAD: Final = 0x0F
+_COMPRESSED: Final = 0x10
+_LINE_OF_JSON: Final = re.compile(rb"^[ \t]*+\{[^\r\n]*+", re.MULTILINE)
 
 
 class Masker:
@@ -54,110 +56,116 @@ class Masker:
         if not key and "pseudonym" in (users, call_ids):
             raise ValueError("pseudonyms need a key")
         pseudonyms = Pseudonyms(key)
-        word: Word = pseudonyms.word if users == "pseudonym" else truncation(keep) if users == "truncate" else bytes
+        self._word: Word = (
+            pseudonyms.word if users == "pseudonym" else truncation(keep) if users == "truncate" else bytes
+        )
         self._call_id: Word = pseudonyms.call_id if call_ids == "pseudonym" else bytes
-        self._rules = SipMask(
-            word=word,
-            call_id=pseudonyms.call_id if call_ids == "pseudonym" else None,
-            remove_credentials=authorization == "remove",
-            bodies=frozenset(method.upper() for method in bodies),
-            dtmf=dtmf,
-            numbers=numbers,
+        self._sip = SipMask(
+            Rules(
+                word=self._word,
+                call_id=pseudonyms.call_id if call_ids == "pseudonym" else None,
+                remove_credentials=authorization == "remove",
+                bodies=frozenset(method.upper() for method in bodies),
+                dtmf=dtmf,
+                numbers=numbers,
+            )
         )
 
-    def apply(self, hep: Hep) -> None:
-        """Mask the packet in place: the payload, and the correlation id when Call-IDs become pseudonyms.
+    def apply(self, hep: Hep) -> bool:
+        """Mask the packet in place: the payload, and the correlation id when Call-IDs become pseudonyms. Never raises.
 
-        A payload that came compressed leaves compressed. One that cannot be inflated, or whose masked form would not fit
-        the packet, is overwritten.
+        A payload that came compressed leaves compressed. False when the packet could not be masked (it cannot be inflated,
+        the result does not fit, there is too much in it): then its payload is overwritten, and its correlation id goes if
+        it should have become a pseudonym.
         """
-        _one_payload(hep)
-        payload, correlation_id = hep.payload, hep.correlation_id
-        compressed = hep.compressed_payload
-        if payload is None and compressed is not None:
-            hep.compressed_payload = b"x" * len(compressed)
-        elif payload:
-            masked = self.mask(payload, hep.sip, correlation_id)
-            try:
+        try:
+            _one_payload(hep)
+            self._packet(hep)
+        except Exception:  # noqa: BLE001 (whatever it is: nobody must see what a mask was to hide)
+            self._overwrite(hep)
+            return False
+        return True
+
+    def _packet(self, hep: Hep) -> None:
+        correlation_id = hep.correlation_id
+        payload, compressed = hep.payload, hep.compressed_payload
+        if payload is None and compressed:
+            raise ValueError("the compressed payload cannot be inflated")
+        if payload:
+            masked = self.mask(payload, correlation_id)
+            if compressed is None:
                 hep.payload = masked
-            except ValueError:  # JSON written again may be longer: an odd number's text, for example
-                hep.payload = b"x" * len(payload)
-            if compressed is not None:
-                hep.compress()
-        if correlation_id:
+            else:
+                hep.compressed_payload = deflate(masked)
+        if correlation_id and self._call_id is not bytes:
+            if bytes(hep).count(b"\0\0\0\x11") > 1:  # in one packet there should be one
+                hep.delete("correlation_id")
             hep.correlation_id = self._call_id(correlation_id)
 
-    def mask(self, payload: bytes, sip: Sip | None, correlation_id: bytes | None = None) -> bytes:
-        """The payload, masked. `sip` is the SIP in it (`Hep.sip`), None for anything else.
+    def _overwrite(self, hep: Hep) -> None:
+        if hep.version < 3:
+            hep.payload = b"x" * len(hep.payload or b"")
+            return
+        size = max((chunk.size for chunk in _payloads(hep)), default=0)
+        hep.delete("payload")
+        hep.payload = b"x" * size
+        if self._call_id is not bytes:
+            hep.delete("correlation_id")
+
+    def mask(self, payload: bytes, correlation_id: bytes | None = None) -> bytes:
+        """The payload, masked. SpentError (a ValueError) when there is more in it than `masking_uris.MOST_STEPS`.
 
         `correlation_id` is known to be no number: it stays in text of any kind (or becomes its pseudonym).
         """
-        if sip is None:
-            return self._other(payload, correlation_id)
-        if payload[:1] == b"{":
-            return self._wrapped(payload, sip, correlation_id)
-        return self._messages(sip)
+        steps = Steps()
+        known = correlation_id if correlation_id and _tells_a_call(correlation_id) else None
+        if looks_like_sip(payload):
+            return self._text(payload, known, steps)
+        if is_json(payload):
+            return self._json(payload, known, steps)
+        pieces, at = [], 0
+        for match in _LINE_OF_JSON.finditer(payload):
+            steps.take(4)
+            if is_json(match[0]):
+                pieces += [self._text(payload[at : match.start()], known, steps), self._json(match[0], known, steps)]
+                at = match.end()
+        return b"".join([*pieces, self._text(payload[at:], known, steps)])
 
-    def _messages(self, sip: Sip) -> bytes:
-        """Every message of one payload, and what is between them."""
-        pieces = sip.messages()
-        if len(pieces) <= 1:
-            return self._rules.message(sip)
-        masked, at = [], 0
-        for piece in pieces:
-            found = sip.raw.index(piece, at)
-            masked += [sip.raw[at:found], self._rules.message(Sip(piece))]
-            at = found + len(piece)
-        return b"".join([*masked, sip.raw[at:]])
+    def _json(self, payload: bytes, known: bytes | None, steps: Steps) -> bytes:
+        return masked_json(payload, lambda text: self._text(text, known, steps), self._word, steps.take)
 
-    def _wrapped(self, payload: bytes, sip: Sip, correlation_id: bytes | None) -> bytes:
-        """SIP in `{"payload": "…"}`, and the other strings beside it."""
-        try:
-            found = json.loads(self._strings(payload, correlation_id).decode("utf-8", "surrogateescape"))
-            found["payload"] = self._messages(sip).decode("utf-8", "surrogateescape")
-            return json.dumps(found, separators=(",", ":")).encode()
-        except RecursionError:  # nested as deep as JSON may be at all
-            return b"x" * len(payload)
+    def _text(self, text: bytes, known: bytes | None, steps: Steps) -> bytes:
+        """SIP or any other text; what is `known` to be a Call-ID is no number in it, except in SIP, which says so itself."""
+        page = Page(text, steps)
+        sip = self._sip.page(page)
+        if known is not None and not sip:
+            call_id, at = self._call_id(known), text.find(known)
+            while at >= 0:
+                page.put(at, at + len(known), call_id)
+                at = text.find(known, at + len(known))
+        return page.text()
 
-    def _other(self, payload: bytes, correlation_id: bytes | None) -> bytes:
-        if _is_json(payload):
-            return self._strings(payload, correlation_id)
-        return self._text(payload, correlation_id)
 
-    def _strings(self, payload: bytes, correlation_id: bytes | None) -> bytes:
-        """JSON with its strings masked. Its numbers are counters, times and SSRCs: they stay, and so does its grammar."""
-        return _STRING.sub(lambda match: self._string(match[0], correlation_id), payload)
-
-    def _string(self, quoted: bytes, correlation_id: bytes | None) -> bytes:
-        if b"\\" not in quoted:
-            return self._text(quoted, correlation_id)
-        text = json.loads(quoted.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogatepass")
-        return json.dumps(self._text(text, correlation_id).decode("utf-8", "surrogatepass")).encode()
-
-    def _text(self, text: bytes, correlation_id: bytes | None) -> bytes:
-        if correlation_id is None or correlation_id not in text or not _tells_a_call(correlation_id):
-            return self._rules.text(text)
-        return self._call_id(correlation_id).join(self._rules.text(piece) for piece in text.split(correlation_id))
+def _payloads(hep: Hep) -> list[ChunkView]:
+    return [chunk for chunk in hep.chunks() if chunk.vendor == 0 and chunk.id in (_PAYLOAD, _COMPRESSED)]
 
 
 def _one_payload(hep: Hep) -> None:
-    """Several payload chunks in one packet are a mistake, or a way past the mask: the first stays."""
-    if bytes(hep).count(_TWO_PAYLOADS) > 1 and sum(chunk.name == "payload" for chunk in hep.chunks()) > 1:
-        payload = hep.payload
-        hep.delete("payload")
-        hep.payload = payload
+    """Several payloads in one packet are a mistake, or a way past the mask: the first plain one with content stays.
+
+    When there is none, the first compressed one does.
+    """
+    raw = bytes(hep)
+    if hep.version < 3 or raw.count(b"\0\0\0\x0f") + raw.count(b"\0\0\0\x10") < 2:
+        return
+    found = _payloads(hep)
+    if len(found) < 2:
+        return
+    kept = min(found, key=lambda chunk: (chunk.size == 0, chunk.id))
+    hep.delete("payload")
+    hep.set("payload" if kept.id == _PAYLOAD else "compressed_payload", kept.value)
 
 
 def _tells_a_call(correlation_id: bytes) -> bool:
     """Whether it is unlikely to be a number, or part of one or of a user."""
     return len(correlation_id) >= SHORTEST_CALL_ID and not correlation_id.lstrip(b"+").isdigit()
-
-
-def _is_json(payload: bytes) -> bool:
-    if payload.lstrip()[:1] not in (b"{", b"["):
-        return False
-    try:
-        json.loads(payload.decode("utf-8", "surrogateescape"))
-    except (ValueError, RecursionError):
-        return False
-    return True

@@ -1,9 +1,10 @@
 """Words that stand for others of the same length: keyed pseudonyms, truncation.
 
 A word is a user part, a number, a word of a display name. Both ways keep what parsers and dial plans look at: the length,
-a leading + (or %2B), digits as digits with the visual separators of RFC 3966 between them; anything else becomes lower-case
-letters and digits, the first a letter. So a pseudonym is as long as what it stands for, and short words have few: below six
-digits or four letters different words often share one. Not here: where words are in a message (`masking`).
+a leading + (or %2B), digits as digits with the visual separators of RFC 3966 between them, the first of them a 0 only where
+one was; anything else becomes lower-case letters and digits, the first a letter. So a pseudonym is as long as what it stands
+for, and short words have few: below six digits or four letters different words often share one. Not here: where words are in
+a message (`masking`).
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ LONGEST_KEPT: Final = 64
 MOST_KEPT: Final = 1 << 14
 """Pseudonyms of words up to so many bytes, and so many of them, are remembered: a switch meets the same numbers again."""
 
-_NUMBER: Final = re.compile(rb"(\+|%2[Bb])?([0-9][0-9().-]*+)")
+_NUMBER: Final = re.compile(rb"(\+|%2[Bb])?(\(?[0-9][0-9().-]*+)")
 _DIGITS: Final = bytes(48 + i % 10 for i in range(256))
+_DIGITS_BUT_0: Final = bytes(49 + i % 9 for i in range(256))
 _LETTERS: Final = bytes(97 + i % 26 for i in range(256))
 _LETTERS_AND_DIGITS: Final = (b"abcdefghijklmnopqrstuvwxyz0123456789" * 8)[:256]
 _SEPARATORS: Final = b"().-"
@@ -54,7 +56,7 @@ class Pseudonyms:
         return _digits_replaced(text, self._number) or self._stream(b"word", text, _LETTERS, _LETTERS_AND_DIGITS)
 
     def _number(self, digits: bytes) -> bytes:
-        return self._stream(b"number", digits, _DIGITS, _DIGITS)
+        return self._stream(b"number", digits, _DIGITS if digits.startswith(b"0") else _DIGITS_BUT_0, _DIGITS)
 
     def _stream(self, kind: bytes, text: bytes, first: bytes, others: bytes) -> bytes:
         """As many bytes as `text` has; SHAKE-256 stretches the HMAC, so that a long word costs no more than its length."""
