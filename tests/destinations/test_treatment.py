@@ -14,7 +14,15 @@ from pydantic import ValidationError
 
 from far_ends import UdpSink, assert_balanced, packet, until
 from hepswitch.destinations.hep import HepDestination, HepOutlet
-from hepswitch.destinations.treatment import CANNOT_CARRY, FILTERED, SAMPLED_OUT, TOO_FAST, Treat, Treatment
+from hepswitch.destinations.treatment import (
+    CANNOT_CARRY,
+    CANNOT_MASK,
+    FILTERED,
+    SAMPLED_OUT,
+    TOO_FAST,
+    Treat,
+    Treatment,
+)
 from hepswitch.wire.hep import Hep
 from hepswitch.wire.masking import Masker
 
@@ -158,6 +166,12 @@ def test_an_old_packet_that_cannot_carry_an_edit_becomes_new() -> None:
     copy = treated(treat(set={"vlan_id": 7}), given)
     assert (copy.version, copy.vlan_id, copy.payload) == (3, 7, given.payload)
     assert treated(treat(set={"src_port": 7}), given).version == 1
+
+
+def test_what_cannot_be_masked_is_not_sent() -> None:
+    mask = Masker(key=b"k" * 16)
+    given = Hep.new(None, compressed_payload=b"no deflate of any kind", src_ip="192.0.2.1", dst_ip="192.0.2.2")
+    assert Treat(Treatment(mask="partner"), mask=mask.apply)(given) == CANNOT_MASK
 
 
 def test_what_would_be_too_large_is_refused() -> None:

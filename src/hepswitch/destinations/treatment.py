@@ -32,6 +32,7 @@ FILTERED: Final = "filter"
 SAMPLED_OUT: Final = "sample"
 TOO_FAST: Final = "rate limit"
 CANNOT_CARRY: Final = "cannot carry the edits"
+CANNOT_MASK: Final = "cannot be masked"
 """Why a destination refuses a packet: counted under these words in its books."""
 
 
@@ -111,17 +112,19 @@ class Treat:
             return packet
         copy = packet.copy()
         try:
-            self._edit(copy)
+            masked = self._edit(copy)
         except ValueError:
             return CANNOT_CARRY
-        return copy
+        return copy if masked else CANNOT_MASK
 
-    def _edit(self, copy: Hep) -> None:
+    def _edit(self, copy: Hep) -> bool:
+        """Make the copy what it should be; False when it should have been masked and could not."""
         if self._edits is not None:
             self._edits.apply(copy)
-        if self._mask is not None:
-            self._mask(copy)
+        if self._mask is not None and self._mask(copy) is False:
+            return False
         if self._payload == "inflate":
             copy.inflate()
         elif self._payload == "deflate":
             copy.compress()
+        return True
