@@ -170,7 +170,9 @@ def test_an_old_packet_that_cannot_carry_an_edit_becomes_new() -> None:
 
 def test_what_cannot_be_masked_is_not_sent() -> None:
     mask = Masker(key=b"k" * 16)
-    given = Hep.new(None, compressed_payload=b"no deflate of any kind", src_ip="192.0.2.1", dst_ip="192.0.2.2")
+    given = Hep.new(src_ip="192.0.2.1", dst_ip="192.0.2.2")
+    given.delete("payload")
+    given.compressed_payload = b"no deflate of any kind"
     assert Treat(Treatment(mask="partner"), mask=mask.apply)(given) == CANNOT_MASK
 
 
