@@ -114,8 +114,9 @@ class Scope:
     packet: Final = "hep"
     """The name of the function's argument."""
 
-    def __init__(self, lists: Lists = _NO_LISTS) -> None:
+    def __init__(self, lists: Lists = _NO_LISTS, *, in_flow: bool = False) -> None:
         self.lists = lists
+        self._in_flow = in_flow  # the packet is a `Packet`: it has tags and says who sent it
         self.namespace: dict[str, Any] = {"__builtins__": {}}
         self._locals: dict[Ref | str, str] = {}
         self._asked: dict[str, None] = {}  # locals that are asked whether they hold something, in order
@@ -177,18 +178,25 @@ class Scope:
         field = ref.field
         packet = _name(self.packet)
         if field.owner == "tags":
-            tags = self._local("tags", lambda: ast.Call(self.constant(_tags), [packet], []))
+            tags = self._local("tags", lambda: self._of_flow("tags", _tags))
             return ast.Compare(ast.Constant(ref.arguments[0]), [ast.In()], [tags])
         if field.owner == "packet":
             return self._attribute(packet, ref)
         if field.owner == "sip":
             owner = self.value(_SIP_REF)
         else:
-            owner = self._local("received", lambda: ast.Call(self.constant(_received), [packet], []))
+            owner = self._local("received", lambda: self._of_flow("received", _received))
         # The test is what reads the owner: behind it stands a name.
         known = _name(self._locals[_SIP_REF if field.owner == "sip" else "received"])
         there = ast.Compare(owner, [ast.IsNot()], [ast.Constant(None)])
         return ast.IfExp(there, self._attribute(known, ref), ast.Constant(None))
+
+    def _of_flow(self, name: str, otherwise: Callable[[Any], Any]) -> ast.expr:
+        """What packets in the flow have; of others `otherwise` tells."""
+        packet = _name(self.packet)
+        if self._in_flow:
+            return ast.Attribute(packet, name, ast.Load())
+        return ast.Call(self.constant(otherwise), [packet], [])
 
     def _attribute(self, owner: ast.expr, ref: Ref) -> ast.expr:
         found = ast.Attribute(owner, ref.field.attribute, ast.Load())
@@ -273,6 +281,7 @@ _SOURCES: Final = {
     "proto_family": frozenset({"proto_family", "src_ip", "dst_ip"}),
     "src_ip": frozenset({"src_ip", "proto_family"}),
     "dst_ip": frozenset({"dst_ip", "proto_family"}),
+    "version": frozenset({"timestamp"}),  # version 1 has none: it gets one when an edit makes it version 3
 }
 """The chunks that an attribute follows, where these are not just the one of its name."""
 

@@ -24,7 +24,7 @@ with hits as (select distinct call_id from messages where {condition} and {windo
               arg_min(from_user, ts) as from_user, arg_min(from_domain, ts) as from_domain,
               arg_min(to_user, ts) as to_user, arg_min(to_domain, ts) as to_domain, count(*) as messages
        from messages where call_id in (from hits) and {window} group by call_id
-       order by start desc {limit}),
+       order by start desc, call_id desc {limit}),
      replies as (
        select call_id,
               min(ts) filter (status between 200 and 299) as answered,
@@ -45,7 +45,7 @@ select start, "end", method, from_user, from_domain, to_user, to_domain,
        case when method = 'INVITE' and answered <= ended then (epoch_us(ended) - epoch_us(answered)) / 1e6 end as duration,
        messages, firsts.call_id
 from firsts left join replies using (call_id) left join ends using (call_id)
-order by start
+order by start, call_id
 """
 
 

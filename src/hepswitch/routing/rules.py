@@ -158,7 +158,7 @@ class Rules:
 
 
 def _compiled(rules: Sequence[Rule], names: Sequence[str], counts: list[int], lists: Lists, then: Route) -> Route:
-    scope = Scope(lists)
+    scope = Scope(lists, in_flow=True)
     body: list[ast.stmt] = []
     ended = False
     for number, (rule, name) in enumerate(zip(rules, names, strict=True)):
@@ -203,8 +203,8 @@ def _actions(rule: Rule, name: str, scope: Scope, counts: list[int], number: int
     if rule.set or rule.delete:
         edits = Edits(rule.set, rule.delete)
         body += _code("EDIT(hep)", scope, EDIT=_named(name, edits.apply))
-        # An old packet may have become version 3 for it, so whatever was read may be otherwise now.
-        body += scope.forget("version", *edits.changes)
+        # An old packet may have become version 3 for it, and has a timestamp then; its other fields are what they were.
+        body += scope.forget("timestamp", "timestamp_us", *edits.changes)
     if rule.mask is not None:
         body += _code("hep.mask(NAME)", scope, NAME=rule.mask)
         body += scope.forget("version")

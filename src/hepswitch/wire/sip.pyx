@@ -29,9 +29,18 @@ _COMPACT = {  # RFC 3261 section 7.3.3 and the IANA registry of SIP header field
 _SHORT = {name: letter for letter, name in _COMPACT.items()}
 
 
+cdef inline SipFields* start_of(Sip sip) noexcept:
+    """The fields with at least those of the start line read."""
+    if not sip.scanned and not sip.started:
+        sip_start(<Bytes><char*>sip.raw, len(sip.raw), &sip.fields)
+        sip.started = True
+    return &sip.fields
+
+
 cdef inline SipFields* fields_of(Sip sip) noexcept:
     """The fields with the values of headers read."""
     if not sip.scanned:
+        start_of(sip)
         sip_headers(<Bytes><char*>sip.raw, len(sip.raw), &sip.fields)
         sip.scanned = True
     return &sip.fields
@@ -43,14 +52,6 @@ cdef inline SipFields* parts_of(Sip sip) noexcept:
         fields_of(sip)
         sip_parts(<Bytes><char*>sip.raw, &sip.fields)
         sip.parsed = True
-    return &sip.fields
-
-
-cdef inline SipFields* start_of(Sip sip) noexcept:
-    """The fields with at least those of the start line read."""
-    if not sip.scanned and not sip.started:
-        sip_start(<Bytes><char*>sip.raw, len(sip.raw), &sip.fields)
-        sip.started = True
     return &sip.fields
 
 

@@ -4,6 +4,7 @@ from hepswitch.wire.sip_text cimport Span
 
 
 cdef struct SipFields:       # what one pass over a message finds; values are trimmed, folded lines still folded
+    uint32_t head            # where the headers begin
     Span from_value          # of the header; what is inside it, and URIs, users, hosts, tags: sip_parts
     Span to_value
     bint is_request
@@ -42,6 +43,6 @@ cdef struct SipFields:       # what one pass over a message finds; values are tr
 cdef bint sip_looks(const unsigned char* p, Py_ssize_t n) noexcept nogil             # does it start like SIP?
 cdef bint sip_call_id(const unsigned char* p, Py_ssize_t n, Span* out) noexcept nogil
 cdef void sip_start(const unsigned char* p, Py_ssize_t n, SipFields* out) noexcept nogil
-cdef void sip_headers(const unsigned char* p, Py_ssize_t n, SipFields* out) noexcept nogil
+cdef void sip_headers(const unsigned char* p, Py_ssize_t n, SipFields* out) noexcept nogil   # after sip_start
 cdef void sip_parts(const unsigned char* p, SipFields* out) noexcept nogil             # after sip_headers
 cdef void sip_scan(const unsigned char* p, Py_ssize_t n, SipFields* out) noexcept nogil

@@ -91,7 +91,8 @@ cdef Py_ssize_t start_line(Bytes p, Py_ssize_t n, SipFields* out) noexcept nogil
 cdef void sip_start(const unsigned char* p, Py_ssize_t n, SipFields* out) noexcept nogil:
     """The start line alone: is_request, status, method, reason_phrase, ruri. Many routes ask for nothing else."""
     memset(out, 0, sizeof(SipFields))
-    start_line(p, bounded(n), out)
+    out.content_length = -1
+    out.head = <uint32_t>start_line(p, bounded(n), out)
 
 
 cdef void sequence(Bytes p, Py_ssize_t at, Py_ssize_t end, SipFields* out) noexcept nogil:
@@ -165,6 +166,7 @@ cdef inline void first_to(Bytes p, Py_ssize_t at, Py_ssize_t end, SipFields* out
 
 cdef void sip_scan(const unsigned char* p, Py_ssize_t n, SipFields* out) noexcept nogil:
     """Every field of SipFields in one pass. The first of repeated headers counts."""
+    sip_start(p, n, out)
     sip_headers(p, n, out)
     sip_parts(p, out)
 
@@ -184,19 +186,16 @@ cdef void sip_parts(const unsigned char* p, SipFields* out) noexcept nogil:
 
 
 cdef void sip_headers(const unsigned char* p, Py_ssize_t n, SipFields* out) noexcept nogil:
-    """The start line and the values of the headers, in one pass; what is inside them is for `sip_parts`."""
-    cdef Py_ssize_t at, size, start, end
+    """The values of the headers, in one pass behind `sip_start`; what is inside them is for `sip_parts`."""
+    cdef Py_ssize_t at = out.head, size, start, end
     cdef Bytes name
     cdef Header header
     cdef Span proxy_user, user, server, preferred
     cdef unsigned char c
     n = bounded(n)
-    memset(out, 0, sizeof(SipFields))
     memset(&proxy_user, 0, sizeof(Span))
     memset(&server, 0, sizeof(Span))
     memset(&preferred, 0, sizeof(Span))
-    out.content_length = -1
-    at = start_line(p, n, out)
     while next_header(p, n, &at, &header):
         name = p + header.name
         size = header.name_end - header.name
