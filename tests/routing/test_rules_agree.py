@@ -20,7 +20,8 @@ TESTS = (
     "sip", "sip.method = INVITE", "sip.status >= 400", "sip.from_user = alice", "sip.to_tag", "user in [bob, alice]",
     "captagent_id = 7", "captagent_id > 5", "captagent_id", 'node_name ~ "^a"', "node_name = a", "version = 3",
     "version = 2", "src_ip = 10.0.0.1", "ip in [10.0.0.0/8, 2001:db8::/32]", "proto_family = 2", "proto_type = SIP",
-    "proto_type in [RTCP, 100]", 'tag("t")', 'tag("u")', "correlation_id = c1", 'payload contains "alice"', "chunk(0x30, vendor=3) = zz", "vlan_id = 3",
+    "proto_type in [RTCP, 100]", 'tag("t")', 'tag("u")', "correlation_id = c1", 'payload contains "alice"',
+    "chunk(0x30, vendor=3) = zz", "vlan_id = 3",
     'chunk(0x0c, type="uint32") = 7', "timestamp > 5", "dst_ip", "compressed_payload", "received.src_ip in 192.0.2.0/24",
 )  # fmt: skip
 EDITS: tuple[tuple[str, Any], ...] = (
