@@ -18,8 +18,8 @@ from hepswitch.wire.hep import Hep
 
 
 class Means:
-    """`lists` by name for conditions, `masks` by name as functions that mask a packet in place, `treats` by destination as
-    functions that make what it sends of a packet. Raises ListError, ValueError.
+    """`lists` by name for conditions, `masks` by name as functions that mask a packet in place, `treat` for what a
+    destination sends of a packet. Raises ListError, ValueError.
 
     `before`: treatments that stay as they were go on with their rates.
     """
