@@ -126,9 +126,8 @@ def parse_endpoint(text: str, schemes: tuple[str, ...] = ("udp", "tcp", "tls")) 
     except ValueError as error:
         raise ValueError(f"{text!r} is no URL: {error}") from None
     if parts.username is not None or parts.password is not None:
-        raise ValueError(
-            "an endpoint knows no users: leave what stands before the @ away"
-        )  # it may be a secret: not repeated
+        # It may be a secret: not repeated.
+        raise ValueError("an endpoint knows no users: leave what stands before the @ away")
     if parts.scheme not in schemes:
         known = ", ".join(f"{scheme}://" for scheme in schemes)
         raise ValueError(
