@@ -132,6 +132,7 @@ def empty() -> Snapshot:
         "destinations": {},
         "stores": {},
         "traces": {},
+        "tracer": {"calls": 0, "evicted": {}},
         "rules": {},
         "script": {"counters": {}, "gauges": {}, "tables": {}},
         "guards": {},

@@ -34,6 +34,8 @@ from hepswitch.routing.rules import Rule
 from hepswitch.sources import ways
 from hepswitch.state.configured import ListTable
 from hepswitch.tables import REVEALED, Duration, Size, Table
+from hepswitch.tracing.own import anchored
+from hepswitch.tracing.traces import TracerTable, TraceTable
 from hepswitch.units import Endpoint, parse_endpoint
 
 ENVIRONMENT = "HEPSWITCH_"
@@ -173,6 +175,8 @@ class Config(Table):
         {},
         description="Where packets are stored, by name. The first is the default store; without any: lake:./captures.",
     )
+    traces: dict[Name, TraceTable] = Field({}, description="Trace ids: where traced packets go, by name.")
+    tracer: TracerTable = TracerTable()
     control: ControlTable = ControlTable()
     dns: DnsTable = DnsTable()
     log: LogTable = LogTable()
@@ -274,9 +278,14 @@ def _anchored(config: Config, base: Path) -> Config:
         name: destination.model_copy(update={"urls": [_anchored_url(url, absolute) for url in destination.urls]})
         for name, destination in config.destinations.items()
     }
+    traces = {
+        name: table.model_copy(update={"to": [anchored(text, absolute) for text in table.to]})
+        for name, table in config.traces.items()
+    }
     lists = {name: table.model_copy(update={"file": absolute(table.file)}) for name, table in config.lists.items()}
     update = {
         "lists": lists,
+        "traces": traces,
         "listen": [_anchored_url(url, absolute) for url in config.listen],
         "hep_route": route,
         "destinations": destinations,

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
@@ -20,7 +20,6 @@ from msgspec.json import decode, encode
 from hepswitch import books
 from hepswitch.config import Config
 from hepswitch.destinations.lake import LakeStore
-from hepswitch.destinations.sets import NodeChange
 from hepswitch.logs import words
 from hepswitch.tables import REVEALED
 
@@ -57,12 +56,12 @@ class Worker:
         self._writer: asyncio.StreamWriter | None = None
         self._turn = asyncio.Lock()
 
-    async def start(self, config: Config, changes: Iterable[NodeChange] = ()) -> None:
+    async def start(self, config: Config, said: Mapping[str, Any] | None = None) -> None:
         """Start the process and wait until it listens. Raises WorkerError with its own words; no process is left then."""
         first = {
             "config": config.model_dump(mode="json", context=REVEALED),
             "worker": self.number,
-            "changes": list(changes),
+            "said": said,
             "memory": self._memory,
         }
         shared = [] if self._memory is None else [self._memory]

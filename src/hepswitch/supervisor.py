@@ -24,6 +24,7 @@ from hepswitch.config import Config, ConfigError, load, recheck
 from hepswitch.control.dispatcher import Changes, checked, merged
 from hepswitch.control.http import Control, Reloaded
 from hepswitch.control.refusal import RefusedError
+from hepswitch.control.traces import TracesAtRunTime
 from hepswitch.destinations.hep import FORGOTTEN_HINT
 from hepswitch.destinations.sets import NodeChange
 from hepswitch.identity import switch_id
@@ -33,6 +34,7 @@ from hepswitch.processes import START_TIMEOUT, Keeper, Worker, WorkerError
 from hepswitch.sources.ways import WAYS
 from hepswitch.switch import RELOADED
 from hepswitch.tables import REVEALED
+from hepswitch.tracing.dynamic import TraceStart
 from hepswitch.units import Endpoint, parse_endpoint
 
 log = structlog.get_logger("hepswitch.supervisor")
@@ -52,6 +54,7 @@ class Supervisor:
         self.config = _identified(config)
         self._path = path
         self._changes = Changes()
+        self._traces = TracesAtRunTime(config.tracer.on)
         self._changing = asyncio.Lock()
         self._started = asyncio.Event()
         self.urls: list[str] = []
@@ -146,7 +149,7 @@ class Supervisor:
                     return
                 try:
                     async with self._changing:
-                        await worker.start(self.config, self._changes)
+                        await worker.start(self.config, self._said())
                 except WorkerError as error:
                     log.error("worker cannot start", worker=worker.number, error=str(error))
 
@@ -180,6 +183,43 @@ class Supervisor:
         log.info("node changed", **structs.asdict(change))
         _complain(late)
 
+    def _said(self) -> dict[str, Any]:
+        """What was said at run time and holds on, for a worker that is started again."""
+        return {"nodes": list(self._changes), "traces": self._traces.said(self.total())}
+
+    async def traces(self) -> dict[str, Any]:
+        """Every trace with its figures."""
+        return self._traces.info(self.config, await self.stats())
+
+    async def start_trace(self, start: TraceStart) -> None:
+        """Start a dynamic trace in every worker, and in those that will be started. Raises RefusedError."""
+        await self._started.wait()
+        async with self._changing:
+            book = await self.stats()
+            self._traces.check(start, self.config, book)
+            late = await self._tell_all(do="start_trace", start=start)
+            self._traces.remember(start, book)
+        _complain(late)
+
+    async def stop_trace(self, id: str) -> None:
+        """Stop the dynamic traces of this id. Raises RefusedError."""
+        await self._started.wait()
+        async with self._changing:
+            self._traces.check_stop(id, self.config)
+            late = await self._tell_all(do="stop_trace", id=id)
+            self._traces.forget(id)
+        _complain(late)
+
+    async def set_tracing(self, on: bool, id: str | None = None) -> None:
+        """Switch all traces of the file on or off, or the one called `id`. Raises RefusedError."""
+        await self._started.wait()
+        async with self._changing:
+            self._traces.check_switch(id, self.config)
+            late = await self._tell_all(do="set_tracing", on=on, id=id)
+            self._traces.switch(on, id)
+        log.info("tracing switched", trace=id or "all of the configuration", on=on)
+        _complain(late)
+
     async def reload(self, only: Collection[str] = RELOADED) -> Reloaded:
         """Read the file again and let every worker go on with what it says under the keys `only`.
 
@@ -198,6 +238,7 @@ class Supervisor:
             except (ConfigError, RefusedError) as error:
                 log.error("not reloaded; what was loaded before goes on", errors=str(error).splitlines())
                 raise RefusedError(str(error)) from error
+            self._traces.after_reload(self.config, new)
             self.config, self._changes = new, changes
         done = Reloaded(
             changed=[key for key in differing if key in only], restart=[key for key in differing if key not in RELOADED]

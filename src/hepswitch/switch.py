@@ -36,6 +36,12 @@ from hepswitch.routing.packet import Context, Packet
 from hepswitch.sources.inlet import MAX_CONNECTIONS, Inlet, Patient, Places, Source
 from hepswitch.sources.ways import WAYS
 from hepswitch.state.watch import ListWatch
+from hepswitch.tracing.dynamic import TraceStart
+from hepswitch.tracing.own import Surroundings
+from hepswitch.tracing.table import CallTable
+from hepswitch.tracing.targets import Targets
+from hepswitch.tracing.tracer import Tracer
+from hepswitch.tracing.traces import Traces
 from hepswitch.units import Endpoint
 
 log = structlog.get_logger("hepswitch.switch")
@@ -43,10 +49,13 @@ log = structlog.get_logger("hepswitch.switch")
 LOG_EVERY = 10.0
 """Seconds between two log lines about the same line of a route and kind of error."""
 
+SWEEP = 1.0
+"""Seconds between two looks for traces and traced calls that are over."""
+
 RESERVE, OUTLET_RESERVE = 128, 8
 """Descriptors kept from connections: for the process and its route script, and for each node and store."""
 
-RELOADED = ("hep_route", "destinations", "rule", "lists", "masks", "access", "limits")
+RELOADED = ("hep_route", "destinations", "rule", "lists", "masks", "access", "limits", "traces", "tracer")
 """Keys of the configuration that a running switch takes over; the others need a restart."""
 
 
@@ -68,7 +77,13 @@ class Switch:
         self.stores = {name: LakeOutlet(name, table, worker) for name, table in config.stores.items()}
         self._outlets: list[Any] = []
         default = next(iter(self.stores.values()), None)
-        self.context = Context(self.sets.outlets, self.stores, default, self.routed, self._means.masks)
+        around = Surroundings(config.workers, worker, self._resolver)
+        targets = Targets(self.sets.outlets, self.stores, around, config.drain, self._outlets_changed)
+        self.traces = Traces(targets)
+        settings = config.tracer
+        calls = CallTable(settings.calls, settings.max_age, settings.leg_headers)
+        self.tracer = Tracer(self.traces, calls, on=settings.on)
+        self.context = Context(self.sets.outlets, self.stores, default, self.routed, self._means.masks, self.tracer)
         self.flow = Flow(self.context, self._route_raised)
         self._rule_hits = Counter[str]()
         self._routes = Routes()
@@ -167,23 +182,30 @@ class Switch:
 
     # ── life ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def start(self) -> None:
-        """Open the outlets, then listen."""
+    async def open(self) -> None:
+        """Open the outlets."""
         self._outlets_changed()
         await open_all(self._outlets)
+        self.traces.change(await self.traces.prepare(self.config.traces))
+
+    async def start(self) -> None:
+        """Listen."""
         self._lists.start()
         loop = asyncio.get_running_loop()
+        self._sweeping = loop.create_task(self._sweep())
         for source in self._sources:
             await source.start(loop)
 
     async def stop(self) -> None:
         """Stop listening, take what has arrived already, and let the outlets drain for the configured time."""
         await self._lists.stop()
+        self._sweeping.cancel()
         for source in self._sources:
             await source.stop()
         self.flush()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.sets.close())
+            group.create_task(self.traces.targets.close())
             for store in self.stores.values():
                 group.create_task(store.close(self.config.drain))
 
@@ -201,7 +223,12 @@ class Switch:
             check_policies(config, routes.policies)
         guarded = (config.access, config.limits) != (self.config.access, self.config.limits)
         gate = self._gate(config) if guarded else self.gate
-        plan = await self.sets.prepare(config.destinations, functools.partial(self._destination, config, means))
+        traces = await self.traces.prepare(config.traces)
+        try:
+            plan = await self.sets.prepare(config.destinations, functools.partial(self._destination, config, means))
+        except BaseException:
+            self.traces.abandon(traces)
+            raise
         # All is at hand. From here on nothing waits: no packet meets some of the old and some of the new.
         self.sets.change(plan)
         for name, outlet in self.sets.outlets.items():
@@ -210,15 +237,42 @@ class Switch:
         self.context.masks.update(means.masks)
         if guarded:
             self._guard(gate)
+        self.traces.change(traces)
+        self.traces.relist(means.lists)
+        self.tracer.configure(config.tracer, self.config.tracer)
         self.config, self._means = config, means
         self._take(routes)
         self._outlets_changed()
 
     def _outlets_changed(self) -> None:
-        self._outlets = [*self.sets.outlets.values(), *self.stores.values()]
-        for outlet in self._outlets:
+        waited_for: list[Any] = [*self.sets.outlets.values(), *self.stores.values()]
+        for outlet in waited_for:
             outlet.on_pressure = self._pressure
+        self._outlets = [*waited_for, *self.traces.targets.outlets]
         self._pressure()
+
+    async def _sweep(self) -> None:
+        """End what has been traced for long enough."""
+        while True:
+            await asyncio.sleep(SWEEP)
+            self.tracer.sweep()
+
+    async def start_trace(self, start: TraceStart) -> None:
+        """Start a dynamic trace. Raises ValueError or OSError saying why not."""
+        await self.traces.start(start, self._means.lists)
+        self.tracer.changed()
+
+    def stop_trace(self, id: str) -> None:
+        """Stop the dynamic traces of this id, if there are any left."""
+        self.traces.stop(id)
+        self.tracer.changed()
+
+    def set_tracing(self, on: bool, id: str | None) -> None:
+        """Switch all traces of the file on or off, or one of them. Raises LookupError."""
+        if id is None:
+            self.tracer.on = on
+        else:
+            self.traces.switch(id, on)
 
     def flush(self) -> None:
         """After the batches of one wake-up: outlets hand on what they hold."""
@@ -247,9 +301,10 @@ class Switch:
         return {
             "received": {listener.url: listener.snapshot() for listener in self.listeners},
             "routed": self.routed.snapshot(),
-            "destinations": self.sets.account(),
+            "destinations": self.sets.account() | self.traces.targets.account(),
             "stores": {name: outlet.account() for name, outlet in self.stores.items()},
-            "traces": {},
+            "traces": self.traces.account(),
+            "tracer": {"calls": len(self.tracer.calls), "evicted": dict(self.tracer.calls.evicted)},
             "rules": dict(self._rule_hits + Counter(self._routes.rules.hits if self._routes.rules else {})),
             "script": state.snapshot(),
             "guards": books.add(self._guarded, self.gate.account() if self.gate is not None else {}),

@@ -40,9 +40,14 @@ cdef class LakeQueue:
         self.sender, self.sockaddr, self.senders = None, b"", {}
 
     def offer(self, Hep packet not None, *, table=None, custom_field1=None, custom_field2=None, custom_field3=None,
-              correlation_id=None):
-        """Take the packet as it is now. False when it was refused because there is no room; never blocks."""
+              correlation_id=None, attrs=None, direction=None):
+        """Take the packet as it is now. False when it was refused because there is no room; never blocks.
+
+        `attrs` of a trace are its first custom field; which way the packet went its addresses say.
+        """
         cdef bytes meta = b""
+        if custom_field1 is None:
+            custom_field1 = attrs
         if self.pending.tail - self.pending.head >= self.room:
             self.refused[self.overflow] += 1
             return False
