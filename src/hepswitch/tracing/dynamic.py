@@ -23,8 +23,8 @@ class TraceStart(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     """A trace to start: what is wanted, and where it goes (`to`, as in `[traces.NAME]`).
 
     `filter` is a condition; `caller` (user or user@domain of From), `callee` (of the Request-URI) and `ip` (captured source
-    address, or a network) are conditions too, and all that are given must hold. An empty `types` means all. It ends after `seconds`,
-    or when it has sent `packets`; None: when it is stopped.
+    address, or a network) are conditions too, and all that are given must hold. An empty `types` means all. It ends after
+    `seconds`, or when it has sent `packets`; None: when it is stopped.
     """
 
     id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)]
