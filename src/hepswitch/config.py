@@ -24,8 +24,8 @@ from pydantic import (
 
 from hepswitch import toml_places
 from hepswitch.destinations.hep import HepDestination
-from hepswitch.destinations.lake import LakeStore
 from hepswitch.destinations.sets import check_fallbacks
+from hepswitch.destinations.stores import KINDS, Store
 from hepswitch.masks import MaskTable
 from hepswitch.net.resolve import TIMEOUT, name_server
 from hepswitch.references import TABLES
@@ -171,7 +171,7 @@ class Config(Table):
     lists: dict[Name, ListTable] = Field({}, description="Lists in files, for conditions (`in @NAME`).")
     masks: dict[Name, MaskTable] = Field({}, description="Ways to mask packets, by name.")
     destinations: dict[Name, HepDestination] = Field({}, description="Where packets are relayed to, by name.")
-    stores: dict[Name, LakeStore] = Field(
+    stores: dict[Name, Store] = Field(
         {},
         description="Where packets are stored, by name. The first is the default store; without any: lake:./captures.",
     )
@@ -270,10 +270,7 @@ def _anchored(config: Config, base: Path) -> Config:
     route = config.hep_route
     if route.script is not None:
         route = route.model_copy(update={"script": absolute(route.script)})
-    stores = {
-        name: store.model_copy(update={"url": f"lake:{absolute(Path(store.url.removeprefix('lake:')))}"})
-        for name, store in config.stores.items()
-    }
+    stores = {name: store.anchored(absolute) for name, store in config.stores.items()}
     destinations = {
         name: destination.model_copy(update={"urls": [_anchored_url(url, absolute) for url in destination.urls]})
         for name, destination in config.destinations.items()
@@ -307,19 +304,25 @@ def _anchored_url(url: str, absolute: Callable[[Path], Path]) -> str:
 
 def _describe(error: ValidationError, places: Places) -> Iterator[str]:
     for mistake in error.errors():
-        location = [str(step) for step in mistake["loc"]]
+        location, kind = _place([str(step) for step in mistake["loc"]])
         message = mistake["msg"].removeprefix("Value error, ")
         if mistake["type"] == "extra_forbidden":
-            message = f"unknown key{_similar(location)}"
+            message = f"unknown key{_similar(location[-1], kind or _table_at(location[:-1]))}"
         elif mistake["type"] != "value_error" and not SECRETIVE & set(location):
             message = f"{message} (is {mistake['input']!r})"
         yield places.said(location, message)
 
 
-def _similar(location: list[str]) -> str:
-    model = _table_at(location[:-1])
+def _place(location: list[str]) -> tuple[list[str], type[BaseModel] | None]:
+    """Where in the file; and of a store, whose kind stands in between, the model of its table."""
+    if location[0] == "stores" and len(location) > 2:
+        return location[:2] + location[3:], KINDS[location[2]]
+    return location, None
+
+
+def _similar(key: str, model: type[BaseModel] | None) -> str:
     known = list(model.model_fields) if model else []
-    near = difflib.get_close_matches(location[-1], known, n=1)
+    near = difflib.get_close_matches(key, known, n=1)
     return f": did you mean {near[0]}?" if near else f"; known here: {', '.join(known)}"
 
 

@@ -64,4 +64,4 @@ def _folders(config: Config) -> Iterator[Mistake]:
     for name, table in config.stores.items():
         other = taken.setdefault(table.path, name)
         if other != name:
-            yield ("stores", name, "url"), f"{table.path} is the folder of the store {other} already: give it its own"
+            yield ("stores", name, "url"), f"{table.path} belongs to the store {other} already: give it its own"

@@ -12,7 +12,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from msgspec.json import decode, encode
@@ -165,7 +165,7 @@ class Keeper:
 
     def __init__(self, name: str, config: Config) -> None:
         self._name = name
-        self._table: LakeStore = config.stores[name]
+        self._table = cast(LakeStore, config.stores[name])
         self._log = (config.log.level, config.log.format)
         self._patience = config.drain + KEEPER_PATIENCE
 

@@ -26,6 +26,7 @@ from hepswitch.control.http import Control, Reloaded
 from hepswitch.control.refusal import RefusedError
 from hepswitch.control.traces import TracesAtRunTime
 from hepswitch.destinations.hep import FORGOTTEN_HINT
+from hepswitch.destinations.lake import LakeStore
 from hepswitch.destinations.sets import NodeChange
 from hepswitch.identity import switch_id
 from hepswitch.logs import words
@@ -100,7 +101,8 @@ class Supervisor:
                 await worker.start(self.config)
             self._started.set()
             cares = [tasks.create_task(self._care(worker)) for worker in self._workers]
-            cares += [tasks.create_task(Keeper(name, self.config).run()) for name in self.config.stores]
+            lakes = [name for name, store in self.config.stores.items() if isinstance(store, LakeStore)]
+            cares += [tasks.create_task(Keeper(name, self.config).run()) for name in lakes]
             log.info("listening", on=self.urls, control=self.control_url, workers=self.config.workers)
             await self._stopping.wait()
             log.info("stopping")

@@ -20,7 +20,6 @@ import structlog
 from hepswitch import books, logs, state
 from hepswitch.config import Config
 from hepswitch.destinations.hep import HepDestination, HepOutlet
-from hepswitch.destinations.lake import LakeOutlet
 from hepswitch.destinations.outlet import open_all
 from hepswitch.destinations.sets import Sets
 from hepswitch.filters.python import compile_value
@@ -74,10 +73,10 @@ class Switch:
         self._lists = ListWatch(state.current())
         self._means = Means(config, state.current())
         self.sets = Sets(config.destinations, functools.partial(self._destination, config, self._means), config.drain)
-        self.stores = {name: LakeOutlet(name, table, worker) for name, table in config.stores.items()}
+        self.stores = {name: table.build(name, worker) for name, table in config.stores.items()}
         self._outlets: list[Any] = []
         default = next(iter(self.stores.values()), None)
-        around = Surroundings(config.workers, worker, self._resolver)
+        around = Surroundings(worker, self._resolver)
         targets = Targets(self.sets.outlets, self.stores, around, config.drain, self._outlets_changed)
         self.traces = Traces(targets)
         settings = config.tracer

@@ -94,7 +94,7 @@ def _table(template: str) -> str:
 def _url(text: str) -> str:
     path = text.removeprefix("sqlite:")
     if path == text or not path or path.endswith("/") or path.startswith("//") or "?" in path:
-        raise ValueError(f'{text!r} is no store known here: write url = "sqlite:traces.db"')
+        raise ValueError(f'{text!r} is no file: write url = "sqlite:traces.db"')
     folder, name = os.path.split(path)
     if "%" in folder:
         raise ValueError(f"{text!r} has date fields in its folder: only the last part, {name!r}, may have some")
@@ -135,8 +135,8 @@ class SqliteStore(Table):
         """The same with an absolute path."""
         return self.model_copy(update={"url": f"sqlite:{absolute(self.path)}"})
 
-    def build(self, name: str) -> WriterOutlet:
-        """The outlet of the store `name`."""
+    def build(self, name: str, worker: int) -> WriterOutlet:
+        """The outlet of the store `name`; every worker writes the same file."""
         rejects = Rejects(self.path.parent / f"{name}.rejected.jsonl")
         return WriterOutlet(name, SqliteWriter(self), queue=self.queue, flush=self.flush, rejects=rejects)
 

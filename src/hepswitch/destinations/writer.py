@@ -66,7 +66,7 @@ class Written(NamedTuple):
     custom_field1: str | None = None
     custom_field2: str | None = None
     custom_field3: str | None = None
-    correlation_id: str | None = None
+    correlation_id: str | bytes | None = None
 
 
 class Writer(Protocol):
@@ -145,7 +145,7 @@ class WriterOutlet:
         custom_field1: str | None = None,
         custom_field2: str | None = None,
         custom_field3: str | None = None,
-        correlation_id: str | None = None,
+        correlation_id: str | bytes | None = None,
     ) -> bool:
         """Take the packet as it is now. False when it was refused, and counted by reason; never blocks."""
         reason = self._writer.refuses(packet, table)

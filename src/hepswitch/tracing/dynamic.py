@@ -79,7 +79,9 @@ def _network(text: str) -> str:
     try:
         return str(ip_network(text, strict=False))
     except ValueError:
-        raise ValueError(f"{text!r} is no IP address and no network: write for example 10.0.0.1 or 10.0.0.0/8") from None
+        raise ValueError(
+            f"{text!r} is no IP address and no network: write for example 10.0.0.1 or 10.0.0.0/8"
+        ) from None
 
 
 def _quoted(text: str) -> str:

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hepswitch.destinations.file import FileTarget
+from hepswitch.destinations.pcap import PcapTarget
+from hepswitch.destinations.syslog import SyslogTarget
 from hepswitch.net.resolve import Resolver
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What an outlet may need to know: which of how many workers it is in, and who resolves names."""
+    """What an outlet may need to know: which worker it is in, and who resolves names."""
 
-    workers: int = 1
     worker: int = 0
     resolver: Resolver | None = None
 
@@ -38,8 +40,7 @@ class OwnTarget:
 
 def parse_own(text: str) -> OwnTarget:
     """The target that a URI means. ValueError with what can be written."""
-    scheme = text.partition(":")[0].partition("@")[0]
-    read = KINDS.get(scheme)
+    read = KINDS.get(_scheme(text))
     if read is None:
         raise ValueError(
             f"{text!r} is no target: write store:NAME, destination:NAME, "
@@ -50,12 +51,34 @@ def parse_own(text: str) -> OwnTarget:
 
 def anchored(text: str, absolute: Callable[[Path], Path]) -> str:
     """The URI with the path in it made absolute."""
-    scheme, _, rest = text.partition(":")
-    if scheme not in WITH_PATH:
-        return text
-    path, question, options = rest.partition("?")
-    return f"{scheme}:{absolute(Path(path))}{question}{options}"
+    target = WRITTEN.get(_scheme(text))
+    return text if target is None else target.parse(text).anchored(absolute).url
 
 
-WITH_PATH = {"file", "pcap"}
-KINDS: dict[str, Callable[[str], OwnTarget]] = {}
+def _scheme(text: str) -> str:
+    return text.partition(":")[0].partition("@")[0]
+
+
+def _file(text: str) -> OwnTarget:
+    target = FileTarget.parse(text)
+    return OwnTarget(str(target), False, lambda around: target.of_worker(around.worker).build())
+
+
+def _pcap(text: str) -> OwnTarget:
+    target = PcapTarget.parse(text)
+    return OwnTarget(str(target), False, lambda around: target.of_worker(around.worker).build())
+
+
+def _syslog(text: str) -> OwnTarget:
+    target = SyslogTarget.parse(text)
+    return OwnTarget(str(target), False, lambda _: target.build())
+
+
+WRITTEN: dict[str, type[FileTarget] | type[PcapTarget] | type[SyslogTarget]] = {
+    "file": FileTarget,
+    "pcap": PcapTarget,
+    "syslog": SyslogTarget,
+}
+"""Those that are written by blocking calls, and may have a path in them."""
+
+KINDS: dict[str, Callable[[str], OwnTarget]] = {"file": _file, "pcap": _pcap, "syslog": _syslog}
