@@ -76,7 +76,7 @@ class Switch:
         self.stores = {name: table.build(name, worker) for name, table in config.stores.items()}
         self._outlets: list[Any] = []
         default = next(iter(self.stores.values()), None)
-        around = Surroundings(worker, self._resolver)
+        around = Surroundings(self._resolver)
         targets = Targets(self.sets.outlets, self.stores, around, config.drain, self._outlets_changed)
         self.traces = Traces(targets)
         settings = config.tracer

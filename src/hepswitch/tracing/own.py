@@ -20,9 +20,8 @@ from hepswitch.net.resolve import Resolver
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What an outlet may need to know: which worker it is in, and who resolves names."""
+    """What an outlet may need: who resolves names."""
 
-    worker: int = 0
     resolver: Resolver | None = None
 
 
@@ -61,12 +60,12 @@ def _scheme(text: str) -> str:
 
 def _file(text: str) -> OwnTarget:
     target = FileTarget.parse(text)
-    return OwnTarget(str(target), False, lambda around: target.of_worker(around.worker).build())
+    return OwnTarget(str(target), False, lambda _: target.build())
 
 
 def _pcap(text: str) -> OwnTarget:
     target = PcapTarget.parse(text)
-    return OwnTarget(str(target), False, lambda around: target.of_worker(around.worker).build())
+    return OwnTarget(str(target), False, lambda _: target.build())
 
 
 def _syslog(text: str) -> OwnTarget:
