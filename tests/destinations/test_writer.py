@@ -202,10 +202,10 @@ async def test_what_is_left_at_the_stop_is_counted() -> None:
 
 
 async def test_a_hanging_far_end_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "GOODBYE", 0.01)
-    monkeypatch.setattr(module, "PATIENCE", 0.01)
     hanging, other = Sink(), Sink()
     first, second = await opened(hanging), await opened(other)
+    monkeypatch.setattr(module, "GOODBYE", 0.01)
+    monkeypatch.setattr(module, "PATIENCE", 0.01)
     hanging.may_go_on.clear()
     for outlet in (first, second):
         outlet.offer(packet(1))
