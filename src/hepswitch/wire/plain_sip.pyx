@@ -34,6 +34,7 @@ cdef enum:
     TCP = 6
     TYPE_SIP = 1
     LONGEST = 65535          # a longer message fits into no HEP packet
+    START = 8                # bytes without which nothing looks like SIP
     STUN_HEAD = 20
     MORE = 48                # bytes that `framed` may add to a message
 
@@ -118,7 +119,7 @@ cdef class SipReader(FrameReader):
         p += self.head
         have = self.tail - self.head
         if not self.whole:
-            if not sip_looks(p, have) and (find(p, 0, have, 10) >= 0 or have > LONGEST):
+            if have >= START and not sip_looks(p, have) and (find(p, 0, have, 10) >= 0 or have > LONGEST):
                 raise WireError(0, "not SIP")
             self.whole = sized(p, have, max(self.searched - 3, <Py_ssize_t> 0))
             self.searched = have
