@@ -28,7 +28,6 @@ from hepswitch.routing.flow import Flow
 from hepswitch.routing.packet import Context, Message, Packet
 from hepswitch.state.registry import refresh
 from hepswitch.tracing.marks import Mark
-from hepswitch.tracing.own import Surroundings
 from hepswitch.tracing.table import CallTable
 from hepswitch.tracing.targets import Target, Targets
 from hepswitch.tracing.tracer import Tracer
@@ -384,7 +383,7 @@ class RouteTest:
 
 def _tracer(ids: Iterable[str], settings: TracerTable, clock: Callable[[], float]) -> Tracer:
     """A tracer for traces of these ids."""
-    traces = Traces(Targets({}, {}, Surroundings(), 0.0))
+    traces = Traces(Targets({}, {}, None, 0.0))
     traces.configured.update({id: Trace(id, [_TraceTarget(id)]) for id in ids})
     calls = CallTable(settings.calls, settings.max_age, settings.leg_headers)
     return Tracer(traces, calls, on=settings.on, clock=clock)

@@ -19,7 +19,9 @@ PEER, LOCAL = ("192.0.2.1", 5062), ("192.0.2.9", 5060)
 
 
 def message(number: int, body: bytes = b"", length: str | None = "Content-Length: {}\r\n") -> bytes:
-    head = f"INVITE sip:bob@example.net SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK{number}\r\nCall-ID: call-{number}\r\n"
+    head = (
+        f"INVITE sip:bob@example.net SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK{number}\r\nCall-ID: call-{number}\r\n"
+    )
     return (head + (length or "").format(len(body)) + "\r\n").encode() + body
 
 
@@ -166,7 +168,9 @@ def test_in_a_stream_content_length_says_what_is_there(captured: bytes, sent: by
 
 
 @given(
-    st.lists(st.sampled_from([b"Content-Length: 9", b"l:", b"\r\n", b"\n", b"\r", b" ", b"0", b"x: y", b"\0", b"body"])),
+    st.lists(
+        st.sampled_from([b"Content-Length: 9", b"l:", b"\r\n", b"\n", b"\r", b" ", b"0", b"x: y", b"\0", b"body"])
+    ),
     st.booleans(),
 )
 def test_whatever_was_captured_a_stream_can_be_read_on(parts: list[bytes], reply: bool) -> None:

@@ -139,7 +139,9 @@ def _traces(rows: dict[str, Any], tracer: dict[str, Any]) -> Iterator[Metric]:
         "refused": "Copies that a destination of the trace did not take.",
     }.items():
         yield _counter(f"hepswitch_traced_{key}", text, ["trace"], [([name], row[key]) for name, row in rows.items()])
-    yield _gauge("hepswitch_tracer_calls", "Transactions and dialogs that are being traced.", [], [([], tracer["calls"])])
+    yield _gauge(
+        "hepswitch_tracer_calls", "Transactions and dialogs that are being traced.", [], [([], tracer["calls"])]
+    )
     yield _counter(
         "hepswitch_tracer_evicted", "Traced calls that were cut short, by reason.", ["reason"],
         [([reason], count) for reason, count in tracer["evicted"].items()],
