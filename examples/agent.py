@@ -56,7 +56,7 @@ class Answerer(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, peer: Address) -> None:
         self._sender.sip(data, src=peer, dst=self._here)
         request = Sip(data)
-        with call(request.call_id or ""):
+        with call(request.call_id):
             if request.method != "OPTIONS":
                 log.warning("no answer to %s", request.method)
                 return

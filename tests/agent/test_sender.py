@@ -247,8 +247,8 @@ def test_many_threads_send(make: Make, sink: UdpSink) -> None:
     ]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    while any(thread.is_alive() for thread in threads):
+        assert_balanced(sender.stats | {"nodes": {}})
     lines = [(hep.payload or b"").decode().split() for hep in arrived(sink, 800)]
     for i in range(4):
         assert [int(n) for who, n in lines if who == str(i)] == list(range(200))
@@ -274,6 +274,16 @@ def test_a_signal_handler_may_send(make: Make, sink: UdpSink) -> None:
         signal.signal(signal.SIGALRM, before)
     assert sender.flush()
     assert sender.stats["accepted"] == sender.stats["delivered"] == sent + sum(interruptions)
+
+
+def test_the_thread_takes_no_signal_of_the_programs(make: Make, sink: UdpSink) -> None:
+    assert make(sink.url).log("a line")
+    arrived(sink)
+    (thread,) = (each for each in threading.enumerate() if each.name == "hepswitch-agent")
+    status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+    blocked = int(status.partition("SigBlk:")[2].split()[0], 16)
+    for number in (signal.SIGTERM, signal.SIGPIPE, signal.SIGALRM):
+        assert blocked & 1 << number - 1
 
 
 # ── far ends that go and come ────────────────────────────────────────────────────────────────────────────────────────
@@ -326,6 +336,26 @@ async def test_a_stream_that_breaks_loses_nothing(make: Make, caplog: pytest.Log
         assert stats["reconnects"] >= 1
         said = [record.message.split(": ")[0] for record in caplog.records]
         assert said[:2] == [f"{sink.url} is away", f"{sink.url} is back"]
+    finally:
+        await sink.stop()
+
+
+async def test_what_may_have_to_go_again_takes_no_room_from_what_is_new(make: Make) -> None:
+    sink = TcpSink()
+    await sink.start()
+    try:
+        sender = make(sink.url, queue="64KiB")
+        for number in range(150):
+            assert sender.send_packet(packet(number))
+        await until(delivered(sender, 150), "they are acknowledged")
+        await sink.stop(reset=True)
+        await until(lambda: sender.stats["state"] == "inactive", "the reset is noticed")
+        for number in range(150, 300):
+            assert sender.send_packet(packet(number))
+        await sink.start()
+        await until(lambda: sink.numbers[-1] == list(range(300)), "what the far end may not have read goes again")
+        await until(delivered(sender, 300), "it is acknowledged")
+        assert (sender.stats["accepted"], sender.stats["replayed"]) == (300, 150)
     finally:
         await sink.stop()
 

@@ -17,9 +17,12 @@ _current: ContextVar[str | None] = ContextVar("hepswitch.agent.call", default=No
 
 
 @contextmanager
-def call(call_id: str) -> Iterator[None]:
-    """Everything inside, in this thread or task, is done for the call `call_id` (its Call-ID). Calls may be nested."""
-    token = _current.set(call_id)
+def call(call_id: str | None) -> Iterator[None]:
+    """Everything inside, in this thread or task, is done for the call `call_id` (its Call-ID); None: for none.
+
+    Calls may be nested.
+    """
+    token = _current.set(call_id or None)
     try:
         yield
     finally:

@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import select
+import signal
 import threading
 from collections.abc import Callable
 from time import monotonic, sleep
@@ -162,15 +163,19 @@ class Courier:
 
     def begin_in_child(self) -> None:
         """This is a child that has just been forked, with the forking thread alone: begin anew."""
-        self._way.abandon()
-        if self._wake >= 0:
-            os.close(self._wake)
+        way, wake = self._way, self._wake
         self._begin()
+        way.abandon()
+        if wake >= 0:
+            os.close(wake)
 
     # ── the thread ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _run(self) -> None:
         """Connect and carry; after a break pause and connect again, until `close`."""
+        # Signals are the program's, whose main thread they must interrupt. And SIGPIPE, where the program has not left it
+        # ignored, would end it when the far end goes away.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         way, backoff = self._way, Backoff()
         try:
             while not self._over():

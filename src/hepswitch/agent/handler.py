@@ -52,6 +52,8 @@ class HepLogHandler(logging.Handler):
         try:
             call = None if call_id is None else str(call_id)
             self.sender.log(self.format(record), correlation_id=call, src=self._src, dst=self._dst, time=record.created)
+        except RecursionError:
+            raise  # as logging's own handlers do: telling of it would recurse further
         except Exception:  # noqa: BLE001 (logging's own contract: an error in a handler must not reach who logs)
             self.handleError(record)
 

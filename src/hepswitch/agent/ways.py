@@ -13,15 +13,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import os
 import select
-import selectors
 import socket
 import ssl
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hepswitch.destinations.channel import Channel, connect
 from hepswitch.destinations.flight import Flight
@@ -69,6 +67,17 @@ class System:
     async def resolve(self, host: str, port: int) -> Addresses:
         """See `look_up`."""
         return look_up(host, port)
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """Runs one `destinations.channel.connect`, and knows the socket that is being connected."""
+
+    connecting: socket.socket | None = None
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        """See `asyncio`."""
+        self.connecting = sock
+        await super().sock_connect(sock, address)
 
 
 class Way(ABC):
@@ -248,7 +257,7 @@ class StreamWay(Way):
         self._tls = tls
         self._flight = Flight(replay)
         self._channel: Channel | None = None
-        self._connecting: selectors.BaseSelector | None = None
+        self._loop: Loop | None = None
         self._wrote = -math.inf
         self._again = 0
 
@@ -280,12 +289,10 @@ class StreamWay(Way):
 
     def connect(self) -> None:
         """See `Way`."""
-        selector = self._connecting = selectors.DefaultSelector()
-        try:
-            with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
-                self._channel = runner.run(connect(self._endpoint, System(), self._tls))
-        finally:
-            self._connecting = None
+        loop = self._loop = Loop()
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            self._channel = runner.run(connect(self._endpoint, System(), self._tls))
+        self._loop = None
 
     def carry(self) -> bool:
         """See `Way`."""
@@ -328,17 +335,11 @@ class StreamWay(Way):
 
     def abandon(self) -> None:
         """See `Way`."""
+        if self._loop is not None and self._loop.connecting is not None:
+            self._loop.connecting.close()
         if self._channel is not None:
             self._channel.sock.close()
-            self._channel = None
-        # A socket that was being connected is known to the loop alone, which will never run again here. Another file is
-        # put under its number: whoever closes it later closes that.
-        watched = self._connecting.get_map() if self._connecting is not None else None
-        if watched:
-            nothing = os.open(os.devnull, os.O_RDWR)
-            for key in list(watched.values()):
-                os.dup2(nothing, key.fd, inheritable=False)
-            os.close(nothing)
+        self._channel = self._loop = None
 
 
 def _hear(sock: socket.socket) -> None:
