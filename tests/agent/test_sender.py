@@ -239,6 +239,24 @@ def test_no_thread_to_be_had_is_counted(make: Make, sink: UdpSink, monkeypatch: 
     assert [hep.payload for hep in arrived(sink)] == [b"another"]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_fails_is_replaced_and_nothing_is_lost(
+    make: Make, sink: UdpSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(way: ways.Way) -> bool:
+        raise ZeroDivisionError("a bug")
+
+    sender = make(sink.url)
+    with monkeypatch.context() as patched:
+        patched.setattr(ways.DatagramWay, "carry", fail)
+        assert sender.log("first")
+        wait_for(lambda: sender.stats["state"] == "inactive", "the end of the thread")
+    assert sender.stats["queued"] == 1
+    assert sender.log("second")
+    assert [hep.payload for hep in arrived(sink, 2)] == [b"first", b"second"]
+    assert sender.close()
+
+
 def test_many_threads_send(make: Make, sink: UdpSink) -> None:
     sender = make(sink.url)
     threads = [

@@ -31,6 +31,9 @@ from hepswitch.wire.frames import Frames
 WRITE = 1 << 20
 """Bytes handed to a connection at once."""
 
+POLL = 0.02
+"""Seconds between two questions for acknowledgements while something is under way."""
+
 ANSWER = 0.5
 """Seconds in which an ICMP error answers a probe; silence says that somebody listens."""
 
@@ -202,8 +205,10 @@ class DatagramWay(Way):
     def _probe(self, sock: socket.socket) -> None:
         """Raises OSError when the far end's machine, or one on the way, answers that nobody listens."""
         sock.send(keep_alive(sock, ANSWER, self._agent))
-        if select.select([sock], [], [], ANSWER)[0]:
-            _hear(sock)
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        poll.poll(ANSWER * 1000)
+        _hear(sock)
 
     def carry(self) -> bool:
         """See `Way`."""
@@ -249,9 +254,6 @@ class DatagramWay(Way):
 class StreamWay(Way):
     """A TCP or TLS connection. After a reset at most `replay` bytes go again that the far end may not have read."""
 
-    POLL = 0.02
-    """Seconds between two questions for acknowledgements while something is under way."""
-
     def __init__(self, endpoint: Endpoint, tls: ssl.SSLContext | None, replay: int) -> None:
         super().__init__(endpoint)
         self._tls = tls
@@ -285,7 +287,7 @@ class StreamWay(Way):
     @property
     def patience(self) -> float:
         """See `Way`."""
-        return self.POLL if self._flight.sent > self._flight.settled else math.inf
+        return POLL if self._flight.sent > self._flight.settled else math.inf
 
     def connect(self) -> None:
         """See `Way`."""
