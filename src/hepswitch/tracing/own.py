@@ -21,7 +21,11 @@ from hepswitch.destinations.sip import SipOutlet
 from hepswitch.destinations.syslog import SyslogTarget
 from hepswitch.net.resolve import Resolver
 
-WRITTEN = {"file": FileTarget, "pcap": PcapTarget, "syslog": SyslogTarget}
+WRITTEN: dict[str, type[FileTarget] | type[PcapTarget] | type[SyslogTarget]] = {
+    "file": FileTarget,
+    "pcap": PcapTarget,
+    "syslog": SyslogTarget,
+}
 """Those that are written by blocking calls, and may have a path in them."""
 
 SENT = {"sip": (uris.parse_sip, SipOutlet), "hep": (uris.parse_hep, HepOutlet)}
