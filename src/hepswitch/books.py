@@ -132,7 +132,7 @@ def empty() -> Snapshot:
         "destinations": {},
         "stores": {},
         "traces": {},
-        "tracer": {"calls": 0, "evicted": {}},
+        "tracer": {"calls": 0, "evicted": {}, "untold": {}, "forgotten": 0},
         "rules": {},
         "script": {"counters": {}, "gauges": {}, "tables": {}},
         "guards": {},

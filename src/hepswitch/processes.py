@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, cast
 
@@ -39,18 +39,25 @@ KEEPER_PAUSE = 5.0
 """Seconds before a keeper that died is started again."""
 
 
+BusEnds = tuple[int, int]
+"""Descriptors of a worker's ear, and of the mouth that others speak into (`tracing.bus`)."""
+
+
 class WorkerError(Exception):
     """A worker could not start, does not answer as it should, or is gone."""
 
 
 class Worker:
-    """One worker process and the line to it."""
+    """One worker process and the line to it. `bus`: the ends for all workers; none when there is but one."""
 
-    def __init__(self, number: int, sockets: list[list[socket.socket]], memory: int | None = None) -> None:
+    def __init__(
+        self, number: int, sockets: list[list[socket.socket]], memory: int | None = None, bus: Sequence[BusEnds] = ()
+    ) -> None:
         self.number = number
         self.last = books.empty()
         self._sockets = sockets
         self._memory = memory
+        self._bus = bus
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter | None = None
@@ -63,8 +70,9 @@ class Worker:
             "worker": self.number,
             "said": said,
             "memory": self._memory,
+            "bus": self._bus,
         }
-        shared = [] if self._memory is None else [self._memory]
+        shared = [*([] if self._memory is None else [self._memory]), *chain(*self._bus)]
         self.last = books.empty()
         step = "starting its process"
         try:

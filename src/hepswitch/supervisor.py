@@ -31,10 +31,11 @@ from hepswitch.destinations.sets import NodeChange
 from hepswitch.identity import switch_id
 from hepswitch.logs import words
 from hepswitch.net.sockets import raise_descriptor_limit
-from hepswitch.processes import START_TIMEOUT, Keeper, Worker, WorkerError
+from hepswitch.processes import START_TIMEOUT, BusEnds, Keeper, Worker, WorkerError
 from hepswitch.sources.ways import WAYS
 from hepswitch.switch import RELOADED
 from hepswitch.tables import REVEALED
+from hepswitch.tracing.bus import make_pairs
 from hepswitch.tracing.dynamic import TraceStart
 from hepswitch.units import Endpoint, parse_endpoint
 
@@ -96,7 +97,8 @@ class Supervisor:
             control = Control(self, parse_endpoint(f"tcp://{self.config.control.listen}"))
             self.control_url = await stack.enter_async_context(control)
             memory = self._shared_memory(stack)
-            self._workers = [Worker(n, sockets, memory) for n, sockets in enumerate(self._sockets)]
+            bus = self._bus(stack)
+            self._workers = [Worker(n, sockets, memory, bus) for n, sockets in enumerate(self._sockets)]
             for worker in self._workers:
                 await worker.start(self.config)
             self._started.set()
@@ -122,6 +124,15 @@ class Supervisor:
         stack.callback(os.close, memory)
         os.ftruncate(memory, self.config.duplicates.room)
         return memory
+
+    def _bus(self, stack: contextlib.AsyncExitStack) -> list[BusEnds]:
+        """The ends of the bus between the workers; what is said to a worker that dies waits there for the next one."""
+        if self.config.workers == 1:
+            return []
+        pairs = make_pairs(self.config.workers)
+        for sock in chain(*pairs):
+            stack.callback(sock.close)
+        return [(ear.fileno(), mouth.fileno()) for ear, mouth in pairs]
 
     def _report_forgotten_spools(self) -> None:
         """A destination that was taken out of the configuration may have left packets on disk: say so."""
@@ -199,8 +210,9 @@ class Supervisor:
         async with self._changing:
             book = await self.stats()
             self._traces.check(start, self.config, book)
-            late = await self._tell_all(do="start_trace", start=start)
-            self._traces.remember(start, book)
+            number = self._traces.number()
+            late = await self._tell_all(do="start_trace", start=start, number=number)
+            self._traces.remember(start, number, book)
         _complain(late)
 
     async def stop_trace(self, id: str) -> None:

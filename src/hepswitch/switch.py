@@ -35,7 +35,9 @@ from hepswitch.routing.packet import Context, Packet
 from hepswitch.sources.inlet import MAX_CONNECTIONS, Inlet, Patient, Places, Source
 from hepswitch.sources.ways import WAYS
 from hepswitch.state.watch import ListWatch
+from hepswitch.tracing.bus import Bus
 from hepswitch.tracing.dynamic import TraceStart
+from hepswitch.tracing.sharing import Sharing
 from hepswitch.tracing.table import CallTable
 from hepswitch.tracing.targets import Targets
 from hepswitch.tracing.tracer import Tracer
@@ -59,10 +61,15 @@ RELOADED = ("hep_route", "destinations", "rule", "lists", "masks", "access", "li
 
 class Switch:
     """One worker's flow. `sockets` are bound already: those of each of `config.endpoints`; `memory` (of
-    `config.duplicates.room` bytes) is what the workers share."""
+    `config.duplicates.room` bytes) is what the workers share, and `bus` is how they talk; None: there is but one."""
 
     def __init__(
-        self, config: Config, sockets: list[list[socket.socket]], worker: int, memory: mmap.mmap | None = None
+        self,
+        config: Config,
+        sockets: list[list[socket.socket]],
+        worker: int,
+        memory: mmap.mmap | None = None,
+        bus: Bus | None = None,
     ) -> None:
         self.config = config
         self.routed = books.Routed()
@@ -78,8 +85,12 @@ class Switch:
         targets = Targets(self.sets.outlets, self.stores, self._resolver, config.drain, self._outlets_changed)
         self.traces = Traces(targets)
         settings = config.tracer
-        calls = CallTable(settings.calls, settings.max_age, settings.leg_headers)
+        shared = bus is not None
+        calls = CallTable(settings.calls, settings.max_age, settings.leg_headers, worker=worker, shared=shared)
         self.tracer = Tracer(self.traces, calls, on=settings.on)
+        self._bus = bus
+        if bus is not None:
+            self.tracer.share(Sharing(worker, bus, self.traces, calls), settings.look_back)
         self.context = Context(self.sets.outlets, self.stores, default, self.routed, self._means.masks, self.tracer)
         self.flow = Flow(self.context, self._route_raised)
         self._rule_hits = Counter[str]()
@@ -184,6 +195,9 @@ class Switch:
         self._outlets_changed()
         await open_all(self._outlets)
         self.traces.change(await self.traces.prepare(self.config.traces))
+        self.tracer.changed()
+        if self._bus is not None:
+            self._bus.listen(asyncio.get_running_loop(), self.tracer.hear, self.flush)
 
     async def start(self) -> None:
         """Listen."""
@@ -199,6 +213,9 @@ class Switch:
         self._sweeping.cancel()
         for source in self._sources:
             await source.stop()
+        if self.tracer.sharing is not None and self._bus is not None:
+            await self.tracer.sharing.finish()
+            self._bus.close()
         self.flush()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.sets.close())
@@ -254,9 +271,9 @@ class Switch:
             await asyncio.sleep(SWEEP)
             self.tracer.sweep()
 
-    async def start_trace(self, start: TraceStart) -> None:
-        """Start a dynamic trace. Raises ValueError or OSError saying why not."""
-        await self.traces.start(start, self._means.lists)
+    async def start_trace(self, start: TraceStart, number: int) -> None:
+        """Start a dynamic trace, which all workers know by `number`. Raises ValueError or OSError saying why not."""
+        await self.traces.start(start, self._means.lists, number)
         self.tracer.changed()
 
     def stop_trace(self, id: str) -> None:
@@ -270,6 +287,7 @@ class Switch:
             self.tracer.on = on
         else:
             self.traces.switch(id, on)
+        self.tracer.changed()
 
     def flush(self) -> None:
         """After the batches of one wake-up: outlets hand on what they hold."""
@@ -301,7 +319,7 @@ class Switch:
             "destinations": self.sets.account() | self.traces.targets.account(),
             "stores": {name: outlet.account() for name, outlet in self.stores.items()},
             "traces": self.traces.account(),
-            "tracer": {"calls": len(self.tracer.calls), "evicted": dict(self.tracer.calls.evicted)},
+            "tracer": self.tracer.account(),
             "rules": dict(self._rule_hits + Counter(self._routes.rules.hits if self._routes.rules else {})),
             "script": state.snapshot(),
             "guards": books.add(self._guarded, self.gate.account() if self.gate is not None else {}),

@@ -1,21 +1,22 @@
 """A worker: one process with an event loop and a `Switch`, told what to do by the supervisor over a socket pair.
 
 Started as `python -m hepswitch.worker FD`. The supervisor writes one JSON object a line and gets one line back for each:
-first `{"config": …, "sockets": [[fd, …], …], "worker": n, "said": {…}, "memory": fd}` (`sockets`: those of each
-listener; `memory`: what the workers share, or null), answered with `{"ready": true, "stats": the books}`, then `{"do": …}`:
+first `{"config": …, "sockets": [[fd, …], …], "worker": n, "said": {…}, "memory": fd, "bus": [[fd, fd], …]}` (`sockets`:
+those of each listener; `memory`: what the workers share, or null; `bus`: ear and mouth of each worker, none when there is
+but one), answered with `{"ready": true, "stats": the books}`, then `{"do": …}`:
 
     stats                             {"stats": the books}
     dispatcher                        {"sets": every set's policy and nodes}
     set_node, change                  {"changed": true}
-    start_trace, start                {"started": true}
+    start_trace, start, number        {"started": true}
     stop_trace, id                    {"stopped": true}
     set_tracing, on, id               {"switched": true}
     reload, config, route, changes    {"reloaded": true}
     stop                              {"stopped": true, "stats": the books at the end}
 
 `said` is what was said at run time and holds on, null for a worker that is started first: `nodes` (`NodeChange`, also the
-`changes` of a reload) and `traces` (`start`: list of `TraceStart`, `switches` by id, `on`). What cannot be done is answered
-with `{"error": words}`.
+`changes` of a reload) and `traces` (`start`: list of number and `TraceStart`, `switches` by id, `on`). What cannot be done
+is answered with `{"error": words}`.
 When the supervisor is gone the worker stops as if told to.
 """
 
@@ -39,6 +40,7 @@ from hepswitch.config import Config
 from hepswitch.destinations.sets import NodeChange
 from hepswitch.routing.script import ScriptError
 from hepswitch.switch import Switch
+from hepswitch.tracing.bus import Bus
 from hepswitch.tracing.dynamic import TraceStart
 
 log = structlog.get_logger("hepswitch.worker")
@@ -71,12 +73,14 @@ async def _serve(channel: socket.socket) -> None:
     sockets = [[socket.socket(fileno=fd) for fd in numbers] for numbers in first["sockets"]]
     memory = None if first["memory"] is None else mmap.mmap(first["memory"], 0)
     try:
-        switch = Switch(config, sockets, first["worker"], memory)
+        switch = Switch(config, sockets, first["worker"], memory, _bus(first["worker"], first["bus"]))
         said = first["said"] or {"nodes": [], "traces": None}
         _apply(switch, said["nodes"])
         await switch.open()
         if said["traces"] is not None:
             await _trace_again(switch, said["traces"])
+            if switch.tracer.sharing is not None:
+                await switch.tracer.sharing.catch_up()
         await switch.start()
     except Exception as error:  # noqa: BLE001 (told and logged)
         await say(_trouble(error, "worker cannot start"))
@@ -98,6 +102,20 @@ async def _serve(channel: socket.socket) -> None:
     with contextlib.suppress(ConnectionError):
         await say({"stopped": True, "stats": switch.snapshot()})
     writer.close()
+
+
+def _bus(worker: int, ends: list[list[int]]) -> Bus | None:
+    """This worker's place at the bus. The ends that it has no use for are closed."""
+    if not ends:
+        return None
+    pairs = [(socket.socket(fileno=ear), socket.socket(fileno=mouth)) for ear, mouth in ends]
+    ear, own_mouth = pairs.pop(worker)
+    own_mouth.close()
+    mouths = {}
+    for number, (other_ear, mouth) in enumerate(pairs):
+        other_ear.close()
+        mouths[number + (number >= worker)] = mouth
+    return Bus(ear, mouths)
 
 
 def _line(message: dict[str, Any]) -> bytes:
@@ -127,7 +145,7 @@ async def _do(switch: Switch, message: dict[str, Any]) -> dict[str, Any]:
             return {"reloaded": True}
         case "start_trace":
             try:
-                await switch.start_trace(msgspec.convert(message["start"], TraceStart))
+                await switch.start_trace(msgspec.convert(message["start"], TraceStart), message["number"])
             except ValueError as error:
                 return {"error": str(error)}
             return {"started": True}
@@ -146,9 +164,9 @@ async def _trace_again(switch: Switch, said: dict[str, Any]) -> None:
     switch.set_tracing(said["on"], None)
     for id, on in said["switches"].items():
         switch.set_tracing(on, id)
-    for start in msgspec.convert(said["start"], list[TraceStart]):
+    for number, start in msgspec.convert(said["start"], list[tuple[int, TraceStart]]):
         try:
-            await switch.start_trace(start)
+            await switch.start_trace(start, number)
         except (OSError, ValueError) as error:  # packets matter more
             log.error("trace cannot be started again", trace=start.id, error=logs.words(error))
 

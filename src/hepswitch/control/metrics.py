@@ -146,6 +146,14 @@ def _traces(rows: dict[str, Any], tracer: dict[str, Any]) -> Iterator[Metric]:
         "hepswitch_tracer_evicted", "Traced calls that were cut short, by reason.", ["reason"],
         [([reason], count) for reason, count in tracer["evicted"].items()],
     )  # fmt: skip
+    yield _counter(
+        "hepswitch_tracer_untold", "What a worker could not tell another one about traced calls, by reason.", ["reason"],
+        [([reason], count) for reason, count in tracer["untold"].items()],
+    )  # fmt: skip
+    yield _counter(
+        "hepswitch_tracer_forgotten", "Packets that were forgotten before the time to look back was over.", [],
+        [([], tracer["forgotten"])],
+    )  # fmt: skip
 
 
 def _script(row: dict[str, Any]) -> Iterator[Metric]:

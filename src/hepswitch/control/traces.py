@@ -6,6 +6,7 @@ They hold until the switch ends, in workers that are started again too; nothing 
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -26,10 +27,12 @@ FIGURES = ("packets", "requests", "replies", "calls", "refused")
 
 
 class Started:
-    """A dynamic trace. `before`: the figures of its id when it was started (an id may be used again)."""
+    """A dynamic trace, known to all workers by `number`. `before`: the figures of its id when it was started (an id may be
+    used again)."""
 
-    def __init__(self, start: TraceStart, before: Mapping[str, int]) -> None:
+    def __init__(self, start: TraceStart, number: int, before: Mapping[str, int]) -> None:
         self.start = start
+        self.number = number
         self.until = None if start.seconds is None else time.time() + start.seconds
         self.before = dict(before)
 
@@ -53,6 +56,7 @@ class TracesAtRunTime:
 
     def __init__(self, on: bool) -> None:
         self._started: list[Started] = []
+        self._numbers = itertools.count(1)
         self._switches: dict[str, bool] = {}
         self._on = on
 
@@ -70,10 +74,14 @@ class TracesAtRunTime:
         except ValueError as error:
             raise RefusedError(str(error), 400) from error
 
-    def remember(self, start: TraceStart, book: Snapshot) -> None:
+    def number(self) -> int:
+        """The number of the next start."""
+        return next(self._numbers)
+
+    def remember(self, start: TraceStart, number: int, book: Snapshot) -> None:
         """It was started. What is over and has the same id is forgotten."""
         self._started = [each for each in self._started if each.start.id != start.id or not each.over(book)]
-        self._started.append(Started(start, book["traces"].get(start.id, {})))
+        self._started.append(Started(start, number, book["traces"].get(start.id, {})))
 
     def check_stop(self, id: str, config: Config) -> None:
         """Raises RefusedError when there is nothing of this id to stop."""
@@ -112,10 +120,13 @@ class TracesAtRunTime:
     def said(self, book: Snapshot) -> dict[str, Any]:
         """What a worker has to be told that is started now."""
         start = [
-            structs.replace(
-                each.start,
-                packets=each.left(book),
-                seconds=None if each.until is None else each.until - time.time(),
+            (
+                each.number,
+                structs.replace(
+                    each.start,
+                    packets=each.left(book),
+                    seconds=None if each.until is None else each.until - time.time(),
+                ),
             )
             for each in self._started
             if not each.over(book)

@@ -7,6 +7,7 @@ Everything that a person may want to change is Python and is called from here; n
 from cpython.ref cimport PyObject
 
 from hepswitch.routing.gate cimport Gate
+from hepswitch.routing.look_back cimport LookBack
 from hepswitch.routing.packet cimport (
     DROPPED, REFUSED, RESUME, SENT, STORED, Context, Message, Packet, TracerBase,
 )
@@ -49,6 +50,7 @@ cdef class Flow:
         cdef Packet packet = self.packet
         cdef Gate gate = self.gate
         cdef TracerBase tracer = self.context.tracer
+        cdef LookBack look_back = None
         cdef Item* item
         if gate is not None:
             gate.enter(batch)
@@ -67,8 +69,12 @@ cdef class Flow:
                 continue
             routed += 1
             try:
-                if tracer is not None and tracer.busy:
-                    tracer.enter(packet)
+                if tracer is not None:
+                    look_back = tracer.look_back
+                    if look_back is not None:
+                        look_back.enter(packet)
+                    if tracer.busy:
+                        tracer.enter(packet)
                 self.run(packet)
             except KeyboardInterrupt:
                 raise
@@ -83,6 +89,8 @@ cdef class Flow:
                 self.traced(tracer, packet)
             if not packet.outcome & (SENT | STORED | DROPPED):
                 unrouted += 1
+            if look_back is not None:
+                self.keep(look_back, packet)
             packet.sip_view = None
             # Two references are ours (self.packet and packet). A third is a script's, which kept the packet.
             if Py_REFCNT(<PyObject*> packet) > 2:
@@ -98,6 +106,13 @@ cdef class Flow:
         try:
             if tracer.leave(packet):
                 packet.outcome |= SENT
+        except Exception as error:
+            self.on_error(packet, error)
+        return 0
+
+    cdef int keep(self, LookBack look_back, Packet packet) except -1:
+        try:
+            look_back.leave(packet, not packet.outcome & (SENT | STORED | DROPPED))
         except Exception as error:
             self.on_error(packet, error)
         return 0

@@ -17,6 +17,7 @@ cdef class TracerBase:
     # What the flow sees of the tracer: `enter(packet)` is called before the route while `busy`, `leave(packet)` behind it when
     # the packet bears marks. `trace` is for Packet.trace.
     cdef public bint busy
+    cdef public object look_back         # LookBack: keeps what goes through; None: nobody will ask for it
 
 
 cdef class Context:
@@ -45,6 +46,7 @@ cdef class Packet(Hep):
     cdef int outcome
     cdef object tagset                   # set of str, None until somebody tags the packet
     cdef public object marks             # list of what the tracer marked it with, or None
+    cdef public object given             # what the tracer notes about whom it has given the packet to, or None
     cdef list handed                     # the outlets that took it, while there is a tracer; None: none yet
     cdef Sip original                    # the SIP in it as it came, once a mask has changed the packet
 

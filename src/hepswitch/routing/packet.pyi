@@ -2,6 +2,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Set
 from typing import Any, NamedTuple
 
 from hepswitch.books import Routed
+from hepswitch.routing.look_back import LookBack
 from hepswitch.wire.hep import Hep
 from hepswitch.wire.sip import Sip
 
@@ -19,9 +20,11 @@ class Received(NamedTuple):
     dst_port: int
 
 class TracerBase:
-    """The tracer as the flow knows it (`tracing.tracer`). `busy`: it wants to see packets before the route."""
+    """The tracer as the flow knows it (`tracing.tracer`). `busy`: it wants to see packets before the route; `look_back`: it
+    may ask for them later."""
 
     busy: bool
+    look_back: LookBack | None
 
 class Context:
     """The destinations, stores and masks that a route can name, the tracer, and the books that it is counted in."""
@@ -47,6 +50,8 @@ class Packet(Hep):
 
     marks: list[Any] | None
     """What the tracer marked the packet with."""
+    given: Any
+    """What the tracer notes about whom it has given the packet to; None: to nobody."""
 
     @property
     def received(self) -> Received:

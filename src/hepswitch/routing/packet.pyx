@@ -46,7 +46,8 @@ class Received(NamedTuple):
 
 
 cdef class TracerBase:
-    """The tracer as the flow knows it (`tracing.tracer`). `busy`: it wants to see packets before the route."""
+    """The tracer as the flow knows it (`tracing.tracer`). `busy`: it wants to see packets before the route; `look_back`: it
+    may ask for them later."""
 
 
 cdef class Context:
@@ -119,7 +120,7 @@ cdef class Packet(Hep):
         self.context = context
         self.batch = batch
         self.item = item
-        self.sender = self.tagset = self.marks = self.handed = self.original = None
+        self.sender = self.tagset = self.marks = self.given = self.handed = self.original = None
         self.outcome = 0
         self.arrival_us = batch.arrival_us
         return 0

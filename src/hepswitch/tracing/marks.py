@@ -31,3 +31,10 @@ class Mark(NamedTuple):
 
     order: Order
     direction: Direction = "in"
+
+
+class Given(NamedTuple):
+    """On a packet that was traced: names of the targets that it was offered to, ids of the traces that counted it."""
+
+    targets: set[str]
+    traces: set[str]

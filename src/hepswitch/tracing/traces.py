@@ -57,18 +57,31 @@ class TracerTable(Table):
         ["X-CID"],
         description="SIP headers that name another leg of a call, by its Call-ID or by a name of their own (scope b2b).",
     )
+    look_back: Duration = Field(
+        1.0,
+        ge=0,
+        le=60,
+        description="With several workers: how long each keeps what it has read, because another one may be about to begin "
+        "a trace that it belongs to. 0: not at all, and what was read too early is not traced.",
+    )
 
 
 class Trace:
-    """A trace id. `watch`: what a dynamic one looks for; None for one of the file, which routes begin."""
+    """A trace id. `watch`: what a dynamic one looks for; None for one of the file, which routes begin.
+
+    `key` is what all workers know it by: the name of one of the file, the `number` of a dynamic one.
+    """
 
     __slots__ = (
-        "calls", "id", "left", "on", "order", "packets", "refused", "replies", "requests", "targets", "until",
+        "calls", "id", "key", "left", "on", "order", "packets", "refused", "replies", "requests", "targets", "until",
         "watch",
     )  # fmt: skip
 
-    def __init__(self, id: str, targets: list[Target], *, on: bool = True, watch: Watch | None = None) -> None:
+    def __init__(
+        self, id: str, targets: list[Target], *, on: bool = True, watch: Watch | None = None, number: int = 0
+    ) -> None:
         self.id = id
+        self.key: str | int = id if watch is None else number
         self.targets = targets
         self.on = on
         self.watch = watch
@@ -91,8 +104,12 @@ class Trace:
                 self.requests += 1
             else:
                 self.replies += 1
+        self.spend(1)
+
+    def spend(self, packets: int) -> None:
+        """So many were sent of those that it may send, here or in another worker."""
         if self.left is not None:
-            self.left -= 1
+            self.left -= packets
             if self.left <= 0:
                 self.on = False
 
@@ -160,12 +177,21 @@ class Traces:
 
     # ── dynamic ones ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def start(self, start: TraceStart, lists: Mapping[str, Container[str]]) -> None:
-        """Start a dynamic trace. Raises ValueError for words that mean nothing, OSError for a target that cannot be had."""
+    def find(self, key: str | int) -> Trace | None:
+        """The trace that all workers know by this key, if it is there."""
+        if isinstance(key, str):
+            return self.configured.get(key)
+        return next((trace for trace in self.dynamic if trace.key == key), None)
+
+    async def start(self, start: TraceStart, lists: Mapping[str, Container[str]], number: int = 0) -> None:
+        """Start a dynamic trace. Raises ValueError for words that mean nothing, OSError for a target that cannot be had.
+
+        `number`: that of this start, the same in all workers.
+        """
         watch = Watch(start, lists)
         self.targets.check(start.to)
         targets = await self.targets.acquire(start.to)
-        self.dynamic.append(Trace(start.id, targets, watch=watch))
+        self.dynamic.append(Trace(start.id, targets, watch=watch, number=number))
         log.info("trace started", trace=start.id, to=start.to, filter=start.condition, scope=watch.scope)
 
     def relist(self, lists: Mapping[str, Container[str]]) -> None:
