@@ -19,7 +19,9 @@ PEER, LOCAL = ("192.0.2.1", 5062), ("192.0.2.9", 5060)
 
 
 def message(number: int, body: bytes = b"", length: str | None = "Content-Length: {}\r\n") -> bytes:
-    head = f"INVITE sip:bob@example.net SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK{number}\r\nCall-ID: call-{number}\r\n"
+    head = (
+        f"INVITE sip:bob@example.net SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK{number}\r\nCall-ID: call-{number}\r\n"
+    )
     return (head + (length or "").format(len(body)) + "\r\n").encode() + body
 
 
@@ -86,7 +88,7 @@ def test_without_content_length_there_is_no_body() -> None:
     [
         (b"GET / HTTP/1.1\r\n", "not SIP"),
         (b"\x16\x03\x01\n\0\0\0\0", "not SIP"),
-        (b"HEP3\0\x10\n", "not SIP"),
+        (b"HEP3\0\x10\n\0", "not SIP"),
         (b"x" * 65_536, "not SIP"),
         (message(2, length="Content-Length: 65536\r\n"), "too long"),
         (message(2, length="Content-Length: 999999999999999999999\r\n"), "too long"),
@@ -94,12 +96,12 @@ def test_without_content_length_there_is_no_body() -> None:
     ],
 )
 def test_messages_before_what_cannot_be_read_come_first(broken: bytes, reason: str) -> None:
-    reader, found = reader_of(), []
+    reader = reader_of()
+    (first,) = collect(reader, message(1))
+    assert first.payload == message(1)
     with pytest.raises(WireError) as caught:
-        for piece in (message(1), broken[:40_000], broken[40_000:]):
-            found += collect(reader, piece)
+        collect(reader, broken[:40_000], broken[40_000:])
     assert caught.value.reason == reason
-    assert [packet.payload for packet in found] == [message(1)]
 
 
 def test_what_no_hep_packet_can_hold_is_counted_and_the_stream_goes_on() -> None:
@@ -166,7 +168,9 @@ def test_in_a_stream_content_length_says_what_is_there(captured: bytes, sent: by
 
 
 @given(
-    st.lists(st.sampled_from([b"Content-Length: 9", b"l:", b"\r\n", b"\n", b"\r", b" ", b"0", b"x: y", b"\0", b"body"])),
+    st.lists(
+        st.sampled_from([b"Content-Length: 9", b"l:", b"\r\n", b"\n", b"\r", b" ", b"0", b"x: y", b"\0", b"body"])
+    ),
     st.booleans(),
 )
 def test_whatever_was_captured_a_stream_can_be_read_on(parts: list[bytes], reply: bool) -> None:
