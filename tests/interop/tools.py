@@ -19,7 +19,13 @@ HERE = Path(__file__).parent
 CALLS = HERE.parents[1] / "examples" / "calls.pcapng"
 DEADLINE = 30.0
 
-PACKAGES = {"sngrep": "sngrep", "tshark": "tshark", "kamailio": "kamailio", "rsyslogd": "rsyslog"}
+PACKAGES = {
+    "sngrep": "sngrep",
+    "tshark": "tshark",
+    "kamailio": "kamailio",
+    "rsyslogd": "rsyslog",
+    "sipp": "sip-tester",
+}
 """Programs, and the Debian packages that they come in."""
 
 
