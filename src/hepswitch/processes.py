@@ -56,12 +56,18 @@ class Worker:
         self._writer: asyncio.StreamWriter | None = None
         self._turn = asyncio.Lock()
 
-    async def start(self, config: Config, changes: Iterable[NodeChange] = ()) -> None:
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None while there is no process."""
+        return _pid(self._process)
+
+    async def start(self, config: Config, changes: Iterable[NodeChange] = (), *, capturing: bool = True) -> None:
         """Start the process and wait until it listens. Raises WorkerError with its own words; no process is left then."""
         first = {
             "config": config.model_dump(mode="json", context=REVEALED),
             "worker": self.number,
             "changes": list(changes),
+            "capturing": capturing,
             "memory": self._memory,
         }
         shared = [] if self._memory is None else [self._memory]
@@ -168,6 +174,17 @@ class Keeper:
         self._table: LakeStore = config.stores[name]
         self._log = (config.log.level, config.log.format)
         self._patience = config.drain + KEEPER_PATIENCE
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def name(self) -> str:
+        """The lake's name."""
+        return self._name
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None while there is no process."""
+        return _pid(self._process)
 
     async def run(self) -> None:
         """Run it, start it again when it died. When cancelled: let it end, or kill it when that takes too long."""
@@ -180,7 +197,7 @@ class Keeper:
             await asyncio.sleep(KEEPER_PAUSE)
 
     async def _once(self) -> int:
-        process = await asyncio.create_subprocess_exec(
+        self._process = process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "hepswitch.lake.keeper", *self._log, stdin=asyncio.subprocess.PIPE
         )
         assert process.stdin is not None
@@ -197,6 +214,10 @@ class Keeper:
                     process.kill()
                 await process.wait()
             raise
+
+
+def _pid(process: asyncio.subprocess.Process | None) -> int | None:
+    return process.pid if process is not None and process.returncode is None else None
 
 
 async def _wait(process: asyncio.subprocess.Process, seconds: float) -> bool:

@@ -21,7 +21,8 @@ from msgspec import structs
 from hepswitch import books
 from hepswitch.config import Config, ConfigError, load, recheck
 from hepswitch.control.dispatcher import Changes, checked, merged
-from hepswitch.control.http import Control, Reloaded
+from hepswitch.control.http import Control
+from hepswitch.control.protocol import ProcessInfo, Reloaded
 from hepswitch.control.refusal import RefusedError
 from hepswitch.destinations.hep import FORGOTTEN_HINT
 from hepswitch.destinations.sets import NodeChange
@@ -52,11 +53,13 @@ class Supervisor:
         self._changes = Changes()
         self._changing = asyncio.Lock()
         self._started = asyncio.Event()
+        self.capturing = True
         self.urls: list[str] = []
         self.control_url = ""
         self._clock = books.Clock()
         self._past: list[books.Snapshot] = []
         self._workers: list[Worker] = []
+        self._keepers: list[Keeper] = []
         self._stopping = asyncio.Event()
         self._sockets: list[list[socket.socket]] = [[] for _ in range(config.workers)]
 
@@ -95,7 +98,12 @@ class Supervisor:
         async with asyncio.TaskGroup() as tasks, contextlib.AsyncExitStack() as stack:
             loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(self._hang_up()))
             self._report_forgotten_spools()
-            control = Control(self, parse_endpoint(f"tcp://{self.config.control.listen}"))
+            token = self.config.control.token
+            control = Control(
+                self,
+                parse_endpoint(f"tcp://{self.config.control.listen}"),
+                None if token is None else token.get_secret_value(),
+            )
             self.control_url = await stack.enter_async_context(control)
             memory = self._shared_memory(stack)
             self._workers = [Worker(n, sockets, memory) for n, sockets in enumerate(self._sockets)]
@@ -103,7 +111,8 @@ class Supervisor:
                 await worker.start(self.config)
             self._started.set()
             cares = [tasks.create_task(self._care(worker)) for worker in self._workers]
-            cares += [tasks.create_task(Keeper(name, self.config).run()) for name in self.config.stores]
+            self._keepers = [Keeper(name, self.config) for name in self.config.stores]
+            cares += [tasks.create_task(keeper.run()) for keeper in self._keepers]
             log.info("listening", on=self.urls, control=self.control_url, workers=self.config.workers)
             await self._stopping.wait()
             log.info("stopping")
@@ -152,7 +161,7 @@ class Supervisor:
                     return
                 try:
                     async with self._changing:
-                        await worker.start(self.config, self._changes)
+                        await worker.start(self.config, self._changes, capturing=self.capturing)
                 except WorkerError as error:
                     log.error("worker cannot start", worker=worker.number, error=str(error))
 
@@ -185,6 +194,22 @@ class Supervisor:
             self._changes.remember(change)
         log.info("node changed", **structs.asdict(change))
         _complain(late)
+
+    async def set_capture(self, on: bool) -> None:
+        """Let all workers, and those that will be started, put packets into stores, or not. Raises RefusedError."""
+        await self._started.wait()
+        async with self._changing:
+            late = await self._tell_all(do="capture", on=on)
+            self.capturing = on
+        log.info("capturing", on=on)
+        _complain(late)
+
+    def processes(self) -> list[ProcessInfo]:
+        """The processes that there are at this moment."""
+        running = [ProcessInfo(os.getpid(), "supervisor")]
+        running += [ProcessInfo(each.pid, f"worker {each.number}") for each in self._workers if each.pid is not None]
+        running += [ProcessInfo(each.pid, f"keeper of {each.name}") for each in self._keepers if each.pid is not None]
+        return running
 
     async def reload(self, only: Collection[str] = RELOADED) -> Reloaded:
         """Read the file again and let every worker go on with what it says under the keys `only`.

@@ -47,6 +47,9 @@ LOG_EVERY = 10.0
 RESERVE, OUTLET_RESERVE = 128, 8
 """Descriptors kept from connections: for the process and its route script, and for each node and store."""
 
+CAPTURE_OFF = "capture off"
+"""Why a store refuses packets that it is not asked to take."""
+
 RELOADED = ("hep_route", "destinations", "rule", "lists", "masks", "access", "limits")
 """Keys of the configuration that a running switch takes over; the others need a restart."""
 
@@ -246,12 +249,18 @@ class Switch:
             "received": {listener.url: listener.snapshot() for listener in self.listeners},
             "routed": self.routed.snapshot(),
             "destinations": self.sets.account(),
-            "stores": {name: outlet.account() for name, outlet in self.stores.items()},
+            "stores": {name: self._store_row(name) for name in self.stores},
             "traces": {},
             "rules": dict(self._rule_hits + Counter(self._routes.rules.hits if self._routes.rules else {})),
             "script": state.snapshot(),
             "guards": books.add(self._guarded, self.gate.account() if self.gate is not None else {}),
         }
+
+    def _store_row(self, name: str) -> books.Snapshot:
+        row = self.stores[name].account()
+        if held := self.context.held[name]:
+            row["refused"] = books.add(row["refused"], {CAPTURE_OFF: held})
+        return row
 
 
 def _places(config: Config) -> Places:

@@ -1,12 +1,13 @@
 """A worker: one process with an event loop and a `Switch`, told what to do by the supervisor over a socket pair.
 
 Started as `python -m hepswitch.worker FD`. The supervisor writes one JSON object a line and gets one line back for each:
-first `{"config": …, "sockets": [fd, …], "worker": n, "changes": […], "memory": fd}` (`memory`: what the workers share, or
-null), answered with `{"ready": true, "stats": the books}`, then `{"do": …}`:
+first `{"config": …, "sockets": [fd, …], "worker": n, "changes": […], "capturing": …, "memory": fd}` (`memory`: what the
+workers share, or null), answered with `{"ready": true, "stats": the books}`, then `{"do": …}`:
 
     stats                             {"stats": the books}
     dispatcher                        {"sets": every set's policy and nodes}
     set_node, change                  {"changed": true}
+    capture, on                       {"capturing": on}
     reload, config, route, changes    {"reloaded": true}
     stop                              {"stopped": true, "stats": the books at the end}
 
@@ -67,6 +68,7 @@ async def _serve(channel: socket.socket) -> None:
     try:
         switch = Switch(config, sockets, first["worker"], memory)
         _apply(switch, first["changes"])
+        switch.context.capturing = first["capturing"]
         await switch.start()
     except Exception as error:  # noqa: BLE001 (told and logged)
         await say(_trouble(error, "worker cannot start"))
@@ -111,6 +113,9 @@ async def _do(switch: Switch, message: dict[str, Any]) -> dict[str, Any]:
         case "set_node":
             _apply(switch, [message["change"]])
             return {"changed": True}
+        case "capture":
+            switch.context.capturing = message["on"]
+            return {"capturing": switch.context.capturing}
         case "reload":
             await switch.reload(Config.model_validate(message["config"]), route=message["route"])
             _apply(switch, message["changes"])

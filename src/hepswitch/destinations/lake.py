@@ -211,6 +211,8 @@ class LakeOutlet(LakeQueue):
             "spooled": 0,
             "discarded": dict(self.discarded),
             "refused": dict(self.refused),
+            "requests": self.requests,
+            "replies": self.replies,
             "state": self._state,
         }
 

@@ -19,6 +19,12 @@ class LakeQueue:
     @property
     def refused(self) -> Counter[str]:
         """Packets that were never taken, by reason."""
+    @property
+    def requests(self) -> int:
+        """SIP requests among the packets ever taken."""
+    @property
+    def replies(self) -> int:
+        """SIP replies among them."""
     overflow: str
     """The reason for refusing when there is no room."""
     def __init__(self, room: int) -> None: ...

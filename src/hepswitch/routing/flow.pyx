@@ -8,7 +8,7 @@ from cpython.ref cimport PyObject
 
 from hepswitch.routing.gate cimport Gate
 from hepswitch.routing.packet cimport (
-    DROPPED, REFUSED, RESUME, SENT, STORED, Context, Message, Packet,
+    DROPPED, HELD, REFUSED, RESUME, SENT, STORED, Context, Message, Packet,
 )
 from hepswitch.wire.batch cimport Batch, Item
 from hepswitch.wire.sip cimport Sip
@@ -77,7 +77,10 @@ cdef class Flow:
                     # A log that cannot be written, say: it must not cost the rest of the batch.
                     self.context.routed.errors += 1
             if not packet.outcome & (SENT | STORED | DROPPED):
-                unrouted += 1
+                if packet.outcome & HELD:
+                    self.context.count_drop("capture off")
+                else:
+                    unrouted += 1
             packet.sip_view = None
             # Two references are ours (self.packet and packet). A third is a script's, which kept the packet.
             if Py_REFCNT(<PyObject*> packet) > 2:

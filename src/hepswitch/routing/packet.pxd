@@ -11,6 +11,7 @@ cdef enum Outcome:           # what a route did with a packet: a set of bits
     DROPPED = 4
     RESUME = 8               # go on in the SIP route
     REFUSED = 16             # somebody was asked to take it and did not
+    HELD = 32                # a store would have been asked: capturing is off
 
 
 cdef class Context:
@@ -20,12 +21,15 @@ cdef class Context:
     cdef readonly object default_store
     cdef readonly object routed          # books.Routed
     cdef readonly dict masks             # functions that mask a packet in place
+    cdef public bint capturing           # False: stores are not asked
+    cdef readonly object held            # Counter by store: packets that it was not asked to take
 
     cdef dict senders                    # Received by (listener, sender)
 
     cdef object received(self, Batch batch, Item* item)
     cdef object destination(self, name)
     cdef object store(self, name)
+    cdef bint keeps(self, outlet) except -1
     cdef object mask(self, name)
     cdef int count_drop(self, reason) except -1
 

@@ -8,6 +8,7 @@ outlets do with a packet (`destinations`).
 from libc.string cimport memcpy
 from libc.stdint cimport uint8_t, uint16_t
 
+from collections import Counter
 import ipaddress
 from typing import NamedTuple
 
@@ -53,6 +54,8 @@ cdef class Context:
         self.default_store = default_store
         self.routed = routed
         self.masks = {} if masks is None else masks
+        self.capturing = True
+        self.held = Counter()
         self.senders = {}
 
     cdef object destination(self, name):
@@ -70,6 +73,15 @@ cdef class Context:
         if outlet is None:
             raise RouteError(_unknown("store", name, self.stores))
         return outlet
+
+    cdef bint keeps(self, outlet) except -1:
+        """Whether the store `outlet` may be asked to take a packet. While capturing is off none is: counted by its name."""
+        if self.capturing:
+            return True
+        for name, store in self.stores.items():
+            if store is outlet:
+                self.held[name] += 1
+        return False
 
     cdef object mask(self, name):
         mask = self.masks.get(name)
@@ -175,9 +187,14 @@ cdef class Packet(Hep):
     def store(self, name=None, *, table=None, custom_field1=None, custom_field2=None, custom_field3=None):
         """Put the packet, as it is now, into the store `name` (None: the default store). Never blocks.
 
-        `table` may hold strftime fields (UTC, the packet's own time). True when the store accepted it.
+        `table` may hold strftime fields (UTC, the packet's own time). True when the store accepted it; while capturing is
+        switched off none does.
         """
-        outlet = self.flow().store(name)
+        cdef Context context = self.flow()
+        outlet = context.store(name)
+        if not context.keeps(outlet):
+            self.outcome |= HELD
+            return False
         if table is None and custom_field1 is None and custom_field2 is None and custom_field3 is None:
             accepted = outlet.offer(self)
         else:
@@ -200,7 +217,12 @@ cdef class Packet(Hep):
             raise ValueError("report() needs a correlation id: pass hep.correlation_id or the call's Call-ID")
         if isinstance(correlation_id, bytes):
             correlation_id = correlation_id.decode("utf-8", "surrogateescape")
-        accepted = self.flow().store(store).offer(self, table=table, correlation_id=correlation_id)
+        cdef Context context = self.flow()
+        outlet = context.store(store)
+        if not context.keeps(outlet):
+            self.outcome |= HELD
+            return False
+        accepted = outlet.offer(self, table=table, correlation_id=correlation_id)
         self.outcome |= STORED if accepted else REFUSED
         return accepted
 
