@@ -86,7 +86,7 @@ def remote_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _remote(url: str | None, config: Path | None, token: str | None) -> Remote:
-    """The switch at `url`, else the one that the file configures, else the default. A file's token is for its switch alone."""
+    """The switch at `url`, else that of the file, else at the default. A file's token is for its switch alone."""
     shown = None if token is None else _secret(token)
     if url is None and config is not None:
         control = _control(config)

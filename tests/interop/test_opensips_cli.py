@@ -1,0 +1,149 @@
+"""The real opensips-cli works with a switch, unchanged."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from far_ends import UdpSink
+from hepswitch.testing import invite, sip
+from interop.tools import DEADLINE
+from running import RunningSwitch, running_switch
+
+CONFIG = """
+listen = ["udp://127.0.0.1:0"]
+workers = 2
+[hep_route]
+mode = "script"
+script = "route.py"
+[destinations.homer]
+urls = ["{one}", "{two}"]
+"""
+
+ROUTE = """
+from hepswitch import hep_route
+
+@hep_route
+def route(hep):
+    hep.store()
+    hep.relay("homer")
+"""
+
+
+class Done(NamedTuple):
+    """What a run of opensips-cli came to: its status, the result that it printed, and its complaints."""
+
+    status: int
+    result: Any
+    errors: str
+
+
+def opensips_cli(url: str, folder: Path, *words: str) -> Done:
+    """Run `opensips-cli -x …` against `url`; its configuration and history are in `folder`."""
+    program = Path(sys.executable).with_name("opensips-cli")
+    options = ["communication_type=http", f"url={url}"]
+    done = subprocess.run(
+        [program, *(word for option in options for word in ("-o", option)), "-x", *words],
+        env=os.environ | {"HOME": str(folder)}, capture_output=True, text=True, timeout=DEADLINE, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    return Done(done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr)
+
+
+class Bench(NamedTuple):
+    """A switch that stores and relays, and opensips-cli."""
+
+    switch: RunningSwitch
+    mi: Callable[..., Done]
+    nodes: tuple[str, str]
+
+    def send(self, count: int) -> None:
+        """That many INVITEs, and as many replies."""
+        calls = [str(number) for number in range(count)]
+        packets = [bytes(each) for call in calls for each in (invite(call_id=call), sip(200, call_id=call))]
+        routed = self.switch.stats()["routed"]["packets"]
+        self.switch.send_udp(*packets)
+        self.switch.wait_stats(lambda book: book["routed"]["packets"] == routed + 2 * count, "all packets routed")
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp("opensips-cli")
+    (folder / "route.py").write_text(ROUTE)
+    with (
+        closing(UdpSink()) as one,
+        closing(UdpSink()) as two,
+        running_switch(folder, CONFIG.format(one=one.url, two=two.url)) as switch,
+    ):
+
+        def mi(*words: str) -> Done:
+            return opensips_cli(f"{switch.control}/mi", folder, "mi", *words)
+
+        yield Bench(switch, mi, (one.url, two.url))
+
+
+def test_core(bench: Bench) -> None:
+    assert bench.mi("version").result["Server"].startswith("hepswitch (")
+    assert bench.mi("uptime").result.keys() == {"Now", "Up since", "Up time"}
+    assert {"tracer:start", "trace_start", "ds_list", "sipcapture:capture"} <= set(bench.mi("which").result)
+    processes = bench.mi("ps").result["Processes"]
+    assert {row["PID"] for row in processes} >= {bench.switch.process.pid, *bench.switch.workers()}
+
+
+def test_what_cannot_be_done_is_told(bench: Bench) -> None:
+    done = bench.mi("get_statistics", "nothing")
+    assert done.status != 0
+    assert "404: Statistics Not Found (no statistic is called nothing" in done.errors
+
+
+def test_capturing_is_switched_off_and_on(bench: Bench) -> None:
+    bench.send(20)
+    captured = {"sipcapture:captured_requests": 20, "sipcapture:captured_replies": 20}
+    assert bench.mi("get_statistics", "sipcapture:").result == captured
+    assert bench.mi("sipcapture:capture", "off").result == "OK"
+    assert bench.mi("sipcapture:capture").result == {"SIP capturing": "off"}
+
+    bench.send(10)
+    assert bench.mi("get_statistics", "sipcapture:", "stores_refused", "hepswitch:balanced").result == captured | {
+        "hepswitch:stores_refused": 20,
+        "hepswitch:balanced": 1,
+    }
+    book = bench.switch.stats()
+    assert book["stores"]["lake"]["refused"] == {"capture off": 20}
+    assert book["destinations"]["homer"]["accepted"] == 60, "relaying goes on"
+
+    assert bench.mi("sipcapture:capture", "capture_mode=on").result == "OK"
+    bench.send(5)
+    assert bench.switch.stats()["stores"]["lake"]["requests"] == 25
+
+
+def test_destinations_are_listed_and_set(bench: Bench) -> None:
+    def accepted() -> int:
+        number: int = bench.switch.stats()["destinations"]["homer"]["nodes"][bench.nodes[1]]["accepted"]
+        return number
+
+    assert bench.mi("ds_set_state", "i", "homer", bench.nodes[1]).result == "OK"
+    (homer,) = bench.mi("ds_list").result["PARTITIONS"][0]["SETS"]
+    rows = [(row["URI"], row["state"]) for row in homer["Destinations"]]
+    assert rows == [(bench.nodes[0], "Active"), (bench.nodes[1], "Inactive")]
+    before = accepted()
+    bench.send(20)
+    assert accepted() == before
+    assert bench.mi("dispatcher:set_state", "state=a", "group=homer", f"address={bench.nodes[1]}").result == "OK"
+    bench.send(20)
+    assert accepted() > before
+
+
+def test_a_token_goes_into_the_url(tmp_path: Path) -> None:
+    config = 'listen = ["udp://127.0.0.1:0"]\n'
+    with running_switch(tmp_path, config, {"HEPSWITCH_CONTROL__TOKEN": "s3cret"}) as switch:
+        assert opensips_cli(f"{switch.control}/mi?token=s3cret", tmp_path, "mi", "version").status == 0
+        done = opensips_cli(f"{switch.control}/mi?token=x", tmp_path, "mi", "version")
+        assert (done.status != 0, "401" in done.errors) == (True, True)
