@@ -27,9 +27,13 @@ def label(text: str, most: int = MOST_LABEL) -> str:
 
 @dataclass(slots=True)
 class Listener:
-    """What one listener read. `refused` counts by reason what was read but not let into the route."""
+    """What one listener read. `refused` counts by reason what was read but not let into the route.
+
+    `keyless`: what comes here has no place for an authentication key, so none is asked for.
+    """
 
     url: str
+    keyless: bool = False
     packets: int = 0
     bytes: int = 0
     malformed: int = 0
@@ -62,6 +66,9 @@ class Routed:
     errors: int = 0
     overwritten: int = 0
     """Payloads that a mask could not read and overwrote as a whole."""
+    captured_requests: int = 0
+    captured_replies: int = 0
+    """SIP that the route put into stores, as OpenSIPS counts it; what it reported or traced is neither."""
 
     def snapshot(self) -> Snapshot:
         return {
@@ -70,6 +77,8 @@ class Routed:
             "unrouted": self.unrouted,
             "errors": self.errors,
             "overwritten": self.overwritten,
+            "captured_requests": self.captured_requests,
+            "captured_replies": self.captured_replies,
         }
 
 
@@ -128,6 +137,7 @@ def empty() -> Snapshot:
         "destinations": {},
         "stores": {},
         "traces": {},
+        "tracer": {"calls": 0, "evicted": {}},
         "rules": {},
         "script": {"counters": {}, "gauges": {}, "tables": {}},
         "guards": {},

@@ -25,15 +25,18 @@ from pydantic import (
 
 from hepswitch import toml_places
 from hepswitch.destinations.hep import HepDestination
-from hepswitch.destinations.lake import LakeStore
 from hepswitch.destinations.sets import check_fallbacks
+from hepswitch.destinations.stores import KINDS, Store
 from hepswitch.masks import MaskTable
 from hepswitch.net.resolve import TIMEOUT, name_server
 from hepswitch.references import TABLES
 from hepswitch.routing.guards import AccessTable, DuplicatesTable, LimitTable, listener_access
 from hepswitch.routing.rules import Rule
+from hepswitch.sources import ways
 from hepswitch.state.configured import ListTable
 from hepswitch.tables import REVEALED, Duration, Secret, Size, Table
+from hepswitch.tracing.own import anchored
+from hepswitch.tracing.traces import TracerTable, TraceTable
 from hepswitch.units import Endpoint, parse_endpoint
 
 ENVIRONMENT = "HEPSWITCH_"
@@ -47,12 +50,6 @@ SECRETIVE = {"access", "masks", "set"}
 
 NOT_CONFIGURATION = {"HEPSWITCH_CONFIG", "HEPSWITCH_LAKE", "HEPSWITCH_URL", "HEPSWITCH_TOKEN", "HEPSWITCH_SANITIZE"}
 """What commands and builds read for themselves."""
-
-LISTENER_OPTIONS = {
-    "udp": {"allow", "deny"},
-    "tcp": {"allow", "deny"},
-    "tls": {"allow", "deny", "cert", "key", "client_ca"},
-}
 
 
 class ConfigError(Exception):
@@ -74,15 +71,7 @@ class Places:
 
 
 def _listen_url(text: str) -> str:
-    endpoint = parse_endpoint(text)
-    known = LISTENER_OPTIONS[endpoint.scheme]
-    if unknown := sorted(endpoint.options.keys() - known):
-        raise ValueError(f"{text!r} has unknown options: {', '.join(unknown)}; known here: {', '.join(sorted(known))}")
-    if endpoint.scheme == "tls" and not {"cert", "key"} <= endpoint.options.keys():
-        raise ValueError(
-            f"{text!r} needs a certificate: write tls://{endpoint.host}:{endpoint.port}?cert=FILE&key=FILE"
-        )
-    listener_access(endpoint, AccessTable())
+    listener_access(ways.parse(text), AccessTable())
     return text
 
 
@@ -196,10 +185,12 @@ class Config(Table):
     lists: dict[Name, ListTable] = Field({}, description="Lists in files, for conditions (`in @NAME`).")
     masks: dict[Name, MaskTable] = Field({}, description="Ways to mask packets, by name.")
     destinations: dict[Name, HepDestination] = Field({}, description="Where packets are relayed to, by name.")
-    stores: dict[Name, LakeStore] = Field(
+    stores: dict[Name, Store] = Field(
         {},
         description="Where packets are stored, by name. The first is the default store; without any: lake:./captures.",
     )
+    traces: dict[Name, TraceTable] = Field({}, description="Trace ids: where traced packets go, by name.")
+    tracer: TracerTable = TracerTable()
     control: ControlTable = ControlTable()
     dns: DnsTable = DnsTable()
     log: LogTable = LogTable()
@@ -216,7 +207,7 @@ class Config(Table):
 
     @model_validator(mode="after")
     def _names_are_unambiguous(self) -> Config:
-        listeners = [str(parse_endpoint(url)) for url in self.listen if parse_endpoint(url).port]
+        listeners = [str(endpoint) for endpoint in self.endpoints if endpoint.port]
         twice = {url for url in listeners if listeners.count(url) > 1}
         if twice:
             raise ValueError(f"listen names {', '.join(sorted(twice))} more than once")
@@ -230,7 +221,7 @@ class Config(Table):
     @property
     def endpoints(self) -> list[Endpoint]:
         """The listeners as endpoints."""
-        return [parse_endpoint(url) for url in self.listen]
+        return [ways.parse(url) for url in self.listen]
 
 
 def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) -> Config:
@@ -293,17 +284,19 @@ def _anchored(config: Config, base: Path) -> Config:
     route = config.hep_route
     if route.script is not None:
         route = route.model_copy(update={"script": absolute(route.script)})
-    stores = {
-        name: store.model_copy(update={"url": f"lake:{absolute(Path(store.url.removeprefix('lake:')))}"})
-        for name, store in config.stores.items()
-    }
+    stores = {name: store.anchored(absolute) for name, store in config.stores.items()}
     destinations = {
         name: destination.model_copy(update={"urls": [_anchored_url(url, absolute) for url in destination.urls]})
         for name, destination in config.destinations.items()
     }
+    traces = {
+        name: table.model_copy(update={"to": [anchored(text, absolute) for text in table.to]})
+        for name, table in config.traces.items()
+    }
     lists = {name: table.model_copy(update={"file": absolute(table.file)}) for name, table in config.lists.items()}
     update = {
         "lists": lists,
+        "traces": traces,
         "listen": [_anchored_url(url, absolute) for url in config.listen],
         "hep_route": route,
         "destinations": destinations,
@@ -325,19 +318,25 @@ def _anchored_url(url: str, absolute: Callable[[Path], Path]) -> str:
 
 def _describe(error: ValidationError, places: Places) -> Iterator[str]:
     for mistake in error.errors():
-        location = [str(step) for step in mistake["loc"]]
+        location, kind = _place([str(step) for step in mistake["loc"]])
         message = mistake["msg"].removeprefix("Value error, ")
         if mistake["type"] == "extra_forbidden":
-            message = f"unknown key{_similar(location)}"
+            message = f"unknown key{_similar(location[-1], kind or _table_at(location[:-1]))}"
         elif mistake["type"] != "value_error" and not SECRETIVE & set(location):
             message = f"{message} (is {mistake['input']!r})"
         yield places.said(location, message)
 
 
-def _similar(location: list[str]) -> str:
-    model = _table_at(location[:-1])
+def _place(location: list[str]) -> tuple[list[str], type[BaseModel] | None]:
+    """Where in the file; and of a store, whose kind stands in between, the model of its table."""
+    if location[0] == "stores" and len(location) > 2:
+        return location[:2] + location[3:], KINDS[location[2]]
+    return location, None
+
+
+def _similar(key: str, model: type[BaseModel] | None) -> str:
     known = list(model.model_fields) if model else []
-    near = difflib.get_close_matches(location[-1], known, n=1)
+    near = difflib.get_close_matches(key, known, n=1)
     return f": did you mean {near[0]}?" if near else f"; known here: {', '.join(known)}"
 
 

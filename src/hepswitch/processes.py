@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any, cast
 
 import structlog
 from msgspec.json import decode, encode
@@ -19,7 +20,6 @@ from msgspec.json import decode, encode
 from hepswitch import books
 from hepswitch.config import Config
 from hepswitch.destinations.lake import LakeStore
-from hepswitch.destinations.sets import NodeChange
 from hepswitch.logs import words
 from hepswitch.tables import REVEALED
 
@@ -46,7 +46,7 @@ class WorkerError(Exception):
 class Worker:
     """One worker process and the line to it."""
 
-    def __init__(self, number: int, sockets: list[socket.socket], memory: int | None = None) -> None:
+    def __init__(self, number: int, sockets: list[list[socket.socket]], memory: int | None = None) -> None:
         self.number = number
         self.last = books.empty()
         self._sockets = sockets
@@ -61,13 +61,12 @@ class Worker:
         """Its process id; None while there is no process."""
         return _pid(self._process)
 
-    async def start(self, config: Config, changes: Iterable[NodeChange] = (), *, capturing: bool = True) -> None:
+    async def start(self, config: Config, said: Mapping[str, Any] | None = None) -> None:
         """Start the process and wait until it listens. Raises WorkerError with its own words; no process is left then."""
         first = {
             "config": config.model_dump(mode="json", context=REVEALED),
             "worker": self.number,
-            "changes": list(changes),
-            "capturing": capturing,
+            "said": said,
             "memory": self._memory,
         }
         shared = [] if self._memory is None else [self._memory]
@@ -77,11 +76,11 @@ class Worker:
             async with asyncio.timeout(START_TIMEOUT):
                 ours, theirs = socket.socketpair()
                 with theirs:
-                    numbers = [sock.fileno() for sock in self._sockets]
+                    numbers = [[sock.fileno() for sock in sockets] for sockets in self._sockets]
                     try:
                         self._process = await asyncio.create_subprocess_exec(
                             sys.executable, "-m", "hepswitch.worker", str(theirs.fileno()),
-                            pass_fds=[theirs.fileno(), *numbers, *shared], stdin=asyncio.subprocess.DEVNULL,
+                            pass_fds=[theirs.fileno(), *chain(*numbers), *shared], stdin=asyncio.subprocess.DEVNULL,
                         )  # fmt: skip
                     except BaseException:
                         ours.close()
@@ -171,7 +170,7 @@ class Keeper:
 
     def __init__(self, name: str, config: Config) -> None:
         self._name = name
-        self._table: LakeStore = config.stores[name]
+        self._table = cast(LakeStore, config.stores[name])
         self._log = (config.log.level, config.log.format)
         self._patience = config.drain + KEEPER_PATIENCE
         self._process: asyncio.subprocess.Process | None = None

@@ -19,16 +19,18 @@ TABLES = {"destinations": "destination", "stores": "store", "masks": "mask", "li
 """Tables that can be referred to, and what one of them is called."""
 
 
-def _known(table: str) -> Callable[[str, ValidationInfo], str]:
-    def check(name: str, info: ValidationInfo) -> str:
-        names = (info.context or {}).get(table)
-        if names is None or name in names:
-            return name
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there is: {', '.join(sorted(names)) or 'none'}"
-        raise ValueError(f"no {TABLES[table]} is named {name!r}; {hint} (add [{table}.{name}])")
+def check_name(table: str, name: str, info: ValidationInfo) -> str:
+    """`name`, if there is one in `table`. ValueError else, with what is there."""
+    names = (info.context or {}).get(table)
+    if names is None or name in names:
+        return name
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there is: {', '.join(sorted(names)) or 'none'}"
+    raise ValueError(f"no {TABLES[table]} is named {name!r}; {hint} (add [{table}.{name}])")
 
-    return check
+
+def _known(table: str) -> Callable[[str, ValidationInfo], str]:
+    return lambda name, info: check_name(table, name, info)
 
 
 def _condition(text: str, info: ValidationInfo) -> str:

@@ -60,7 +60,7 @@ def _script(config: Config) -> script.Script | None:
     table = config.hep_route
     if table.script is None:
         return None
-    loaded = script.load(table.script, config.destinations, config.stores)
+    loaded = script.load(table.script, config.destinations, config.stores, config.traces)
     if table.mode == "script" and loaded.hep_route is None:
         raise script.ScriptError(f'{table.script}: mode = "script" needs a function marked @hep_route', MODE)
     if table.mode == "sip" and loaded.sip_route is None:

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 from collections.abc import Collection
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,18 @@ from hepswitch.control.dispatcher import Changes, checked, merged
 from hepswitch.control.http import Control
 from hepswitch.control.protocol import ProcessInfo, Reloaded
 from hepswitch.control.refusal import RefusedError
+from hepswitch.control.traces import TracesAtRunTime
 from hepswitch.destinations.hep import FORGOTTEN_HINT
+from hepswitch.destinations.lake import LakeStore
 from hepswitch.destinations.sets import NodeChange
 from hepswitch.identity import switch_id
 from hepswitch.logs import words
-from hepswitch.net.sockets import bind_udp, listen_tcp, raise_descriptor_limit, spread_evenly
+from hepswitch.net.sockets import raise_descriptor_limit
 from hepswitch.processes import START_TIMEOUT, Keeper, Worker, WorkerError
+from hepswitch.sources.ways import WAYS
 from hepswitch.switch import RELOADED
 from hepswitch.tables import REVEALED
+from hepswitch.tracing.dynamic import TraceStart
 from hepswitch.units import Endpoint, parse_endpoint
 
 log = structlog.get_logger("hepswitch.supervisor")
@@ -51,6 +56,7 @@ class Supervisor:
         self.config = _identified(config)
         self._path = path
         self._changes = Changes()
+        self._traces = TracesAtRunTime(config.tracer.on)
         self._changing = asyncio.Lock()
         self._started = asyncio.Event()
         self.capturing = True
@@ -61,7 +67,7 @@ class Supervisor:
         self._workers: list[Worker] = []
         self._keepers: list[Keeper] = []
         self._stopping = asyncio.Event()
-        self._sockets: list[list[socket.socket]] = [[] for _ in range(config.workers)]
+        self._sockets: list[list[list[socket.socket]]] = [[] for _ in range(config.workers)]
 
     def bind(self) -> None:
         """Bind every listener. Raises ConfigError naming all that cannot be had."""
@@ -76,19 +82,11 @@ class Supervisor:
             raise ConfigError("\n".join(mistakes))
 
     def _bind(self, endpoint: Endpoint) -> None:
-        count = self.config.workers
-        if endpoint.scheme == "udp":
-            first = bind_udp(endpoint, self.config.receive_buffer, reuse_port=count > 1)
-            sockets = [first]
-            bound = Endpoint("udp", endpoint.host, first.getsockname()[1])
-            sockets += [bind_udp(bound, self.config.receive_buffer, reuse_port=True) for _ in range(count - 1)]
-            if count > 1:
-                spread_evenly(first, count)
-        else:
-            sockets = [listen_tcp(endpoint)] * count
-        for of_worker, sock in zip(self._sockets, sockets, strict=True):
-            of_worker.append(sock)
-        self.urls.append(str(Endpoint(endpoint.scheme, endpoint.host, sockets[0].getsockname()[1])))
+        way = WAYS[endpoint.scheme]
+        shares = way.bind(endpoint, self.config.workers, self.config.receive_buffer)
+        for of_worker, sockets in zip(self._sockets, shares, strict=True):
+            of_worker.append(sockets)
+        self.urls.append(way.name(endpoint, shares[0]))
 
     async def run(self) -> None:
         """Serve until told to stop."""
@@ -111,7 +109,8 @@ class Supervisor:
                 await worker.start(self.config)
             self._started.set()
             cares = [tasks.create_task(self._care(worker)) for worker in self._workers]
-            self._keepers = [Keeper(name, self.config) for name in self.config.stores]
+            lakes = [name for name, store in self.config.stores.items() if isinstance(store, LakeStore)]
+            self._keepers = [Keeper(name, self.config) for name in lakes]
             cares += [tasks.create_task(keeper.run()) for keeper in self._keepers]
             log.info("listening", on=self.urls, control=self.control_url, workers=self.config.workers)
             await self._stopping.wait()
@@ -120,7 +119,7 @@ class Supervisor:
             for care in cares:
                 care.cancel()
         for of_worker in self._sockets:
-            for sock in of_worker:
+            for sock in chain(*of_worker):
                 sock.close()
         log.info("stopped", balanced=self.total()["balanced"])
 
@@ -161,7 +160,7 @@ class Supervisor:
                     return
                 try:
                     async with self._changing:
-                        await worker.start(self.config, self._changes, capturing=self.capturing)
+                        await worker.start(self.config, self._said())
                 except WorkerError as error:
                     log.error("worker cannot start", worker=worker.number, error=str(error))
 
@@ -211,6 +210,43 @@ class Supervisor:
         running += [ProcessInfo(each.pid, f"keeper of {each.name}") for each in self._keepers if each.pid is not None]
         return running
 
+    def _said(self) -> dict[str, Any]:
+        """What was said at run time and holds on, for a worker that is started again."""
+        return {"nodes": list(self._changes), "capturing": self.capturing, "traces": self._traces.said(self.total())}
+
+    async def traces(self) -> dict[str, Any]:
+        """Every trace with its figures."""
+        return self._traces.info(self.config, await self.stats())
+
+    async def start_trace(self, start: TraceStart) -> None:
+        """Start a dynamic trace in every worker, and in those that will be started. Raises RefusedError."""
+        await self._started.wait()
+        async with self._changing:
+            book = await self.stats()
+            self._traces.check(start, self.config, book)
+            late = await self._tell_all(do="start_trace", start=start)
+            self._traces.remember(start, book)
+        _complain(late)
+
+    async def stop_trace(self, id: str) -> None:
+        """Stop the dynamic traces of this id. Raises RefusedError."""
+        await self._started.wait()
+        async with self._changing:
+            self._traces.check_stop(id, self.config)
+            late = await self._tell_all(do="stop_trace", id=id)
+            self._traces.forget(id)
+        _complain(late)
+
+    async def set_tracing(self, on: bool, id: str | None = None) -> None:
+        """Switch all traces of the file on or off, or the one called `id`. Raises RefusedError."""
+        await self._started.wait()
+        async with self._changing:
+            self._traces.check_switch(id, self.config)
+            late = await self._tell_all(do="set_tracing", on=on, id=id)
+            self._traces.switch(on, id)
+        log.info("tracing switched", trace=id or "all of the configuration", on=on)
+        _complain(late)
+
     async def reload(self, only: Collection[str] = RELOADED) -> Reloaded:
         """Read the file again and let every worker go on with what it says under the keys `only`.
 
@@ -229,6 +265,7 @@ class Supervisor:
             except (ConfigError, RefusedError) as error:
                 log.error("not reloaded; what was loaded before goes on", errors=str(error).splitlines())
                 raise RefusedError(str(error)) from error
+            self._traces.after_reload(self.config, new)
             self.config, self._changes = new, changes
         done = Reloaded(
             changed=[key for key in differing if key in only], restart=[key for key in differing if key not in RELOADED]

@@ -20,23 +20,27 @@ import structlog
 from hepswitch import books, logs, state
 from hepswitch.config import Config
 from hepswitch.destinations.hep import HepDestination, HepOutlet
-from hepswitch.destinations.lake import LakeOutlet
 from hepswitch.destinations.outlet import open_all
 from hepswitch.destinations.sets import Sets
 from hepswitch.filters.python import compile_value
 from hepswitch.means import Means
 from hepswitch.net.resolve import Resolver
 from hepswitch.net.sockets import descriptors_beside
-from hepswitch.net.tls import server_context
 from hepswitch.routes import Routes, check_policies, load_routes
 from hepswitch.routing import script
 from hepswitch.routing.flow import Flow
 from hepswitch.routing.gate import Gate
 from hepswitch.routing.guards import build_gate
 from hepswitch.routing.packet import Context, Packet
-from hepswitch.sources.hep_tcp import MAX_CONNECTIONS, Places, TcpSource
-from hepswitch.sources.hep_udp import UdpSource
+from hepswitch.sources.inlet import MAX_CONNECTIONS, Inlet, Patient, Places, Source
+from hepswitch.sources.ways import WAYS
 from hepswitch.state.watch import ListWatch
+from hepswitch.tracing.dynamic import TraceStart
+from hepswitch.tracing.own import Surroundings
+from hepswitch.tracing.table import CallTable
+from hepswitch.tracing.targets import Targets
+from hepswitch.tracing.tracer import Tracer
+from hepswitch.tracing.traces import Traces
 from hepswitch.units import Endpoint
 
 log = structlog.get_logger("hepswitch.switch")
@@ -44,22 +48,25 @@ log = structlog.get_logger("hepswitch.switch")
 LOG_EVERY = 10.0
 """Seconds between two log lines about the same line of a route and kind of error."""
 
+SWEEP = 1.0
+"""Seconds between two looks for traces and traced calls that are over."""
+
 RESERVE, OUTLET_RESERVE = 128, 8
 """Descriptors kept from connections: for the process and its route script, and for each node and store."""
 
 CAPTURE_OFF = "capture off"
 """Why a store refuses packets that it is not asked to take."""
 
-RELOADED = ("hep_route", "destinations", "rule", "lists", "masks", "access", "limits")
+RELOADED = ("hep_route", "destinations", "rule", "lists", "masks", "access", "limits", "traces", "tracer")
 """Keys of the configuration that a running switch takes over; the others need a restart."""
 
 
 class Switch:
-    """One worker's flow. `sockets` are bound already, in the order of `config.endpoints`; `memory` (of
+    """One worker's flow. `sockets` are bound already: those of each of `config.endpoints`; `memory` (of
     `config.duplicates.room` bytes) is what the workers share."""
 
     def __init__(
-        self, config: Config, sockets: list[socket.socket], worker: int, memory: mmap.mmap | None = None
+        self, config: Config, sockets: list[list[socket.socket]], worker: int, memory: mmap.mmap | None = None
     ) -> None:
         self.config = config
         self.routed = books.Routed()
@@ -69,26 +76,32 @@ class Switch:
         self._lists = ListWatch(state.current())
         self._means = Means(config, state.current())
         self.sets = Sets(config.destinations, functools.partial(self._destination, config, self._means), config.drain)
-        self.stores = {name: LakeOutlet(name, table, worker) for name, table in config.stores.items()}
+        self.stores = {name: table.build(name, worker) for name, table in config.stores.items()}
         self._outlets: list[Any] = []
         default = next(iter(self.stores.values()), None)
-        self.context = Context(self.sets.outlets, self.stores, default, self.routed, self._means.masks)
+        around = Surroundings(worker, self._resolver)
+        targets = Targets(self.sets.outlets, self.stores, around, config.drain, self._outlets_changed)
+        self.traces = Traces(targets)
+        settings = config.tracer
+        calls = CallTable(settings.calls, settings.max_age, settings.leg_headers)
+        self.tracer = Tracer(self.traces, calls, on=settings.on)
+        self.context = Context(self.sets.outlets, self.stores, default, self.routed, self._means.masks, self.tracer)
         self.flow = Flow(self.context, self._route_raised)
         self._rule_hits = Counter[str]()
         self._routes = Routes()
         self._take(load_routes(config, self._means.lists))
         self._bound = [
-            (_listener_name(endpoint, sock), endpoint, sock)
-            for endpoint, sock in zip(config.endpoints, sockets, strict=True)
+            (WAYS[endpoint.scheme].name(endpoint, own), endpoint, own)
+            for endpoint, own in zip(config.endpoints, sockets, strict=True)
         ]
         self.gate: Gate | None = None
         self._guarded: books.Snapshot = {}
         self._guard(self._gate(config))
         self._places = _places(config)
         self.listeners: list[books.Listener] = []
-        self._sources: list[UdpSource | TcpSource] = []
-        for name, endpoint, sock in self._bound:
-            self._add_source(books.Listener(name), endpoint, sock)
+        self._sources: list[Source] = []
+        for name, endpoint, own in self._bound:
+            self._add_source(name, endpoint, own)
         self._paused = False
         self._throttle = logs.Throttle(LOG_EVERY)
 
@@ -125,17 +138,20 @@ class Switch:
         door = self.gate.access.get(listener) if self.gate is not None else None
         return door is None or door.permits(ip)
 
-    def _add_source(self, listener: books.Listener, endpoint: Endpoint, sock: socket.socket) -> None:
-        self.listeners.append(listener)
-        if endpoint.scheme == "udp":
-            self._sources.append(UdpSource(sock, listener, self.flow, after=self.flush))
-        else:
-            tls = server_context(endpoint) if endpoint.scheme == "tls" else None
-            allowed = functools.partial(self._allowed, listener.url)
-            source = TcpSource(
-                sock, listener, self.flow, after=self.flush, tls=tls, allowed=allowed, places=self._places
-            )
-            self._sources.append(source)
+    def _add_source(self, name: str, endpoint: Endpoint, sockets: list[socket.socket]) -> None:
+        way = WAYS[endpoint.scheme]
+        inlet = Inlet(
+            endpoint=endpoint,
+            sockets=sockets,
+            listener=books.Listener(name, keyless=way.KEYLESS),
+            flow=self.flow,
+            after=self.flush,
+            allowed=functools.partial(self._allowed, name),
+            places=self._places,
+            worker=self._worker,
+        )
+        self.listeners.append(inlet.listener)
+        self._sources.append(way.source(inlet))
 
     # ── the route ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -168,23 +184,30 @@ class Switch:
 
     # ── life ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def start(self) -> None:
-        """Open the outlets, then listen."""
+    async def open(self) -> None:
+        """Open the outlets."""
         self._outlets_changed()
         await open_all(self._outlets)
+        self.traces.change(await self.traces.prepare(self.config.traces))
+
+    async def start(self) -> None:
+        """Listen."""
         self._lists.start()
         loop = asyncio.get_running_loop()
+        self._sweeping = loop.create_task(self._sweep())
         for source in self._sources:
             await source.start(loop)
 
     async def stop(self) -> None:
         """Stop listening, take what has arrived already, and let the outlets drain for the configured time."""
         await self._lists.stop()
+        self._sweeping.cancel()
         for source in self._sources:
             await source.stop()
         self.flush()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.sets.close())
+            group.create_task(self.traces.targets.close())
             for store in self.stores.values():
                 group.create_task(store.close(self.config.drain))
 
@@ -202,7 +225,12 @@ class Switch:
             check_policies(config, routes.policies)
         guarded = (config.access, config.limits) != (self.config.access, self.config.limits)
         gate = self._gate(config) if guarded else self.gate
-        plan = await self.sets.prepare(config.destinations, functools.partial(self._destination, config, means))
+        traces = await self.traces.prepare(config.traces)
+        try:
+            plan = await self.sets.prepare(config.destinations, functools.partial(self._destination, config, means))
+        except BaseException:
+            self.traces.abandon(traces)
+            raise
         # All is at hand. From here on nothing waits: no packet meets some of the old and some of the new.
         self.sets.change(plan)
         for name, outlet in self.sets.outlets.items():
@@ -211,15 +239,42 @@ class Switch:
         self.context.masks.update(means.masks)
         if guarded:
             self._guard(gate)
+        self.traces.change(traces)
+        self.traces.relist(means.lists)
+        self.tracer.configure(config.tracer, self.config.tracer)
         self.config, self._means = config, means
         self._take(routes)
         self._outlets_changed()
 
     def _outlets_changed(self) -> None:
-        self._outlets = [*self.sets.outlets.values(), *self.stores.values()]
-        for outlet in self._outlets:
+        waited_for: list[Any] = [*self.sets.outlets.values(), *self.stores.values()]
+        for outlet in waited_for:
             outlet.on_pressure = self._pressure
+        self._outlets = [*waited_for, *self.traces.targets.outlets]
         self._pressure()
+
+    async def _sweep(self) -> None:
+        """End what has been traced for long enough."""
+        while True:
+            await asyncio.sleep(SWEEP)
+            self.tracer.sweep()
+
+    async def start_trace(self, start: TraceStart) -> None:
+        """Start a dynamic trace. Raises ValueError or OSError saying why not."""
+        await self.traces.start(start, self._means.lists)
+        self.tracer.changed()
+
+    def stop_trace(self, id: str) -> None:
+        """Stop the dynamic traces of this id, if there are any left."""
+        self.traces.stop(id)
+        self.tracer.changed()
+
+    def set_tracing(self, on: bool, id: str | None) -> None:
+        """Switch all traces of the file on or off, or one of them. Raises LookupError."""
+        if id is None:
+            self.tracer.on = on
+        else:
+            self.traces.switch(id, on)
 
     def flush(self) -> None:
         """After the batches of one wake-up: outlets hand on what they hold."""
@@ -238,7 +293,7 @@ class Switch:
             return
         self._paused = full
         for source in self._sources:
-            if isinstance(source, TcpSource):
+            if isinstance(source, Patient):
                 source.pause() if full else source.resume()
 
     # ── the books ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -248,9 +303,10 @@ class Switch:
         return {
             "received": {listener.url: listener.snapshot() for listener in self.listeners},
             "routed": self.routed.snapshot(),
-            "destinations": self.sets.account(),
+            "destinations": self.sets.account() | self.traces.targets.account(),
             "stores": {name: self._store_row(name) for name in self.stores},
-            "traces": {},
+            "traces": self.traces.account(),
+            "tracer": {"calls": len(self.tracer.calls), "evicted": dict(self.tracer.calls.evicted)},
             "rules": dict(self._rule_hits + Counter(self._routes.rules.hits if self._routes.rules else {})),
             "script": state.snapshot(),
             "guards": books.add(self._guarded, self.gate.account() if self.gate is not None else {}),
@@ -267,11 +323,6 @@ def _places(config: Config) -> Places:
     """For connections of agents, so many that descriptors are left for what the outlets open and roll."""
     outlets = sum(len(table.urls) for table in config.destinations.values()) + len(config.stores)
     return Places(min(MAX_CONNECTIONS, descriptors_beside(RESERVE + OUTLET_RESERVE * outlets)))
-
-
-def _listener_name(endpoint: Endpoint, sock: socket.socket) -> str:
-    """What a listener is called in the books: with the port that it got."""
-    return str(Endpoint(endpoint.scheme, endpoint.host, sock.getsockname()[1]))
 
 
 def _spool_dirs(config: Config, name: str, worker: int) -> list[Path]:

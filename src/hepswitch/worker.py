@@ -1,17 +1,22 @@
 """A worker: one process with an event loop and a `Switch`, told what to do by the supervisor over a socket pair.
 
 Started as `python -m hepswitch.worker FD`. The supervisor writes one JSON object a line and gets one line back for each:
-first `{"config": …, "sockets": [fd, …], "worker": n, "changes": […], "capturing": …, "memory": fd}` (`memory`: what the
-workers share, or null), answered with `{"ready": true, "stats": the books}`, then `{"do": …}`:
+first `{"config": …, "sockets": [[fd, …], …], "worker": n, "said": {…}, "memory": fd}` (`sockets`: those of each
+listener; `memory`: what the workers share, or null), answered with `{"ready": true, "stats": the books}`, then `{"do": …}`:
 
     stats                             {"stats": the books}
     dispatcher                        {"sets": every set's policy and nodes}
     set_node, change                  {"changed": true}
     capture, on                       {"capturing": on}
+    start_trace, start                {"started": true}
+    stop_trace, id                    {"stopped": true}
+    set_tracing, on, id               {"switched": true}
     reload, config, route, changes    {"reloaded": true}
     stop                              {"stopped": true, "stats": the books at the end}
 
-`changes` are those made at run time (`NodeChange`) that hold on. What cannot be done is answered with `{"error": words}`.
+`said` is what was said at run time and holds on, null for a worker that is started first: `nodes` (`NodeChange`, also the
+`changes` of a reload), `capturing` and `traces` (`start`: list of `TraceStart`, `switches` by id, `on`). What cannot be done
+is answered with `{"error": words}`.
 When the supervisor is gone the worker stops as if told to.
 """
 
@@ -35,6 +40,7 @@ from hepswitch.config import Config
 from hepswitch.destinations.sets import NodeChange
 from hepswitch.routing.script import ScriptError
 from hepswitch.switch import Switch
+from hepswitch.tracing.dynamic import TraceStart
 
 log = structlog.get_logger("hepswitch.worker")
 
@@ -63,12 +69,16 @@ async def _serve(channel: socket.socket) -> None:
     first = msgspec.json.decode(await reader.readline())
     config = Config.model_validate(first["config"])
     logs.setup(config.log.level, config.log.format)
-    sockets = [socket.socket(fileno=fd) for fd in first["sockets"]]
+    sockets = [[socket.socket(fileno=fd) for fd in numbers] for numbers in first["sockets"]]
     memory = None if first["memory"] is None else mmap.mmap(first["memory"], 0)
     try:
         switch = Switch(config, sockets, first["worker"], memory)
-        _apply(switch, first["changes"])
-        switch.context.capturing = first["capturing"]
+        said = first["said"] or {"nodes": [], "capturing": True, "traces": None}
+        _apply(switch, said["nodes"])
+        switch.context.capturing = said["capturing"]
+        await switch.open()
+        if said["traces"] is not None:
+            await _trace_again(switch, said["traces"])
         await switch.start()
     except Exception as error:  # noqa: BLE001 (told and logged)
         await say(_trouble(error, "worker cannot start"))
@@ -120,8 +130,32 @@ async def _do(switch: Switch, message: dict[str, Any]) -> dict[str, Any]:
             await switch.reload(Config.model_validate(message["config"]), route=message["route"])
             _apply(switch, message["changes"])
             return {"reloaded": True}
+        case "start_trace":
+            try:
+                await switch.start_trace(msgspec.convert(message["start"], TraceStart))
+            except ValueError as error:
+                return {"error": str(error)}
+            return {"started": True}
+        case "stop_trace":
+            switch.stop_trace(message["id"])
+            return {"stopped": True}
+        case "set_tracing":
+            switch.set_tracing(message["on"], message["id"])
+            return {"switched": True}
         case unknown:
             raise ValueError(f"the supervisor says {unknown!r}: not the same version?")
+
+
+async def _trace_again(switch: Switch, said: dict[str, Any]) -> None:
+    """Trace as the worker did that this one replaces."""
+    switch.set_tracing(said["on"], None)
+    for id, on in said["switches"].items():
+        switch.set_tracing(on, id)
+    for start in msgspec.convert(said["start"], list[TraceStart]):
+        try:
+            await switch.start_trace(start)
+        except (OSError, ValueError) as error:  # packets matter more
+            log.error("trace cannot be started again", trace=start.id, error=logs.words(error))
 
 
 def _apply(switch: Switch, changes: list[dict[str, Any]]) -> None:

@@ -14,7 +14,6 @@ from click.testing import CliRunner
 
 from control.stand_in import Switch, trace
 from hepswitch.cli import main
-from hepswitch.cli.ctl_trace import COLUMNS
 from hepswitch.control.http import Control
 from hepswitch.tracing.dynamic import TraceStart
 from hepswitch.units import parse_endpoint

@@ -111,9 +111,9 @@ def busy(switch: Switch) -> Switch:
     listener.refused["address"] += 2
     account = books.Account(accepted=5, delivered=3, queued=1)
     account.discarded["queue full"] += 1
-    routed = books.Routed(packets=6, unrouted=1)
+    routed = books.Routed(packets=6, unrouted=1, captured_requests=4, captured_replies=2)
     routed.dropped["lab"] += 2
-    store = account.snapshot() | {"requests": 2, "replies": 1}
+    store = account.snapshot()
     switch.book = books.close(
         books.empty()
         | {

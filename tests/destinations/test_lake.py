@@ -64,39 +64,10 @@ async def test_a_packet_is_delivered_soon_without_more_traffic(tmp_path: Path) -
     assert outlet.account()["queued"] == 1
     await until(lambda: outlet.delivered == 1)
     assert outlet.account() == {
-        "accepted": 1, "delivered": 1, "queued": 0, "spooled": 0, "discarded": {}, "refused": {},
-        "requests": 1, "replies": 0, "state": "active",
+        "accepted": 1, "delivered": 1, "queued": 0, "spooled": 0, "discarded": {}, "refused": {}, "state": "active"
     }  # fmt: skip
     assert len(stored(tmp_path)) == 1
     await outlet.close(1.0)
-
-
-@pytest.mark.parametrize(
-    ("payload", "chunks", "counted"),
-    [
-        (b"BYE sip:a@b SIP/2.0\r\n\r\n", {}, (1, 0)),
-        (b"SIP/2.0 200 OK\r\n\r\n", {}, (0, 1)),
-        (b"\r\n\r\nsip/2.0 180 Ringing\r\n\r\n", {"proto_type": 1}, (0, 1)),
-        (b"SIP/2.0 1", {}, (0, 1)),
-        (b"SIP/2.0 ", {}, (0, 1)),
-        (b"A sip:", {}, (0, 0)),
-        (b"", {}, (0, 0)),
-        (b"\r\n\r\n", {}, (0, 0)),
-        (b"GET / HTTP/1.1\r\n\r\n", {}, (0, 0)),
-        (b"BYE sip:a@b SIP/2.0\r\n\r\n", {"proto_type": 100}, (0, 0)),
-    ],
-)
-def test_sip_requests_and_replies_are_counted(
-    tmp_path: Path, payload: bytes, chunks: dict[str, int], counted: tuple[int, int]
-) -> None:
-    outlet = LakeOutlet("lake", config(tmp_path), 0)
-    hep = packet(payload)
-    for name, value in chunks.items():
-        setattr(hep, name, value)
-    assert outlet.offer(hep)
-    assert (outlet.requests, outlet.replies) == counted
-    assert outlet.offer(hep, correlation_id=b"c1"), "a report"
-    assert (outlet.accepted, outlet.requests, outlet.replies) == (2, *counted)
 
 
 async def test_much_is_written_at_once(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_capturing_is_switched_off_and_on(bench: Bench) -> None:
 
     assert bench.mi("sipcapture:capture", "capture_mode=on").result == "OK"
     bench.send(5)
-    assert bench.switch.stats()["stores"]["lake"]["requests"] == 25
+    assert bench.switch.stats()["routed"]["captured_requests"] == 25
 
 
 def test_destinations_are_listed_and_set(bench: Bench) -> None:

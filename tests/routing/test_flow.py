@@ -296,3 +296,43 @@ def test_a_store_that_there_is_not_is_a_mistake_whether_capturing_is_on_or_off()
     bench.context.capturing = False
     bench.run(sip())
     assert isinstance(bench.errors[0], RouteError)
+
+
+# ── what is captured, as OpenSIPS counts it ──────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("payload", "chunks", "counted"),
+    [
+        (INVITE, {}, (1, 0)),
+        (b"SIP/2.0 200 OK\r\n\r\n", {}, (0, 1)),
+        (b"\r\n\r\nsip/2.0 180 Ringing\r\n\r\n", {}, (0, 1)),
+        (b"SIP/2.0 ", {}, (0, 1)),
+        (b"A sip:", {}, (0, 0)),
+        (b"", {}, (0, 0)),
+        (b"\r\n\r\n", {}, (0, 0)),
+        (b"GET / HTTP/1.1\r\n\r\n", {}, (0, 0)),
+        (msgspec.json.encode({"payload": INVITE.decode()}), {}, (1, 0)),
+        (msgspec.json.encode({"payload": "SIP/2.0 200 OK\r\n\r\n"}), {}, (0, 1)),
+        (b'{"a": 1}', {}, (0, 0)),
+        (INVITE, {"proto_type": 100}, (0, 0)),
+    ],
+)
+def test_requests_and_replies_that_are_stored_are_counted(
+    payload: bytes, chunks: dict[str, int], counted: tuple[int, int]
+) -> None:
+    packet = bytes(Hep.new(payload, **{"src_ip": "192.0.2.1", "proto_type": 1, **chunks}))
+    bench = Bench()
+    bench.run(packet, packet)
+    assert (bench.routed.captured_requests, bench.routed.captured_replies) == tuple(2 * number for number in counted)
+
+
+def test_what_is_reported_relayed_or_refused_is_not_captured() -> None:
+    def route(hep: Packet) -> None:
+        hep.report("c1")
+        hep.relay("homer")
+
+    bench, refusing = Bench(route), Bench(accepts=False)
+    for each in (bench, refusing):
+        each.run(sip())
+        assert (each.routed.captured_requests, each.routed.captured_replies) == (0, 0)

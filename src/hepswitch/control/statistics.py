@@ -27,8 +27,8 @@ def statistics(book: Snapshot) -> dict[str, int]:
     stores = book["stores"].values()
     return {
         "core:timestamp": int(book["uptime"]),
-        "sipcapture:captured_requests": _sum(stores, "requests"),
-        "sipcapture:captured_replies": _sum(stores, "replies"),
+        "sipcapture:captured_requests": routed["captured_requests"],
+        "sipcapture:captured_replies": routed["captured_replies"],
         "tracer:traced_requests": _sum(book["traces"].values(), "requests"),
         "tracer:traced_replies": _sum(book["traces"].values(), "replies"),
         **{
@@ -65,6 +65,6 @@ def chosen(known: Mapping[str, int], wanted: Iterable[str]) -> dict[str, int]:
 
 
 def _sum(rows: Iterable[Mapping[str, Any]], key: str) -> int:
-    """The sum over rows of a number, or of numbers by reason; a row without the key counts nothing."""
-    values = [row.get(key, 0) for row in rows]
+    """The sum over rows of a number, or of numbers by reason."""
+    values = [row[key] for row in rows]
     return sum(sum(value.values()) if isinstance(value, dict) else value for value in values)

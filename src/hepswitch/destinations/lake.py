@@ -37,7 +37,7 @@ SEALED_NAME = re.compile(r"w(\d+)-(?:\d+-)?(\d+)\.parquet")
 
 def _lake_url(text: str) -> str:
     if not text.startswith("lake:") or not text.removeprefix("lake:"):
-        raise ValueError(f'{text!r} is no store known here: write url = "lake:./captures"')
+        raise ValueError(f'{text!r} is no store known here: write url = "lake:./captures" or "sqlite:traces.db"')
     return text
 
 
@@ -84,6 +84,14 @@ class LakeStore(Table):
     def path(self) -> Path:
         """The lake's folder."""
         return Path(self.url.removeprefix("lake:"))
+
+    def anchored(self, absolute: Callable[[Path], Path]) -> LakeStore:
+        """The same with an absolute path."""
+        return self.model_copy(update={"url": f"lake:{absolute(self.path)}"})
+
+    def build(self, name: str, worker: int) -> LakeOutlet:
+        """The outlet of the store `name` in worker number `worker`."""
+        return LakeOutlet(name, self, worker)
 
 
 class LakeOutlet(LakeQueue):
@@ -211,8 +219,6 @@ class LakeOutlet(LakeQueue):
             "spooled": 0,
             "discarded": dict(self.discarded),
             "refused": dict(self.refused),
-            "requests": self.requests,
-            "replies": self.replies,
             "state": self._state,
         }
 

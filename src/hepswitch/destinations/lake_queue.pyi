@@ -19,12 +19,6 @@ class LakeQueue:
     @property
     def refused(self) -> Counter[str]:
         """Packets that were never taken, by reason."""
-    @property
-    def requests(self) -> int:
-        """SIP requests among the packets ever taken."""
-    @property
-    def replies(self) -> int:
-        """SIP replies among them."""
     overflow: str
     """The reason for refusing when there is no room."""
     def __init__(self, room: int) -> None: ...
@@ -37,5 +31,10 @@ class LakeQueue:
         custom_field2: str | None = None,
         custom_field3: str | None = None,
         correlation_id: str | bytes | None = None,
+        attrs: str | None = None,
+        direction: str | None = None,
     ) -> bool:
-        """Take the packet as it is now. False when it was refused because there is no room; never blocks."""
+        """Take the packet as it is now. False when it was refused because there is no room; never blocks.
+
+        `attrs` of a trace are its first custom field; which way the packet went its addresses say.
+        """

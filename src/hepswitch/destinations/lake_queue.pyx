@@ -10,14 +10,10 @@ import socket
 import struct
 
 import msgspec
-from libc.stdint cimport uint64_t
 
 from hepswitch.wire.frames cimport Frames
 from hepswitch.wire.hep cimport Hep
-from hepswitch.wire.index cimport PROTO_TYPE, SIP
 from hepswitch.wire.record cimport put_record
-from hepswitch.wire.sip_scan cimport sip_looks
-from hepswitch.wire.sip_text cimport first_line
 
 cdef int MOST_SENDERS = 10_000
 
@@ -30,8 +26,6 @@ cdef class LakeQueue:
     cdef public Py_ssize_t delivered
     cdef readonly object discarded         # Counter by reason: taken and lost all the same
     cdef readonly object refused           # Counter by reason: never taken
-    cdef readonly Py_ssize_t requests      # of the accepted: SIP requests …
-    cdef readonly Py_ssize_t replies       # … and SIP replies; what was reported under another id is neither
     cdef public str overflow               # the reason for refusing when there is no room
     cdef Py_ssize_t room
     cdef object sender                     # who sent the last packet (Received) …
@@ -46,9 +40,14 @@ cdef class LakeQueue:
         self.sender, self.sockaddr, self.senders = None, b"", {}
 
     def offer(self, Hep packet not None, *, table=None, custom_field1=None, custom_field2=None, custom_field3=None,
-              correlation_id=None):
-        """Take the packet as it is now. False when it was refused because there is no room; never blocks."""
+              correlation_id=None, attrs=None, direction=None):
+        """Take the packet as it is now. False when it was refused because there is no room; never blocks.
+
+        `attrs` of a trace are its first custom field; which way the packet went its addresses say.
+        """
         cdef bytes meta = b""
+        if custom_field1 is None:
+            custom_field1 = attrs
         if self.pending.tail - self.pending.head >= self.room:
             self.refused[self.overflow] += 1
             return False
@@ -60,26 +59,7 @@ cdef class LakeQueue:
             self.remember(sender)
         put_record(self.pending, packet, self.sockaddr, len(self.sockaddr), meta)
         self.accepted += 1
-        if correlation_id is None:
-            self.tell(packet)
         return True
-
-    cdef int tell(self, Hep packet) except -1:
-        """Count a SIP request or reply: by the beginning alone, for this is done for every packet."""
-        cdef const unsigned char* p = NULL
-        cdef Py_ssize_t n = 0
-        cdef uint64_t kind = SIP
-        packet.number(PROTO_TYPE, &kind)
-        if kind != SIP:
-            return 0
-        packet.span(&p, &n)
-        if not sip_looks(p, n):
-            return 0
-        if p[first_line(p, n) + 3] == c"/":     # SIP/2.0 200 …: no method has a slash
-            self.replies += 1
-        else:
-            self.requests += 1
-        return 0
 
     cdef int remember(self, sender) except -1:
         """Agents are few, so who sent a packet is spelled as a struct sockaddr once for each."""

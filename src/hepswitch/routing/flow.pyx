@@ -8,7 +8,7 @@ from cpython.ref cimport PyObject
 
 from hepswitch.routing.gate cimport Gate
 from hepswitch.routing.packet cimport (
-    DROPPED, HELD, REFUSED, RESUME, SENT, STORED, Context, Message, Packet,
+    CAPTURED, DROPPED, HELD, REPLY, REQUEST, RESUME, SENT, STORED, Context, Message, Packet, TracerBase,
 )
 from hepswitch.wire.batch cimport Batch, Item
 from hepswitch.wire.sip cimport Sip
@@ -45,9 +45,11 @@ cdef class Flow:
         self.packet = Packet.__new__(Packet)
 
     def __call__(self, Batch batch):
-        cdef Py_ssize_t i, octets = 0, routed = 0, unrouted = 0
+        cdef Py_ssize_t i, octets = 0, routed = 0, unrouted = 0, requests = 0, replies = 0
+        cdef int kind
         cdef Packet packet = self.packet
         cdef Gate gate = self.gate
+        cdef TracerBase tracer = self.context.tracer
         cdef Item* item
         if gate is not None:
             gate.enter(batch)
@@ -66,6 +68,8 @@ cdef class Flow:
                 continue
             routed += 1
             try:
+                if tracer is not None and tracer.busy:
+                    tracer.enter(packet)
                 self.run(packet)
             except KeyboardInterrupt:
                 raise
@@ -76,6 +80,12 @@ cdef class Flow:
                 except Exception:
                     # A log that cannot be written, say: it must not cost the rest of the batch.
                     self.context.routed.errors += 1
+            if packet.marks is not None:
+                self.traced(tracer, packet)
+            if packet.outcome & CAPTURED:
+                kind = packet.kind()
+                requests += kind == REQUEST
+                replies += kind == REPLY
             if not packet.outcome & (SENT | STORED | DROPPED):
                 if packet.outcome & HELD:
                     self.context.count_drop("capture off")
@@ -91,6 +101,16 @@ cdef class Flow:
         listener.bytes += octets
         self.context.routed.packets += routed
         self.context.routed.unrouted += unrouted
+        self.context.routed.captured_requests += requests
+        self.context.routed.captured_replies += replies
+
+    cdef int traced(self, TracerBase tracer, Packet packet) except -1:
+        try:
+            if tracer.leave(packet):
+                packet.outcome |= SENT
+        except Exception as error:
+            self.on_error(packet, error)
+        return 0
 
     cdef int run(self, Packet packet) except -1:
         if self.hep_route is not None:

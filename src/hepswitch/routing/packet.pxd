@@ -12,6 +12,19 @@ cdef enum Outcome:           # what a route did with a packet: a set of bits
     RESUME = 8               # go on in the SIP route
     REFUSED = 16             # somebody was asked to take it and did not
     HELD = 32                # a store would have been asked: capturing is off
+    CAPTURED = 64            # stored by store(), not by report()
+
+
+cdef enum Kind:              # of SIP
+    OTHER = 0
+    REQUEST = 1
+    REPLY = 2
+
+
+cdef class TracerBase:
+    # What the flow sees of the tracer: `enter(packet)` is called before the route while `busy`, `leave(packet)` behind it when
+    # the packet bears marks. `trace` is for Packet.trace.
+    cdef public bint busy
 
 
 cdef class Context:
@@ -21,6 +34,7 @@ cdef class Context:
     cdef readonly object default_store
     cdef readonly object routed          # books.Routed
     cdef readonly dict masks             # functions that mask a packet in place
+    cdef public TracerBase tracer        # None: nothing is traced here
     cdef public bint capturing           # False: stores are not asked
     cdef readonly object held            # Counter by store: packets that it was not asked to take
 
@@ -41,10 +55,15 @@ cdef class Packet(Hep):
     cdef object sender                   # Received, once somebody asked
     cdef int outcome
     cdef object tagset                   # set of str, None until somebody tags the packet
+    cdef public object marks             # list of what the tracer marked it with, or None
+    cdef list handed                     # the outlets that took it, while there is a tracer; None: none yet
+    cdef Sip original                    # the SIP in it as it came, once a mask has changed the packet
 
     cdef int arrived(self, Context context, Batch batch, Item* item) except -1
     cdef int keep(self) except -1
     cdef Context flow(self)
+    cdef int took(self, outlet) except -1
+    cdef int kind(self) except -1
 
 
 cdef class Message(Sip):

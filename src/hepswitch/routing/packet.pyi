@@ -19,14 +19,20 @@ class Received(NamedTuple):
     dst_ip: str
     dst_port: int
 
+class TracerBase:
+    """The tracer as the flow knows it (`tracing.tracer`). `busy`: it wants to see packets before the route."""
+
+    busy: bool
+
 class Context:
-    """The destinations, stores and masks that a route can name, and the books that it is counted in."""
+    """The destinations, stores and masks that a route can name, the tracer, and the books that it is counted in."""
 
     destinations: Mapping[str, Any]
     stores: Mapping[str, Any]
     default_store: Any
     routed: Routed
     masks: MutableMapping[str, Callable[[Hep], object]]
+    tracer: TracerBase | None
     capturing: bool
     """False: stores are not asked."""
     held: Counter[str]
@@ -38,10 +44,14 @@ class Context:
         default_store: Any,
         routed: Routed,
         masks: MutableMapping[str, Callable[[Hep], object]] | None = None,
+        tracer: TracerBase | None = None,
     ) -> None: ...
 
 class Packet(Hep):
     """One HEP packet in the flow. What `@hep_route` functions get; see `wire.hep.Hep` for reading and editing it."""
+
+    marks: list[Any] | None
+    """What the tracer marked the packet with."""
 
     @property
     def received(self) -> Received:
@@ -82,6 +92,28 @@ class Packet(Hep):
 
         True when the store accepted it. ValueError when the correlation id is empty.
         """
+    def trace(
+        self,
+        trace_id: str,
+        scope: str | None = None,
+        types: str | None = None,
+        attrs: str | None = None,
+        flags: str = "",
+        correlation_id: str | bytes | None = None,
+    ) -> bool:
+        """Trace from this packet on under `trace_id`: to the destinations of `[traces.ID]`.
+
+        `scope`: "message", "transaction", "dialog" or "b2b" (or m, t, d, b); unless given, a dialog for an INVITE, else a
+        transaction. A dialog and a b2b session begin with an INVITE without To tag, else it is the transaction; that
+        begins with a request, else it is this message. `types`: "sip|rtcp|log…" or "all"; SIP alone unless given.
+        `attrs`: text for the stores. `flags`: "C" the caller's side only, "c" the callee's. `correlation_id` replaces that
+        of the packets.
+
+        Each destination gets one copy of a packet, as the route leaves it, unless the route sends it there itself. False
+        when the trace is switched off. RouteError when there is no such trace, ValueError for words that mean nothing.
+        """
+    def went_to(self, outlet: object) -> bool:
+        """Whether this outlet has taken the packet (known while there is a tracer)."""
     def mask(self, name: str) -> None:
         """Mask the packet as `[masks.NAME]` says, for all that comes after. RouteError when there is no such mask.
 
@@ -115,6 +147,16 @@ class Message(Sip):
         """`Packet.store` of the packet around this message."""
     def report(self, correlation_id: str | bytes, *, store: str | None = None, table: str | None = None) -> bool:
         """`Packet.report` of the packet around this message."""
+    def trace(
+        self,
+        trace_id: str,
+        scope: str | None = None,
+        types: str | None = None,
+        attrs: str | None = None,
+        flags: str = "",
+        correlation_id: str | bytes | None = None,
+    ) -> bool:
+        """`Packet.trace` of the packet around this message."""
     def mask(self, name: str) -> None:
         """`Packet.mask` of the packet around this message, which itself stays as it was read."""
     def drop(self, reason: str = "dropped") -> None:

@@ -6,16 +6,19 @@ outlets do with a packet (`destinations`).
 """
 
 from libc.string cimport memcpy
-from libc.stdint cimport uint8_t, uint16_t
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
 from collections import Counter
 import ipaddress
 from typing import NamedTuple
 
 from hepswitch.wire.hep cimport Hep
+from hepswitch.wire.index cimport PROTO_TYPE, SIP
 from hepswitch.wire.sip cimport Sip
+from hepswitch.wire.sip_scan cimport sip_looks
+from hepswitch.wire.sip_text cimport first_line
 from hepswitch.books import MOST_LABEL, label
-from hepswitch.units import parse_endpoint
+from hepswitch.units import local_address
 
 cdef extern from "<sys/socket.h>" nogil:
     enum: AF_INET
@@ -36,7 +39,8 @@ class RouteError(LookupError):
 
 
 class Received(NamedTuple):
-    """How a packet came in: the outer connection, not the captured one. `transport` is udp, tcp or tls."""
+    """How a packet came in: the outer connection, not the captured one. `transport` is udp, tcp or tls; for what was
+    captured here it is the scheme of the listener's URL (mirror, ipip, pcap), with no addresses."""
 
     transport: str
     src_ip: str
@@ -45,15 +49,20 @@ class Received(NamedTuple):
     dst_port: int
 
 
-cdef class Context:
-    """The destinations, stores and masks that a route can name, and the books that it is counted in."""
+cdef class TracerBase:
+    """The tracer as the flow knows it (`tracing.tracer`). `busy`: it wants to see packets before the route."""
 
-    def __cinit__(self, dict destinations, dict stores, default_store, routed, dict masks=None):
+
+cdef class Context:
+    """The destinations, stores and masks that a route can name, the tracer, and the books that it is counted in."""
+
+    def __cinit__(self, dict destinations, dict stores, default_store, routed, dict masks=None, TracerBase tracer=None):
         self.destinations = destinations
         self.stores = stores
         self.default_store = default_store
         self.routed = routed
         self.masks = {} if masks is None else masks
+        self.tracer = tracer
         self.capturing = True
         self.held = Counter()
         self.senders = {}
@@ -95,11 +104,11 @@ cdef class Context:
         key = (batch.listener.url, peer)
         known = self.senders.get(key)
         if known is None:
-            endpoint = parse_endpoint(batch.listener.url)
+            transport, host, at = local_address(batch.listener.url)
             ip, port = batch.peer if batch.peer is not None else _address(item)
             if len(self.senders) >= MOST_SENDERS:
                 self.senders.clear()
-            known = self.senders[key] = Received(endpoint.scheme, ip, port, endpoint.host, endpoint.port)
+            known = self.senders[key] = Received(transport, ip, port, host, at)
         return known
 
     cdef int count_drop(self, reason) except -1:
@@ -125,7 +134,7 @@ cdef class Packet(Hep):
         self.context = context
         self.batch = batch
         self.item = item
-        self.sender = self.tagset = None
+        self.sender = self.tagset = self.marks = self.handed = self.original = None
         self.outcome = 0
         self.arrival_us = batch.arrival_us
         return 0
@@ -180,8 +189,11 @@ cdef class Packet(Hep):
         True when at least one node of the destination accepted it (queued, sent or spooled). RouteError when the
         configuration has no such destination.
         """
-        accepted = self.flow().destination(name).offer(self)
+        outlet = self.flow().destination(name)
+        accepted = outlet.offer(self)
         self.outcome |= SENT if accepted else REFUSED
+        if accepted:
+            self.took(outlet)
         return accepted
 
     def store(self, name=None, *, table=None, custom_field1=None, custom_field2=None, custom_field3=None):
@@ -205,7 +217,9 @@ cdef class Packet(Hep):
                 custom_field2=custom_field2,
                 custom_field3=custom_field3,
             )
-        self.outcome |= STORED if accepted else REFUSED
+        self.outcome |= STORED | CAPTURED if accepted else REFUSED
+        if accepted:
+            self.took(outlet)
         return accepted
 
     def report(self, correlation_id, *, store=None, table=None):
@@ -224,7 +238,55 @@ cdef class Packet(Hep):
             return False
         accepted = outlet.offer(self, table=table, correlation_id=correlation_id)
         self.outcome |= STORED if accepted else REFUSED
+        if accepted:
+            self.took(outlet)
         return accepted
+
+    def trace(self, trace_id, scope=None, types=None, attrs=None, flags="", correlation_id=None):
+        """Trace from this packet on under `trace_id`: to the destinations of `[traces.ID]`.
+
+        `scope`: "message", "transaction", "dialog" or "b2b" (or m, t, d, b); unless given, a dialog for an INVITE, else a
+        transaction. A dialog and a b2b session begin with an INVITE without To tag, else it is the transaction; that
+        begins with a request, else it is this message. `types`: "sip|rtcp|log…" or "all"; SIP alone unless given.
+        `attrs`: text for the stores. `flags`: "C" the caller's side only, "c" the callee's. `correlation_id` (str or bytes) replaces
+        that of the packets.
+
+        Each destination gets one copy of a packet, as the route leaves it, unless the route sends it there itself. False
+        when the trace is switched off. RouteError when there is no such trace, ValueError for words that mean nothing.
+        """
+        cdef Context context = self.flow()
+        if context.tracer is None:
+            raise RouteError(f"no trace is named {trace_id!r}: nothing can be traced here")
+        sip = self.original if self.original is not None else self.sip
+        return context.tracer.trace(self, sip, trace_id, scope, types, attrs, flags, correlation_id)
+
+    def went_to(self, outlet):
+        """Whether this outlet has taken the packet (known while there is a tracer)."""
+        return self.handed is not None and outlet in self.handed
+
+    cdef int kind(self) except -1:
+        """Request, reply or no SIP: by the beginning of the payload alone, for this is asked of every packet stored."""
+        cdef const unsigned char* p = NULL
+        cdef Py_ssize_t n = 0
+        cdef uint64_t proto_type = SIP
+        self.number(PROTO_TYPE, &proto_type)
+        if proto_type != SIP:
+            return OTHER
+        self.span(&p, &n)
+        if n and p[0] == c"{":                                  # wrapped in JSON, perhaps
+            sip = self.sip
+            return OTHER if sip is None else REQUEST if sip.is_request else REPLY
+        if not sip_looks(p, n):
+            return OTHER
+        return REPLY if p[first_line(p, n) + 3] == c"/" else REQUEST    # SIP/2.0 200 …: no method has a slash
+
+    cdef int took(self, outlet) except -1:
+        if self.context.tracer is not None:
+            if self.handed is None:
+                self.handed = [outlet]
+            else:
+                self.handed.append(outlet)
+        return 0
 
     def mask(self, name):
         """Mask the packet as `[masks.NAME]` says, for all that comes after. RouteError when there is no such mask.
@@ -232,7 +294,10 @@ cdef class Packet(Hep):
         A payload that cannot be masked is overwritten, and counted as `overwritten`.
         """
         cdef Context context = self.flow()
-        if context.mask(name)(self) is False:
+        mask = context.mask(name)
+        if context.tracer is not None and self.original is None:
+            self.original = self.sip                   # calls are known by what came in
+        if mask(self) is False:
             context.routed.overwritten += 1
 
     def drop(self, reason="dropped"):
@@ -267,6 +332,10 @@ cdef class Message(Sip):
     def report(self, correlation_id, *, store=None, table=None):
         """`Packet.report` of the packet around this message."""
         return self.hep.report(correlation_id, store=store, table=table)
+
+    def trace(self, trace_id, scope=None, types=None, attrs=None, flags="", correlation_id=None):
+        """`Packet.trace` of the packet around this message."""
+        return self.hep.trace(trace_id, scope, types, attrs, flags, correlation_id)
 
     def mask(self, name):
         """`Packet.mask` of the packet around this message, which itself stays as it was read."""

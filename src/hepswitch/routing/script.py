@@ -51,14 +51,16 @@ class Script:
     """Functions marked @policy, by name."""
 
 
-def load(path: Path, destinations: Iterable[str] = (), stores: Iterable[str] = ()) -> Script:
+def load(
+    path: Path, destinations: Iterable[str] = (), stores: Iterable[str] = (), traces: Iterable[str] = ()
+) -> Script:
     """Run the route file at `path` and find its routes.
 
-    Names of destinations and stores that the file gives literally are checked against the configured ones. The file's
-    folder is importable for it. Raises ScriptError.
+    Names of destinations, stores and traces that the file gives literally are checked against the configured ones. The
+    file's folder is importable for it. Raises ScriptError.
     """
     code, tree = _compile(path)
-    _check_names(path, tree, {"relay": set(destinations), "store": set(stores)})
+    _check_names(path, tree, {"relay": set(destinations), "store": set(stores), "trace": set(traces)})
     module = _execute(path, code)
     routes = {kind: _route(path, module, kind) for kind in ("hep_route", "sip_route")}
     policies = {value.__name__: value for value in vars(module).values() if getattr(value, MARK, None) == "policy"}
@@ -171,14 +173,14 @@ def _route(path: Path, module: ModuleType, kind: str) -> Callable[..., Any] | No
 
 
 def _check_names(path: Path, tree: ast.Module, known: dict[str, set[str]]) -> None:
-    kinds = {"relay": "destination", "store": "store"}
+    kinds = {"relay": "destination", "store": "store", "trace": "trace"}
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     parameters = {argument.arg for function in functions for argument in function.args.args}
     problems = []
     for node in ast.walk(tree):
         match node:
             case ast.Call(
-                func=ast.Attribute(value=ast.Name(id=variable), attr="relay" | "store" as action),
+                func=ast.Attribute(value=ast.Name(id=variable), attr="relay" | "store" | "trace" as action),
                 args=[ast.Constant(value=str() as name), *_],
             ) if variable in parameters and name not in known[action]:
                 pass

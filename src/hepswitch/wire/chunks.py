@@ -172,12 +172,17 @@ class Named(int):
 
     @classmethod
     def named(cls, name: str) -> Self:
-        """The number called `name` (any case). ValueError when none is."""
+        """The number called `name` (any case), the first of several. ValueError when none is."""
+        return cls(cls.all_named(name)[0])
+
+    @classmethod
+    def all_named(cls, name: str) -> tuple[int, ...]:
+        """Every number called `name` (any case). ValueError when none is."""
         numbers = cls._spelt.get(name.casefold())
         if numbers is None:
             known = ", ".join(dict.fromkeys(cls._names.values()))
             raise ValueError(f"no {cls._what} is called {name!r}: use its number, or one of {known}")
-        return cls(numbers[0])
+        return numbers
 
 
 class ProtoFamily(Named, what="IP family", names=IP_FAMILIES):

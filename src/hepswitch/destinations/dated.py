@@ -1,0 +1,41 @@
+"""Names with a date in them: strftime fields are filled with a packet's own time, in UTC. For files and tables.
+
+Not here: what a name may hold besides (each destination says it), and local time.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+
+FIELDS = {"Y": r"\d{4}", "y": r"\d\d", "m": r"\d\d", "d": r"\d\d", "j": r"\d{3}"}
+FIELDS |= {"H": r"\d\d", "M": r"\d\d", "S": r"\d\d", "%": "%"}
+"""The fields that a name may have, and what they look like: digits only, so that a name can be recognised again."""
+
+_FIELD = re.compile(r"%(.?)")
+
+
+class Dated:
+    """The template of a name. `at()` gives the name at a time, `pattern` matches every name that it can give."""
+
+    def __init__(self, template: str) -> None:
+        """ValueError for a field that names cannot have."""
+        self.template = template
+        for field in _FIELD.findall(template):
+            if field not in FIELDS:
+                known = " ".join(f"%{each}" for each in FIELDS)
+                raise ValueError(f"{template!r} has the field %{field}; a name may have {known}")
+        parts = _FIELD.split(template)  # text and fields in turn
+        self.pattern = "".join(FIELDS[part] if i % 2 else re.escape(part) for i, part in enumerate(parts))
+        self._constant = len(parts) == 1
+        self._second = -1
+        self._name = template
+
+    def at(self, time_us: int) -> str:
+        """The name at `time_us` (µs since 1970)."""
+        second = time_us // 1_000_000
+        if second != self._second and not self._constant:
+            moment = time.gmtime(second)
+            self._name = _FIELD.sub(lambda field: time.strftime(field[0], moment), self.template)
+            self._second = second
+        return self._name

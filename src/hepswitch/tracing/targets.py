@@ -1,0 +1,207 @@
+"""Targets: the destinations of traces. A store or a HEP destination of the switch, or one that belongs to traces alone.
+
+Several traces share a target of one name. A target of its own is open while a trace needs it, and its row in the books stays
+when it is closed. Not here: what it does with packets (`destinations`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Protocol
+
+import structlog
+from pydantic import AfterValidator, ValidationInfo
+
+from hepswitch import books
+from hepswitch.books import Snapshot
+from hepswitch.references import check_name
+from hepswitch.routing.packet import Packet
+from hepswitch.tracing.marks import Mark
+from hepswitch.tracing.own import Surroundings, parse_own
+
+log = structlog.get_logger("hepswitch.tracing")
+
+STORE, DESTINATION = "store:", "destination:"
+
+
+class Outlet(Protocol):
+    """What every destination is to the one who offers packets."""
+
+    name: str
+
+    async def open(self) -> None: ...
+    def offer(self, packet: Any, **said: Any) -> bool: ...
+    def flush(self) -> None: ...
+    async def close(self, drain: float) -> None: ...
+    def account(self) -> Snapshot: ...
+
+
+def check_target(text: str, info: ValidationInfo) -> str:
+    """A target as `[traces.NAME] to` says it. ValueError for what is none, or names what is not configured."""
+    if text.startswith(STORE):
+        check_name("stores", text.removeprefix(STORE), info)
+    elif text.startswith(DESTINATION):
+        check_name("destinations", text.removeprefix(DESTINATION), info)
+    else:
+        parse_own(text)
+    return text
+
+
+TargetText = Annotated[str, AfterValidator(check_target)]
+
+
+class Target:
+    """One destination of a trace. `find` gives its outlet at this moment, None when it is not configured any more."""
+
+    __slots__ = ("_find", "_give", "name")
+
+    def __init__(self, name: str, find: Callable[[], Any], give: Callable[[Any, Packet, Mark], bool]) -> None:
+        self.name = name
+        self._find = find
+        self._give = give
+
+    def give(self, packet: Packet, mark: Mark) -> bool:
+        """Offer the packet, unless the route has put it there already. False when it was refused."""
+        outlet = self._find()
+        if outlet is None:
+            return False
+        return packet.went_to(outlet) or self._give(outlet, packet, mark)
+
+
+def _relay(outlet: Any, packet: Packet, mark: Mark) -> bool:
+    """HEP and SIP know no attributes; a correlation id is a chunk."""
+    identity = mark.order.correlation_id
+    if identity is None or packet.correlation_id == identity:
+        return bool(outlet.offer(packet))
+    copy = packet.copy()
+    try:
+        if copy.version != 3:
+            copy.version = 3
+        copy.correlation_id = identity
+    except ValueError:  # it would be too large: better without
+        copy = packet.copy()
+    return bool(outlet.offer(copy))
+
+
+def _store(outlet: Any, packet: Packet, mark: Mark) -> bool:
+    order = mark.order
+    return bool(outlet.offer(packet, attrs=order.attrs, direction=mark.direction, correlation_id=order.correlation_id))
+
+
+class Targets:
+    """Finds and makes targets. `destinations` and `stores` are the switch's own; what is `around` them the others need.
+
+    `on_change` is told when there are other outlets than before; `drain`: seconds in which one that nobody needs may
+    deliver.
+    """
+
+    def __init__(
+        self,
+        destinations: Mapping[str, Any],
+        stores: Mapping[str, Any],
+        around: Surroundings,
+        drain: float,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._destinations = destinations
+        self._stores = stores
+        self._around = around
+        self._drain = drain
+        self._on_change = on_change
+        self._own: dict[str, Outlet] = {}
+        self._users: dict[str, int] = {}
+        self._opening = asyncio.Lock()
+        self._leaving: dict[str, tuple[Outlet, asyncio.Task[None]]] = {}
+        self._past: dict[str, Snapshot] = {}
+
+    @property
+    def outlets(self) -> list[Outlet]:
+        """Those that belong to traces alone, open."""
+        return list(self._own.values())
+
+    def check(self, texts: Iterable[str]) -> None:
+        """ValueError when one of `texts` names a store or destination that there is not, or is no target at all."""
+        for text in texts:
+            for start, known in ((STORE, self._stores), (DESTINATION, self._destinations)):
+                name = text.removeprefix(start)
+                if text.startswith(start) and name not in known:
+                    names = ", ".join(sorted(known)) or "none"
+                    raise ValueError(f"no {start[:-1]} is named {name!r} (configured: {names})")
+            if not text.startswith((STORE, DESTINATION)):
+                parse_own(text)
+
+    async def acquire(self, texts: Iterable[str]) -> list[Target]:
+        """The targets that `texts` name, each once, for somebody who will `release` them. Raises OSError, ValueError."""
+        found: dict[str, Target] = {}
+        try:
+            for text in texts:
+                target = await self._target(text)
+                if target.name in found:
+                    self.release([target])
+                found[target.name] = target
+        except BaseException:
+            self.release(found.values())
+            raise
+        return list(found.values())
+
+    async def _target(self, text: str) -> Target:
+        for start, known, give in ((STORE, self._stores, _store), (DESTINATION, self._destinations, _relay)):
+            if text.startswith(start):
+                find = functools.partial(known.get, text.removeprefix(start))
+                return Target(text, find, give)
+        wanted = parse_own(text)
+        async with self._opening:
+            if wanted.name not in self._own:
+                if wanted.name in self._leaving:
+                    await self._leaving[wanted.name][1]  # its file or spool is still in use
+                outlet = wanted.build(self._around)
+                await outlet.open()
+                self._own[wanted.name] = outlet
+                self._users[wanted.name] = 0
+                self._on_change()
+        self._users[wanted.name] += 1
+        outlet = self._own[wanted.name]
+        return Target(wanted.name, lambda: outlet, _relay if wanted.relays else _store)
+
+    def release(self, targets: Iterable[Target]) -> None:
+        """These are not needed any more."""
+        for target in targets:
+            if target.name not in self._users:
+                continue
+            self._users[target.name] -= 1
+            if not self._users[target.name]:
+                self._leave(target.name)
+                self._on_change()
+
+    def _leave(self, name: str) -> None:
+        outlet = self._own.pop(name)
+        del self._users[name]
+        self._leaving[name] = outlet, asyncio.create_task(self._say_farewell(name, outlet))
+
+    async def _say_farewell(self, name: str, outlet: Outlet) -> None:
+        try:
+            await outlet.close(self._drain)
+        except OSError as error:
+            log.error("target of a trace cannot be closed", target=name, error=str(error))
+        finally:
+            self._past[name] = self._row(name, outlet)
+            del self._leaving[name]
+
+    async def close(self) -> None:
+        """Close all, at the end."""
+        for name in list(self._own):
+            self._leave(name)
+        await asyncio.gather(*(task for _, task in self._leaving.values()))
+
+    def account(self) -> dict[str, Snapshot]:
+        """The rows of those that belong, or belonged, to traces alone."""
+        rows = dict(self._past)
+        for name, outlet in (*((name, outlet) for name, (outlet, _) in self._leaving.items()), *self._own.items()):
+            rows[name] = self._row(name, outlet)
+        return rows
+
+    def _row(self, name: str, outlet: Outlet) -> Snapshot:
+        row = outlet.account()
+        return books.add(self._past[name], row) if name in self._past else row
