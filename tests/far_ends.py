@@ -162,6 +162,11 @@ class TcpSink:
             self._listener = None
 
     @property
+    def connected(self) -> int:
+        """TCP connections that have not ended."""
+        return len(self._socks)
+
+    @property
     def numbers(self) -> list[list[int]]:
         """The packets of each connection; one that is cut off at the end is left out."""
         for i, data in enumerate(self.connections):

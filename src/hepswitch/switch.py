@@ -36,7 +36,6 @@ from hepswitch.sources.inlet import MAX_CONNECTIONS, Inlet, Patient, Places, Sou
 from hepswitch.sources.ways import WAYS
 from hepswitch.state.watch import ListWatch
 from hepswitch.tracing.dynamic import TraceStart
-from hepswitch.tracing.own import Surroundings
 from hepswitch.tracing.table import CallTable
 from hepswitch.tracing.targets import Targets
 from hepswitch.tracing.tracer import Tracer
@@ -79,8 +78,7 @@ class Switch:
         self.stores = {name: table.build(name, worker) for name, table in config.stores.items()}
         self._outlets: list[Any] = []
         default = next(iter(self.stores.values()), None)
-        around = Surroundings(worker, self._resolver)
-        targets = Targets(self.sets.outlets, self.stores, around, config.drain, self._outlets_changed)
+        targets = Targets(self.sets.outlets, self.stores, self._resolver, config.drain, self._outlets_changed)
         self.traces = Traces(targets)
         settings = config.tracer
         calls = CallTable(settings.calls, settings.max_age, settings.leg_headers)

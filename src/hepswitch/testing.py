@@ -6,7 +6,8 @@
         route = RouteTest("route.py", destinations=["homer"], stores=["lake"])
         assert route.run(invite()).relayed_to == ["homer"]
 
-The route runs in the real flow; only the destinations and stores are stand-ins that write down what they get. Not here: far
+The route runs in the real flow with the real tracer; only the destinations, stores and targets of traces are stand-ins that
+write down what they get. Not here: far
 ends, queues and spools, and what `on_error` does with a packet whose route raised.
 """
 
@@ -26,10 +27,15 @@ from hepswitch.routing import script
 from hepswitch.routing.flow import Flow
 from hepswitch.routing.packet import Context, Message, Packet
 from hepswitch.state.registry import refresh
+from hepswitch.tracing.marks import Mark
+from hepswitch.tracing.table import CallTable
+from hepswitch.tracing.targets import Target, Targets
+from hepswitch.tracing.tracer import Tracer
+from hepswitch.tracing.traces import Trace, TracerTable, Traces
 from hepswitch.wire.batch import Batch
 from hepswitch.wire.hep import Hep
 
-__all__ = ["Outcome", "Relayed", "RouteTest", "Stored", "hep_packet", "invite", "rtcp", "sip"]
+__all__ = ["Outcome", "Relayed", "RouteTest", "Stored", "Traced", "hep_packet", "invite", "rtcp", "sip"]
 
 ADDRESSES: Mapping[str, Any] = {"src_ip": "192.0.2.1", "dst_ip": "192.0.2.2", "src_port": 5060, "dst_port": 5060}
 CAPTURED = 1_700_000_000.25
@@ -122,12 +128,21 @@ class Stored(NamedTuple):
     options: dict[str, Any]
 
 
+class Traced(NamedTuple):
+    """A packet as the destinations of a trace got it; `attrs` is what the trace said about it."""
+
+    id: str
+    hep: Hep
+    attrs: str | None
+
+
 @dataclass
 class Outcome:
     """What became of one packet."""
 
     relayed: list[Relayed] = field(default_factory=list)
     stored: list[Stored] = field(default_factory=list)
+    traced: list[Traced] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     """Destinations and stores that were asked and did not take it, by name."""
     dropped: str | None = None
@@ -150,10 +165,16 @@ class Outcome:
         """The names of the stores that took it, in order."""
         return [stored.name for stored in self.stored]
 
+    @property
+    def traced_by(self) -> list[str]:
+        """The ids of the traces that the packet went to, in order."""
+        return [traced.id for traced in self.traced]
+
     def __repr__(self) -> str:
         """In words, without what did not happen."""
         said = [f"relayed to {one.name}" for one in self.relayed]
         said += [f"stored in {one.name}" + (f" {one.options}" if one.options else "") for one in self.stored]
+        said += [f"traced by {one.id}" for one in self.traced]
         said += [f"refused by {name}" for name in self.refused]
         said += [f"dropped: {self.dropped}"] if self.dropped is not None else []
         said += ["unrouted"] if self.unrouted else []
@@ -201,8 +222,21 @@ class _Store(_StandIn):
         self.outcome.stored.append(Stored(self.name, hep, options))
 
 
+class _TraceTarget(Target):
+    """What a trace sends to: one for each, so that each is seen."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id, lambda: None, lambda *_: True)
+        self.outcome = Outcome()
+
+    def give(self, packet: Packet, mark: Mark) -> bool:
+        self.outcome.traced.append(Traced(self.name, packet.copy(), mark.order.attrs))
+        return True
+
+
 class RouteTest:
     """A route file with stand-ins for the `destinations` and `stores` of these names; the first store is the default one.
+    `traces` are ids of traces; traced calls live on from one packet to the next.
 
     `refusing` names those that take nothing, as when they are full or away; it may be changed between two packets. Each
     RouteTest has its own `state` (tables, counters, lists); `clock` (monotonic seconds) lets a test pass the time of tables.
@@ -218,14 +252,17 @@ class RouteTest:
         refusing: Iterable[str] = (),
         mode: Mode | None = None,
         clock: Callable[[], float] = time.monotonic,
+        traces: Iterable[str] = (),
     ) -> None:
         file, names = Path(path), (tuple(destinations), tuple(stores))
+        ids = tuple(traces)
 
         def load() -> Routes:
-            loaded = script.load(file, *names)
+            loaded = script.load(file, *names, ids)
             return Routes(None if mode == "sip" else loaded.hep_route, loaded.sip_route, None, loaded.policies)
 
-        self._prepare(load, *names, refusing, state.State(clock), {}, {})
+        tracer = _tracer(ids, TracerTable(), clock)
+        self._prepare(load, *names, refusing, state.State(clock), {}, {}, tracer)
 
     @classmethod
     def from_config(
@@ -252,6 +289,7 @@ class RouteTest:
             own,
             means.masks,
             {name: treat for name in settings.destinations if (treat := means.treat(name)) is not None},
+            _tracer(settings.traces, settings.tracer, clock),
         )
         return test
 
@@ -264,7 +302,9 @@ class RouteTest:
         own: state.State,
         masks: Mapping[str, Callable[[Hep], object]],
         treats: Mapping[str, Callable[[Hep], Hep | str]],
+        tracer: Tracer,
     ) -> None:
+        self._tracer = tracer
         self.refusing = set(refusing)
         self.state = own
         self._load = load
@@ -294,6 +334,11 @@ class RouteTest:
         WireError when bytes are no HEP packet: no route would see them.
         """
         outcome, routed = Outcome(), books.Routed()
+        for trace in self._tracer.traces.configured.values():
+            for target in trace.targets:
+                assert isinstance(target, _TraceTarget)
+                target.outcome = outcome
+        self._tracer.sweep()
 
         def raised(_: Packet, error: BaseException) -> None:
             outcome.error = error
@@ -312,7 +357,7 @@ class RouteTest:
             name: _Destination(name, self.refusing, outcome, self._treats.get(name)) for name in self._destinations
         }
         stores = {name: _Store(name, self.refusing, outcome) for name in self._stores}
-        return Context(destinations, stores, next(iter(stores.values()), None), routed, self._masks)
+        return Context(destinations, stores, next(iter(stores.values()), None), routed, self._masks, self._tracer)
 
     def _watched(self, outcome: Outcome) -> tuple[HepRoute | None, SipRoute | None]:
         """The routes, with an eye on them."""
@@ -334,3 +379,11 @@ class RouteTest:
                 outcome.tags.update(message.hep.tags)
 
         return hep_route if hep is not None else None, sip_route if sip is not None else None
+
+
+def _tracer(ids: Iterable[str], settings: TracerTable, clock: Callable[[], float]) -> Tracer:
+    """A tracer for traces of these ids."""
+    traces = Traces(Targets({}, {}, None, 0.0))
+    traces.configured.update({id: Trace(id, [_TraceTarget(id)]) for id in ids})
+    calls = CallTable(settings.calls, settings.max_age, settings.leg_headers)
+    return Tracer(traces, calls, on=settings.on, clock=clock)

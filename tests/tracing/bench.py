@@ -11,7 +11,6 @@ from hepswitch.routing.flow import Flow
 from hepswitch.routing.packet import Context
 from hepswitch.testing import sip
 from hepswitch.tracing.dynamic import TraceStart
-from hepswitch.tracing.own import Surroundings
 from hepswitch.tracing.table import CallTable
 from hepswitch.tracing.targets import Targets
 from hepswitch.tracing.tracer import Tracer
@@ -63,7 +62,7 @@ class Bench:
         self.errors: list[BaseException] = []
         self.routed = books.Routed()
         self.listener = books.Listener("udp://127.0.0.1:9060")
-        self.traces = Traces(Targets({"homer": self.homer}, self.stores, Surroundings(), 0.0))
+        self.traces = Traces(Targets({"homer": self.homer}, self.stores, None, 0.0))
         self.table = CallTable(**{"most": 100, "max_age": 3600.0} | table)
         self.tracer = Tracer(self.traces, self.table, clock=lambda: self.now)
         tables = {

@@ -81,6 +81,8 @@ def _acts(outcome: Outcome) -> Iterator[str]:
     for stored in outcome.stored:
         table = stored.options.get("table")
         yield f"store {stored.name}" + (f" ({table})" if table else "")
+    for id in outcome.traced_by:
+        yield f"trace {id}"
     for name in outcome.refused:
         yield f"refused by {name}"
     if outcome.dropped is not None:
@@ -118,6 +120,7 @@ def _print(hep: Hep, outcome: Outcome) -> None:
         "call": hep.call_identity,
         "relayed": outcome.relayed_to,
         "stored": outcome.stored_in,
+        "traced": outcome.traced_by,
         "refused": outcome.refused,
         "dropped": outcome.dropped,
         "tags": sorted(outcome.tags),

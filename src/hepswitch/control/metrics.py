@@ -36,6 +36,7 @@ class _Books(Collector):
         yield from _guards(self._book["guards"])
         yield from _outlets("destination", self._book["destinations"])
         yield from _outlets("store", self._book["stores"])
+        yield from _traces(self._book["traces"], self._book["tracer"])
         yield from _script(self._book["script"])
         yield _gauge("hepswitch_uptime_seconds", "Seconds since the switch started.", [], [([], self._book["uptime"])])
         yield _gauge(
@@ -127,6 +128,24 @@ def _outlets(kind: str, rows: dict[str, Any]) -> Iterator[Metric]:
     )  # fmt: skip
     for key, text in {"queued": "Packets waiting in memory.", "spooled": "Packets waiting on disk."}.items():
         yield _gauge(f"hepswitch_node_{key}", text, [kind, "node"], [([*of], node[key]) for of, node in nodes.items()])
+
+
+def _traces(rows: dict[str, Any], tracer: dict[str, Any]) -> Iterator[Metric]:
+    for key, text in {
+        "packets": "Packets handed to the destinations of a trace.",
+        "requests": "SIP requests among them.",
+        "replies": "SIP replies among them.",
+        "calls": "Transactions and dialogs whose trace was begun.",
+        "refused": "Copies that a destination of the trace did not take.",
+    }.items():
+        yield _counter(f"hepswitch_traced_{key}", text, ["trace"], [([name], row[key]) for name, row in rows.items()])
+    yield _gauge(
+        "hepswitch_tracer_calls", "Transactions and dialogs that are being traced.", [], [([], tracer["calls"])]
+    )
+    yield _counter(
+        "hepswitch_tracer_evicted", "Traced calls that were cut short, by reason.", ["reason"],
+        [([reason], count) for reason, count in tracer["evicted"].items()],
+    )  # fmt: skip
 
 
 def _script(row: dict[str, Any]) -> Iterator[Metric]:

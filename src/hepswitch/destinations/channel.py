@@ -2,7 +2,7 @@
 
 The kernel tells how many bytes it still holds for the far end (SIOCOUTQ). Over TLS these are bytes of ciphertext, so a
 TLS channel remembers up to which byte of plaintext each record reaches. What the far end sends is read and thrown away.
-Not here: when to connect again, and what to send.
+Not here: when to connect again, what to send, and who knows the addresses of names.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import ssl
 import struct
 import termios
 from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
 
-from hepswitch.net.resolve import Resolver
 from hepswitch.units import Endpoint
 
 CONNECT_TIMEOUT = 5.0
@@ -28,6 +29,9 @@ USER_TIMEOUT = 60_000
 RECORD = 64 << 10
 """Bytes encrypted at once: several TLS records, one write."""
 
+QUIET = 2.0
+"""Seconds after which a far end that ends a TLS connection in order is believed to have read what it was sent."""
+
 OPTIONS = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),  # a write is a batch already: nothing to wait for
     (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT),
@@ -36,6 +40,19 @@ OPTIONS = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 )
+
+
+class Answers(Protocol):
+    """What a resolver knows of a name: addresses and ports, in the order in which to try them."""
+
+    @property
+    def candidates(self) -> Sequence[tuple[str, int]]: ...
+
+
+class Resolves(Protocol):
+    """Gives the addresses of names: `net.resolve.Resolver`, or whoever else knows them. Raises OSError."""
+
+    async def resolve(self, host: str, port: int) -> Answers: ...
 
 
 class Channel:
@@ -72,6 +89,14 @@ class Channel:
         except (BlockingIOError, InterruptedError):
             return False
         return True
+
+    def lost_nothing(self, error: OSError | None, quiet: float) -> bool:
+        """Whether the far end's program has read all that was acknowledged. `error`: why the connection ended, None when
+        the far end ended it in order; `quiet`: seconds since the last write.
+        """
+        # EPIPE: we wrote after its orderly end had arrived.
+        orderly = error is None or isinstance(error, BrokenPipeError)
+        return orderly and (self.end_proves_reading or quiet > QUIET)
 
     def _says_goodbye(self, received: bytes) -> bool:
         """What the far end sent. HEP has no answers: over TCP it does not matter what it is."""
@@ -176,7 +201,7 @@ class TlsChannel(Channel):
         super().close()
 
 
-async def connect(endpoint: Endpoint, resolver: Resolver, context: ssl.SSLContext | None) -> Channel:
+async def connect(endpoint: Endpoint, resolver: Resolves, context: ssl.SSLContext | None) -> Channel:
     """A channel to the first candidate of `endpoint` that answers. Raises OSError saying why none did."""
     loop = asyncio.get_running_loop()
     trouble: OSError = OSError(f"{endpoint.host} has no address")

@@ -52,11 +52,6 @@ class FileTarget:
         """The same with an absolute path."""
         return replace(self, location=replace(self.location, path=str(absolute(Path(self.location.path)))))
 
-    def of_worker(self, number: int) -> FileTarget:
-        """The same for one of several workers: each has files of its own, the first those of this name."""
-        location = replace(self.location, path=f"{self.location.path}.w{number}") if number else self.location
-        return replace(self, location=location)
-
     def build(self, *, queue: int = QUEUE, flush: float = FLUSH) -> WriterOutlet:
         """The outlet."""
         return WriterOutlet(str(self), FileWriter(self), queue=queue, flush=flush)

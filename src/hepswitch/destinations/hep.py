@@ -35,6 +35,7 @@ from hepswitch.destinations.treatment import Treatment
 from hepswitch.destinations.udp_node import UdpNode
 from hepswitch.filters.language import parse_field
 from hepswitch.net.resolve import Resolver
+from hepswitch.net.tls import CLIENT_OPTIONS
 from hepswitch.references import DestinationName
 from hepswitch.tables import Duration, Size
 from hepswitch.units import Endpoint, parse_endpoint
@@ -44,14 +45,12 @@ log = structlog.get_logger("hepswitch.destinations")
 
 FORGOTTEN_HINT = "its packets wait: configure it again to send them, or delete the folder"
 
-TLS_OPTIONS = {"ca", "verify", "cert", "key"}
-
 POLICIES = ("call", "source", "round-robin", "random", "weighted", "first", "all", "least-loaded")
 
 
 def _node_url(text: str) -> str:
     endpoint = parse_endpoint(text)
-    known = {"weight", "priority"} | (TLS_OPTIONS if endpoint.scheme == "tls" else set())
+    known = {"weight", "priority"} | (CLIENT_OPTIONS if endpoint.scheme == "tls" else set())
     if unknown := sorted(endpoint.options.keys() - known):
         raise ValueError(f"{text!r} has unknown options: {', '.join(unknown)}; known here: {', '.join(sorted(known))}")
     if not endpoint.port and not endpoint.is_service:

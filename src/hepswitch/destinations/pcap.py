@@ -3,10 +3,11 @@
     pcap:/var/log/fraud.pcapng
     pcap:/var/log/fraud-%Y%m%d%H.pcapng?keep=48
 
-Options are those of `rotating`. Each message is a frame with the addresses, ports and time at which it was captured; TLS
-and WebSocket become plain TCP. What came as text and not as packets (RTCP reports, logs) is refused as "not SIP". A file
-that is there already is continued with a section of its own, behind its last whole block; one that is no pcapng is left
-alone. Not here: frames (`wire.ip`), rotation (`rotating`), queue and retries (`writer`).
+Options are those of `rotating`. Each message is a frame with the addresses, ports and time at which it was captured. TLS
+and WebSocket become plain TCP, and each message on TCP a connection of its own. What came as text and not as packets (RTCP
+reports, logs) is refused as "not SIP". A file that is there already is continued with a section of its own, behind its last
+whole block; one that is no pcapng is left alone. Not here: frames (`wire.ip`), rotation (`rotating`), queue and retries
+(`writer`).
 """
 
 from __future__ import annotations
@@ -26,11 +27,8 @@ from hepswitch.destinations.text import message
 from hepswitch.destinations.writer import FLUSH, QUEUE, WriterOutlet, Written
 from hepswitch.destinations.writer import Writer as OutletWriter
 from hepswitch.wire.hep import Hep
-from hepswitch.wire.ip import UDP, FrameBuilder
+from hepswitch.wire.ip import UDP, LoneFrameBuilder
 from hepswitch.wire.pcap import Writer
-
-MOST_MESSAGES = 100_000
-"""That one FrameBuilder makes frames of: it remembers every TCP connection. Then sequence numbers begin anew."""
 
 _SECTION = io.BytesIO()
 Writer(_SECTION)
@@ -62,11 +60,6 @@ class PcapTarget:
         """The same with an absolute path."""
         return PcapTarget(replace(self.location, path=str(absolute(Path(self.location.path)))))
 
-    def of_worker(self, number: int) -> PcapTarget:
-        """The same for one of several workers: each has files of its own, the first those of this name."""
-        location = replace(self.location, path=f"{self.location.path}.w{number}") if number else self.location
-        return replace(self, location=location)
-
     def build(self, *, queue: int = QUEUE, flush: float = FLUSH) -> WriterOutlet:
         """The outlet."""
         return WriterOutlet(str(self), PcapWriter(self), queue=queue, flush=flush)
@@ -77,8 +70,7 @@ class PcapWriter(OutletWriter):
 
     def __init__(self, target: PcapTarget) -> None:
         self._file = RotatingFile(target.location, _begins)
-        self._frames = FrameBuilder()
-        self._messages = 0
+        self._frames = LoneFrameBuilder()
 
     def refuses(self, packet: Hep, table: str | None) -> str | None:
         """Only what was a packet on the wire can be one again."""
@@ -106,9 +98,6 @@ class PcapWriter(OutletWriter):
         """Nothing is held open."""
 
     def _frames_of(self, packet: Hep) -> list[bytes]:
-        self._messages += 1
-        if self._messages % MOST_MESSAGES == 0:
-            self._frames = FrameBuilder()
         ends = packet.src_ip, packet.src_port or 0, packet.dst_ip, packet.dst_port or 0
         return self._frames.frames(packet.proto_id or UDP, *ends, message(packet))
 

@@ -35,6 +35,9 @@ LEAST_SIZE = 1 << 20
 
 LEAST_PERIOD = 60.0
 
+ATTEMPTS = 10
+"""To open a file that is there when it is to be made and is not when it is to be opened: others make and move it."""
+
 MOST_KNOWN = 64
 """Files that are remembered as looked at."""
 
@@ -179,15 +182,16 @@ class RotatingFile:
     def _opened(self, path: str) -> int:
         # Without O_NONBLOCK a pipe would be waited for until somebody reads it.
         flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
-        while True:
+        for _ in range(ATTEMPTS):
             with contextlib.suppress(FileNotFoundError):
                 return os.open(path, flags)
+            Path(self._folder).mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
-                Path(self._folder).mkdir(parents=True, exist_ok=True)
                 fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, self._location.mode)
                 os.fchmod(fd, self._location.mode)  # whatever the umask says
                 self._remove_oldest(path)
                 return fd
+        raise OSError(errno.ENOENT, "is a link to nothing, or is moved away as soon as it is there", path)
 
     def _is_over(self, found: os.stat_result, more: int) -> bool:
         size, every = self._location.rotate_size, self._location.rotate_every

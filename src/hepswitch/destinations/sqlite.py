@@ -221,8 +221,8 @@ class _Database:
     def __init__(self, path: str, mode: int) -> None:
         self.path = path
         self._tables: set[str] = set()
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
             os.fchmod(fd, mode)  # whatever the umask says; -wal and -shm are made like it
             os.close(fd)

@@ -54,9 +54,6 @@ STAGING, LEAST_STAGING = 4 << 20, 128 << 10
 POLL = 0.02
 """Seconds between two questions for acknowledgements while something is under way."""
 
-QUIET = 2.0
-"""Seconds after which a far end that ends a TLS connection in order is believed to have read what it was sent."""
-
 HIGH, LOW = 0.9, 0.7
 """How full the queue or spool is when sources are asked to stop, and when they may go on."""
 
@@ -327,9 +324,7 @@ class StreamNode(HepNode):
 
     def _broken(self, channel: Channel, error: OSError | None) -> None:
         """The far end closed (None), or the connection failed."""
-        # EPIPE: we wrote after its orderly end had arrived.
-        orderly = error is None or isinstance(error, BrokenPipeError)
-        clean = orderly and (channel.end_proves_reading or self._loop.time() - self._wrote > QUIET)
+        clean = channel.lost_nothing(error, self._loop.time() - self._wrote)
         self._reason = "closed by the far end" if error is None else error.strerror or str(error)
         self._hang_up(channel, clean)
         self._broke.set()

@@ -34,11 +34,11 @@ QUEUE = 16 << 20
 FLUSH = 0.2
 """Seconds that a packet may wait for others to be written with, unless a destination says otherwise."""
 
-ROWS, BYTES = 1000, 256 << 10
-"""A batch is written without waiting when it has so many packets or bytes; it has no more packets, and few more bytes."""
+ROWS, BYTES = 1000, 512 << 10
+"""So many packets or bytes do not wait for more. A batch has no more packets, and one packet more than these bytes."""
 
 OVERHEAD = 512
-"""Bytes that a queued packet takes besides its own."""
+"""Bytes of memory that a queued packet takes besides its own; counted like these."""
 
 LAST_PAUSE = 0.1
 """Seconds between two attempts once the outlet is to close."""

@@ -15,6 +15,9 @@ from pathlib import Path
 
 from hepswitch.units import Endpoint
 
+CLIENT_OPTIONS = frozenset({"ca", "verify", "cert", "key"})
+"""What `client_context` reads of an endpoint."""
+
 
 def server_context(endpoint: Endpoint) -> ssl.SSLContext:
     """The context of a listener. Raises OSError or ValueError naming the wrong file or option."""

@@ -2,7 +2,8 @@
 
     file:PATH   pcap:PATH   syslog[:FACILITY[:LEVEL]]   sip:HOST[:PORT][;transport=tcp]   hep:HOST[:PORT][;transport=udp]
 
-Not here: what each of them does (`destinations`).
+Nothing is spooled for them: what does not fit in memory while a far end is away is refused and counted. Who needs more
+names a `[destinations.NAME]`. Not here: what each of them does (`destinations`).
 """
 
 from __future__ import annotations
@@ -12,41 +13,46 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hepswitch.destinations import uris
 from hepswitch.destinations.file import FileTarget
+from hepswitch.destinations.hep import HepOutlet
 from hepswitch.destinations.pcap import PcapTarget
+from hepswitch.destinations.sip import SipOutlet
 from hepswitch.destinations.syslog import SyslogTarget
 from hepswitch.net.resolve import Resolver
 
+WRITTEN = {"file": FileTarget, "pcap": PcapTarget, "syslog": SyslogTarget}
+"""Those that are written by blocking calls, and may have a path in them."""
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What an outlet may need to know: which worker it is in, and who resolves names."""
+SENT = {"sip": (uris.parse_sip, SipOutlet), "hep": (uris.parse_hep, HepOutlet)}
+"""Those that are sent over the network, as they are or as the SIP in them."""
 
-    worker: int = 0
-    resolver: Resolver | None = None
+USAGE = "store:NAME, destination:NAME, sip:HOST:PORT, hep:HOST:PORT, file:PATH, pcap:PATH or syslog:FACILITY:LEVEL"
 
 
 @dataclass(frozen=True, slots=True)
 class OwnTarget:
     """A target as its URI says it. `name` is its name in the books; `relays`: it knows no more than packets.
 
-    `build` makes its outlet.
+    `build` makes its outlet, with who resolves names.
     """
 
     name: str
     relays: bool
-    build: Callable[[Surroundings], Any]
+    build: Callable[[Resolver | None], Any]
 
 
 def parse_own(text: str) -> OwnTarget:
     """The target that a URI means. ValueError with what can be written."""
-    read = KINDS.get(_scheme(text))
-    if read is None:
-        raise ValueError(
-            f"{text!r} is no target: write store:NAME, destination:NAME, "
-            + ", ".join(("sip:HOST:PORT", "hep:HOST:PORT", "file:PATH", "pcap:PATH", "syslog:FACILITY:LEVEL"))
-        )
-    return read(text)
+    scheme = _scheme(text)
+    if scheme in WRITTEN:
+        target = WRITTEN[scheme].parse(text)
+        return OwnTarget(str(target), False, lambda _: target.build())
+    if scheme in SENT:
+        parse, outlet = SENT[scheme]
+        far_end = parse(text)
+        return OwnTarget(far_end.name, True, lambda resolver: outlet(far_end.name, far_end.config, resolver=resolver))
+    raise ValueError(f"{text!r} is no target: write {USAGE}")
 
 
 def anchored(text: str, absolute: Callable[[Path], Path]) -> str:
@@ -57,28 +63,3 @@ def anchored(text: str, absolute: Callable[[Path], Path]) -> str:
 
 def _scheme(text: str) -> str:
     return text.partition(":")[0].partition("@")[0]
-
-
-def _file(text: str) -> OwnTarget:
-    target = FileTarget.parse(text)
-    return OwnTarget(str(target), False, lambda around: target.of_worker(around.worker).build())
-
-
-def _pcap(text: str) -> OwnTarget:
-    target = PcapTarget.parse(text)
-    return OwnTarget(str(target), False, lambda around: target.of_worker(around.worker).build())
-
-
-def _syslog(text: str) -> OwnTarget:
-    target = SyslogTarget.parse(text)
-    return OwnTarget(str(target), False, lambda _: target.build())
-
-
-WRITTEN: dict[str, type[FileTarget] | type[PcapTarget] | type[SyslogTarget]] = {
-    "file": FileTarget,
-    "pcap": PcapTarget,
-    "syslog": SyslogTarget,
-}
-"""Those that are written by blocking calls, and may have a path in them."""
-
-KINDS: dict[str, Callable[[str], OwnTarget]] = {"file": _file, "pcap": _pcap, "syslog": _syslog}

@@ -16,10 +16,11 @@ from pydantic import AfterValidator, ValidationInfo
 
 from hepswitch import books
 from hepswitch.books import Snapshot
+from hepswitch.net.resolve import Resolver
 from hepswitch.references import check_name
 from hepswitch.routing.packet import Packet
 from hepswitch.tracing.marks import Mark
-from hepswitch.tracing.own import Surroundings, parse_own
+from hepswitch.tracing.own import parse_own
 
 log = structlog.get_logger("hepswitch.tracing")
 
@@ -91,7 +92,7 @@ def _store(outlet: Any, packet: Packet, mark: Mark) -> bool:
 
 
 class Targets:
-    """Finds and makes targets. `destinations` and `stores` are the switch's own; what is `around` them the others need.
+    """Finds and makes targets. `destinations` and `stores` are the switch's own; `resolver` finds the hosts of others.
 
     `on_change` is told when there are other outlets than before; `drain`: seconds in which one that nobody needs may
     deliver.
@@ -101,13 +102,13 @@ class Targets:
         self,
         destinations: Mapping[str, Any],
         stores: Mapping[str, Any],
-        around: Surroundings,
+        resolver: Resolver | None,
         drain: float,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._destinations = destinations
         self._stores = stores
-        self._around = around
+        self._resolver = resolver
         self._drain = drain
         self._on_change = on_change
         self._own: dict[str, Outlet] = {}
@@ -156,7 +157,7 @@ class Targets:
             if wanted.name not in self._own:
                 if wanted.name in self._leaving:
                     await self._leaving[wanted.name][1]  # its file or spool is still in use
-                outlet = wanted.build(self._around)
+                outlet = wanted.build(self._resolver)
                 await outlet.open()
                 self._own[wanted.name] = outlet
                 self._users[wanted.name] = 0

@@ -7,6 +7,7 @@ export. Not here: files (`wire.pcap`), and what a payload says.
 
 from __future__ import annotations
 
+import random
 import socket
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -192,6 +193,7 @@ def _text(address: bytes) -> str:
 _ETHERNET = bytes.fromhex("020000000002 020000000001")
 _LARGEST_UDP = 65_507  # what fits an IPv4 datagram; less than IPv6 allows
 _LARGEST_SEGMENT = 65_495
+_SYN, _PSH_ACK = b"\x02", b"\x18"
 
 
 class FrameBuilder:
@@ -220,16 +222,32 @@ class FrameBuilder:
         if proto_id == UDP and len(payload) <= _LARGEST_UDP:
             header = sport.to_bytes(2, "big") + dport.to_bytes(2, "big") + (8 + len(payload)).to_bytes(2, "big")
             return [self._frame(UDP, src, dst, _summed(UDP, src, dst, header, b"", payload))]
-        return [self._segment(src, sport, dst, dport, part) for part in _pieces(payload)]
+        return self._stream(src, sport, dst, dport, payload)
 
-    def _segment(self, src: bytes, sport: int, dst: bytes, dport: int, payload: bytes) -> bytes:
+    def _stream(self, src: bytes, sport: int, dst: bytes, dport: int, payload: bytes) -> list[bytes]:
         key = (src, sport, dst, dport)
-        sequence = self._sequence.get(key, 1)
-        self._sequence[key] = sequence + len(payload) & 0xFFFFFFFF
         answered = self._sequence.get((dst, dport, src, sport), 1)
+        frames = []
+        for part in _pieces(payload):
+            sequence = self._sequence.get(key, 1)
+            self._sequence[key] = sequence + len(part) & 0xFFFFFFFF
+            frames.append(self._segment(*key, sequence, answered, _PSH_ACK, part))
+        return frames
+
+    def _segment(
+        self,
+        src: bytes,
+        sport: int,
+        dst: bytes,
+        dport: int,
+        sequence: int,
+        answered: int,
+        flags: bytes,
+        payload: bytes,
+    ) -> bytes:
         header = b"".join((
             sport.to_bytes(2, "big"), dport.to_bytes(2, "big"), sequence.to_bytes(4, "big"),
-            answered.to_bytes(4, "big"), b"\x50\x18\xff\xff",                # no options, PSH and ACK, window
+            answered.to_bytes(4, "big"), b"\x50", flags, b"\xff\xff",         # no options, window
         ))  # fmt: skip
         return self._frame(TCP, src, dst, _summed(TCP, src, dst, header, b"\0\0", payload))
 
@@ -241,6 +259,20 @@ class FrameBuilder:
         front = b"\x45\0" + (20 + len(data)).to_bytes(2, "big") + self._number.to_bytes(2, "big")
         front += b"\x40\0\x40" + bytes((protocol,))
         return _ETHERNET + b"\x08\0" + front + _checksum(front + src + dst) + src + dst + data
+
+
+class LoneFrameBuilder(FrameBuilder):
+    """Makes of each message on TCP a connection of its own, which a SYN begins. Remembers nothing.
+
+    For captures that several write into, or that are continued later: nobody knows the others' sequence numbers there, and
+    to an analyser the same numbers are the same bytes once more, which it does not look at.
+    """
+
+    def _stream(self, src: bytes, sport: int, dst: bytes, dport: int, payload: bytes) -> list[bytes]:
+        first = random.getrandbits(32)
+        self._sequence = {(src, sport, dst, dport): first + 1 & 0xFFFFFFFF}
+        syn = self._segment(src, sport, dst, dport, first, 0, _SYN, b"")
+        return [syn, *super()._stream(src, sport, dst, dport, payload)]
 
 
 def _pieces(payload: bytes) -> list[bytes]:

@@ -2,7 +2,13 @@ from libc.stdint cimport uint16_t, uint64_t
 
 from hepswitch.wire.batch cimport Batch
 from hepswitch.wire.envelopes cimport Envelopes
+from hepswitch.wire.frames cimport Frames
 from hepswitch.wire.stream cimport FrameReader
+
+
+cpdef enum Plain:                     # given to Hep.write_to for a version: the SIP of the packet alone, no HEP
+    DATAGRAM = 4
+    STREAM = 5
 
 
 cdef struct Ends:                     # addresses as IPv6; IPv4 is IPv4-mapped
@@ -13,6 +19,9 @@ cdef struct Ends:                     # addresses as IPv6; IPv4 is IPv4-mapped
 
 cdef int put_ipv4(unsigned char* out, const unsigned char* four) noexcept
 cdef int put_sender(Ends* ends, const unsigned char* sender, Py_ssize_t size) noexcept   # from a sockaddr
+
+
+cdef int put_sip(Frames frames, bytes raw, list messages) except -1    # messages: of raw, for a stream; else None
 
 
 cdef class PlainSip:

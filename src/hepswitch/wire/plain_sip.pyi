@@ -1,7 +1,16 @@
+from enum import IntEnum
 from typing import Any
 
 from hepswitch.wire.batch import Batch
 from hepswitch.wire.stream import FrameReader
+
+class Plain(IntEnum):
+    """What a node is sent instead of a HEP version: the SIP alone."""
+
+    DATAGRAM = 4
+    """As it is."""
+    STREAM = 5
+    """Framed by Content-Length, which is added or corrected where need be."""
 
 class PlainSip:
     """Puts the SIP that comes to `listener` into envelopes. The rest is counted there, in `refused` by its reason."""

@@ -1,18 +1,24 @@
 # cython: language_level=3
-"""Plain SIP as it comes to a listener: cut out of streams, put into envelopes; what is no SIP is counted.
+"""Plain SIP. As it comes to a listener: cut out of streams, put into envelopes; what is no SIP is counted. As it goes to a
+destination: the message alone, so that in a stream its Content-Length ends it.
 
 Not here: sockets (`net.sip_receiver`, `sources`), what stands in a message (`sip`), streams of captures (`tcp`).
 """
 
-from libc.stdint cimport uint16_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint64_t
+from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy, memset
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
 
 from hepswitch.wire.batch cimport Batch, Item
 from hepswitch.wire.envelopes cimport Envelopes
+from hepswitch.wire.frames cimport Frames
 from hepswitch.wire.sip_scan cimport SipFields, sip_call_id, sip_headers, sip_looks, sip_start
-from hepswitch.wire.sip_text cimport Span, find, head_end
+from hepswitch.wire.sip_text cimport (
+    Header, Span, find, first_line, head_end, line_end, lower, next_header, same, space,
+)
+from hepswitch.wire.sip_values cimport decimal
 from hepswitch.wire.stream cimport FrameReader
 
 import socket
@@ -28,7 +34,9 @@ cdef enum:
     TCP = 6
     TYPE_SIP = 1
     LONGEST = 65535          # a longer message fits into no HEP packet
+    START = 8                # bytes without which nothing looks like SIP
     STUN_HEAD = 20
+    MORE = 48                # bytes that `framed` may add to a message
 
 cdef unsigned char[12] V4_MAPPED = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF]
 
@@ -111,7 +119,7 @@ cdef class SipReader(FrameReader):
         p += self.head
         have = self.tail - self.head
         if not self.whole:
-            if not sip_looks(p, have) and (find(p, 0, have, 10) >= 0 or have > LONGEST):
+            if have >= START and not sip_looks(p, have) and (find(p, 0, have, 10) >= 0 or have > LONGEST):
                 raise WireError(0, "not SIP")
             self.whole = sized(p, have, max(self.searched - 3, <Py_ssize_t> 0))
             self.searched = have
@@ -149,6 +157,75 @@ cdef bint keeps_alive(const unsigned char* p, Py_ssize_t n) noexcept nogil:
         if p[i] != 13 and p[i] != 10 and p[i] != 0 and p[i] != 32:
             return False
     return True
+
+
+# ── to a destination ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+cdef int put_sip(Frames frames, bytes raw, list messages) except -1:
+    cdef Py_ssize_t n = len(raw), done = 0
+    cdef unsigned char* out
+    cdef bytes message
+    if messages is None:
+        return frames.put(raw, n)
+    out = frames.reserve(n + MORE * len(messages))
+    for message in messages:
+        done += framed(out + done, message, len(message))
+    return frames.commit(done)
+
+
+cdef Py_ssize_t framed(unsigned char* out, const unsigned char* p, Py_ssize_t n) noexcept:
+    """Write a message as a stream needs it (RFC 3261 section 18.3): with a Content-Length, and a body of that length.
+
+    A datagram may leave the header out, may have bytes behind the body, and may have lost the end of it on its way here:
+    then the header is added, the bytes are left out, the number is that of what is there.
+    """
+    cdef Py_ssize_t at = first_line(p, n), head, lines, value = 0, value_end = 0, have = 0
+    cdef int64_t length = -1
+    cdef Header header
+    cdef unsigned char* end = out
+    p += at
+    n -= at
+    head = head_end(p, 0, n)
+    at = line_end(p, 0, n) + 1
+    while not value and next_header(p, n if head < 0 else head, &at, &header):
+        if measures(p + header.name, header.name_end - header.name):
+            value, value_end = header.value, header.value_end
+            while value_end > value and space(p[value_end - 1]):
+                value_end -= 1
+            length = decimal(p, value, value_end)
+    if head < 0:                                       # cut in its headers
+        lines = n
+        while lines and (p[lines - 1] == 13 or p[lines - 1] == 10):
+            lines -= 1
+    else:
+        lines = head - 2 if p[head - 2] == 13 else head - 1
+        have = n - head
+        if 0 <= length <= have:
+            memcpy(out, p, head + length)
+            return head + length
+    if value:
+        end = copied(end, p, value)
+        end += snprintf(<char*> end, MORE, b" %zd", have)
+        end = copied(end, p + value_end, lines - value_end)
+        if head < 0:
+            end = copied(end, b"\r\n", 2)
+    else:
+        end = copied(end, p, lines)
+        end += snprintf(<char*> end, MORE, b"%sContent-Length: %zd\r\n", b"\r\n" if head < 0 else b"", have)
+    end = copied(end, b"\r\n", 2)
+    if have:
+        end = copied(end, p + head, have)
+    return end - out
+
+
+cdef inline unsigned char* copied(unsigned char* out, const unsigned char* p, Py_ssize_t n) noexcept:
+    memcpy(out, p, n)
+    return out + n
+
+
+cdef inline bint measures(const unsigned char* name, Py_ssize_t n) noexcept nogil:
+    """Is this header Content-Length, or its compact form?"""
+    return same(name, n, b"content-length", 14) or (n == 1 and lower(name[0]) == b"l")
 
 
 # ── addresses ────────────────────────────────────────────────────────────────────────────────────────────────────────
