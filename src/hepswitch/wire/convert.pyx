@@ -61,18 +61,3 @@ cdef Py_ssize_t as_old(Raw packet, int version, unsigned char* out, bint six, co
     if n:
         memcpy(at, payload, n)
     return at + n - out
-
-
-cdef inline unsigned char* chunk_at(unsigned char* out, int id, const unsigned char* p, Py_ssize_t n) noexcept:
-    put16(out, 0)
-    put16(out + 2, id)
-    put16(out + 4, n + HEAD)
-    if n:
-        memcpy(out + HEAD, p, n)
-    return out + HEAD + n
-
-
-cdef inline unsigned char* number_chunk(unsigned char* out, int id, int width, uint64_t value) noexcept:
-    cdef unsigned char packed[8]
-    put_number_at(packed, width, value, False)
-    return chunk_at(out, id, packed, width)

@@ -9,15 +9,9 @@ Not here: what is in a frame (`hep`).
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from libc.string cimport memmove
 
-from hepswitch.wire.errors import WireError
+from hepswitch.wire.clock cimport wall_us
 
-cdef extern from "<time.h>" nogil:
-    ctypedef int clockid_t
-    cdef struct timespec:
-        long tv_sec
-        long tv_nsec
-    clockid_t CLOCK_REALTIME
-    int clock_gettime(clockid_t, timespec*)
+from hepswitch.wire.errors import WireError
 
 cdef enum:
     LEAST_FRAME = 6
@@ -43,12 +37,10 @@ cdef class FrameReader:
 
     def fed(self, Py_ssize_t size) -> None:
         """`size` bytes were read into the buffer, just now: the time is the arrival of the frames that they complete."""
-        cdef timespec now
         if not 0 <= size <= len(self.memory) - self.tail:
             raise ValueError(f"{size} bytes were not read into the buffer: it has room for {len(self.memory) - self.tail}")
         self.tail += size
-        clock_gettime(CLOCK_REALTIME, &now)
-        self.arrival_us = <uint64_t> now.tv_sec * 1000000 + now.tv_nsec // 1000
+        self.arrival_us = wall_us()
 
     def fill(self, Batch batch not None) -> bool:
         """Put every complete frame into `batch` (emptied first). False when there is none.
