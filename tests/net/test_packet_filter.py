@@ -145,6 +145,7 @@ def test_fragments_come_through_whatever_their_ports() -> None:
 def test_extension_headers_of_ipv6_come_through() -> None:
     for kind in (0, 43, 60):
         assert accepts(outer(kind, bytes((17, 0)) + bytes(30), V6))
+        assert not accepts(outer(kind, bytes((58, 0)) + bytes(30), V6))  # ICMP: multicast listeners say hello like that
     assert not accepts(outer(58, bytes(30), V6))
 
 

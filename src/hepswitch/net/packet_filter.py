@@ -31,8 +31,8 @@ NOTHING: list[Instruction] = [(bpf.RET, 0, 0, 0)]
 _IPV4, _IPV6 = 0x0800, 0x86DD
 _VLAN_TAGS = (0x8100, 0x88A8, 0x9100)
 _TAGS_INSIDE = 2
-_IPIP, _TCP, _UDP, _IP6IN4, _GRE, _FRAGMENT = 4, 6, 17, 41, 47, 44
-_EXTENSIONS = (0, 43, 51, 60, 135, 139, 140)
+_IPIP, _TCP, _UDP, _IP6IN4, _GRE = 4, 6, 17, 41, 47
+_EXTENSIONS = (0, 43, 44, 51, 60, 135, 139, 140)  # fragments among them
 _TUNNELS = (_IPIP, _IP6IN4, _GRE)
 _VXLAN_PORT = 4789
 _HEADER = 14  # of Ethernet
@@ -188,13 +188,13 @@ class _Filter(Assembler):
             for protocol in protocols:
                 self.jump_if(bpf.JEQ, protocol, f"{name} {version} payload")
             if version == "ipv6":
-                for extension in _EXTENSIONS:
-                    self.give_if(bpf.JEQ, extension, self._accept)
-                self.jump_unless(bpf.JEQ, _FRAGMENT, f"{name} other")
+                for header in _EXTENSIONS:
+                    self.jump_if(bpf.JEQ, header, f"{name} extension")
+                self.give(0)
+                self.mark(f"{name} extension")
                 self.add(bpf.LDI_B, 40)
                 for protocol in (*protocols, *_EXTENSIONS):
                     self.give_if(bpf.JEQ, protocol, self._accept)
-                self.mark(f"{name} other")
             self.give(0)
         self.mark(f"{name} ipv4 payload")
         self._behind_ipv4()

@@ -38,11 +38,7 @@ cdef extern from *:
     uint32_t block_status(const uint32_t*) nogil
     void give_back(uint32_t*) nogil
     int SOL_PACKET "263", PACKET_STATISTICS, PACKET_VERSION, PACKET_RX_RING, TPACKET_V3
-    Py_ssize_t TPACKET_ALIGN(Py_ssize_t) nogil
     uint32_t TP_STATUS_USER, TP_STATUS_VLAN_VALID
-    cdef struct sockaddr_ll:
-        uint16_t sll_protocol
-        unsigned char sll_pkttype
     cdef struct tpacket_hdr_v1:
         uint32_t block_status, num_pkts, offset_to_first_pkt
     cdef union tpacket_bd_header_u:
@@ -59,9 +55,6 @@ cdef extern from *:
     cdef struct tpacket_stats_v3:
         unsigned int tp_drops
 
-cdef extern from "<arpa/inet.h>" nogil:
-    uint16_t ntohs(uint16_t)
-
 cdef enum:
     BLOCK_SIZE = 1 << 18
 BLOCK = BLOCK_SIZE
@@ -76,7 +69,6 @@ cdef enum:
     ETHERNET = 1           # LINKTYPE_ of a raw socket's frames …
     RAW_IP = 101           # … and of a cooked one's
     VLAN_ID = 0x0FFF
-    OUTGOING = 4           # PACKET_OUTGOING: sent by this machine; begins with the IP header in any case
     TAGS_INSIDE = 2        # that `net.packet_filter` looks behind
     HEADS = 128            # more than the bytes of a frame's heads
 
@@ -187,7 +179,6 @@ cdef class PacketRing:
     cdef unsigned char* look(self, unsigned char* at, Frame* frame) except? NULL:
         """Fill `frame` from what is at `at`; where the next one of its block is, NULL behind the last."""
         cdef tpacket3_hdr* head = <tpacket3_hdr*> at
-        cdef sockaddr_ll* link = <sockaddr_ll*> (at + TPACKET_ALIGN(sizeof(tpacket3_hdr)))
         cdef Py_ssize_t room = BLOCK_SIZE - (at - self.memory) % BLOCK_SIZE
         if head.tp_mac + <Py_ssize_t> head.tp_snaplen > room:
             raise OSError(f"the kernel's ring is broken: a frame of {head.tp_snaplen} bytes where {room} are left")
@@ -196,8 +187,8 @@ cdef class PacketRing:
         frame.time_us = <uint64_t> head.tp_sec * 1000000 + head.tp_nsec // 1000
         frame.vlan = head.hv1.tp_vlan_tci & VLAN_ID if head.tp_status & TP_STATUS_VLAN_VALID else -1
         frame.linktype = RAW_IP if self.cooked else ETHERNET
-        if self.cooked and link.sll_pkttype != OUTGOING:
-            skip_tags(frame, ntohs(link.sll_protocol))
+        if self.cooked:
+            skip_tags(frame)
         return self.checked(at + head.tp_next_offset) if head.tp_next_offset else NULL
 
     cdef unsigned char* checked(self, unsigned char* at) except NULL:
@@ -208,14 +199,24 @@ cdef class PacketRing:
         return at
 
 
-cdef void skip_tags(Frame* frame, uint16_t protocol) noexcept:
-    """A cooked frame with more tags than one begins with the second (IEEE 802.1Q: 2 bytes of tag, 2 of what follows)."""
-    cdef int tags
+cdef void skip_tags(Frame* frame) noexcept:
+    """A cooked frame that has more than one tag may begin with the second (IEEE 802.1Q: 2 bytes of tag, 2 of EtherType).
+
+    What the kernel says of it differs between versions, so the bytes are asked. An IPv4 header has the frame's length
+    where an EtherType would stand.
+    """
+    cdef const unsigned char* data
+    cdef int tags, kind, version
     for tags in range(TAGS_INSIDE):
-        if protocol not in (0x8100, 0x88A8, 0x9100) or frame.size < 4:
+        if frame.size < 5:
             break
-        frame.vlan = (frame.data[0] << 8 | frame.data[1]) & VLAN_ID
-        protocol = frame.data[2] << 8 | frame.data[3]
+        data = frame.data
+        kind, version = data[2] << 8 | data[3], data[4] >> 4
+        if data[0] >> 4 == 4 and kind == frame.original_size:
+            break
+        if not (kind == 0x0800 and version == 4 or kind == 0x86DD and version == 6 or kind in (0x8100, 0x88A8, 0x9100)):
+            break
+        frame.vlan = (data[0] << 8 | data[1]) & VLAN_ID
         frame.data += 4
         frame.size -= 4
         frame.original_size -= 4

@@ -1,4 +1,4 @@
-"""HEP over UDP: reads a datagram socket the way a driver reads a network card.
+"""Datagrams: reads a UDP socket the way a driver reads a network card.
 
 The first datagram wakes the event loop; from then on the socket is looked at every few milliseconds while traffic
 flows, so that one wake-up, which costs as much as tens of packets, serves hundreds. When nothing came for a while the

@@ -1,11 +1,11 @@
-"""HEP over TCP and TLS: many connections, each a stream of HEPv3 frames (specification: the total length frames them).
+"""Streams: many TCP or TLS connections, each cut into frames by a reader of its own.
 
 What a peer sends wrong costs its own connection and nothing else. When the outlets are full the connections are not
 read, so that TCP makes the senders wait. Silent, half-open and half-finished connections end after a while. A connection
 takes up its place from the moment that it is accepted, before the TLS handshake, and has a buffer only after it.
 
-Not here: the frames (`wire.stream`), the listening socket (`net.sockets`), TLS settings (`net.tls`), counting packets
-(the flow counts those that it gets; the broken one that ends a connection is counted here).
+Not here: the frames (`wire.stream`; the reader is a parameter), the listening socket (`net.sockets`), TLS settings
+(`net.tls`), counting packets (the flow counts those that it gets; the broken one that ends a connection is counted here).
 """
 
 from __future__ import annotations
@@ -15,19 +15,17 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import structlog
 
 from hepswitch.books import Listener
+from hepswitch.sources.inlet import Places
 from hepswitch.wire.batch import Batch
 from hepswitch.wire.errors import WireError
-from hepswitch.wire.stream import FrameReader
 
 log = structlog.get_logger("hepswitch.sources")
 
-MAX_CONNECTIONS = 8192
-"""Connections of one process, over all its listeners, if it may have as many descriptors."""
 ACCEPTS = 64
 """Connections accepted before others get their turn on the event loop."""
 ACCEPT_PAUSE = 1.0
@@ -48,15 +46,19 @@ QUIET = 0.02
 """Seconds without a byte after which `stop` takes it that everything has been read."""
 
 
-class Places:
-    """How many connections the sources that share this may still take in."""
+class Reader(Protocol):
+    """What cuts the stream of one connection; see `wire.stream.FrameReader`."""
 
-    def __init__(self, free: int = MAX_CONNECTIONS) -> None:
-        self.free = free
+    def get_buffer(self) -> memoryview: ...
+    def fed(self, size: int) -> None: ...
+    def fill(self, batch: Batch) -> bool: ...
+    @property
+    def pending(self) -> int: ...
 
 
 class TcpSource:
-    """Serves `sock` (listening; owned from now on) and calls `flow(batch)`, which must not raise.
+    """Serves `sock` (listening; owned from now on) and calls `flow(batch)`, which must not raise, with what the `reader`
+    that each connection gets finds in its stream.
 
     With `tls` the same over TLS. `after()` is called within GATHER of a read, once for all connections.
     A peer whose address is not `allowed(ip)`, or for whom `places` has none left, is refused before anything is read.
@@ -68,6 +70,7 @@ class TcpSource:
         listener: Listener,
         flow: Callable[[Batch], None],
         *,
+        reader: Callable[[], Reader],
         after: Callable[[], None] = lambda: None,
         tls: ssl.SSLContext | None = None,
         allowed: Callable[[str], bool] | None = None,
@@ -77,6 +80,7 @@ class TcpSource:
     ) -> None:
         self.listener = listener
         self.flow = flow
+        self.reader = reader
         self.connections: set[_Connection] = set()
         self._reading = asyncio.Event()
         self._reading.set()
@@ -238,7 +242,7 @@ class TcpSource:
 class _Connection(asyncio.BufferedProtocol):
     """One connection; lives in `source.connections` while it is open."""
 
-    reader: FrameReader
+    reader: Reader
     transport: asyncio.Transport
 
     def __init__(self, source: TcpSource, peer: tuple[str, int]) -> None:
@@ -253,7 +257,7 @@ class _Connection(asyncio.BufferedProtocol):
         source = self.source
         self.transport = cast(asyncio.Transport, transport)
         self.made = True
-        self.reader = FrameReader()
+        self.reader = source.reader()
         self.heard = source.loop.time()
         source.connections.add(self)
         # Not at once: uvloop begins to read when this returns, whatever was said before.
@@ -310,7 +314,7 @@ class _Connection(asyncio.BufferedProtocol):
     def close(self) -> None:
         """Close at once; an unfinished frame goes uncounted, its end was not waited for."""
         self.frame_since = NEVER
-        self.reader = FrameReader()
+        self.reader = self.source.reader()
         self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
