@@ -29,7 +29,8 @@ def label(text: str, most: int = MOST_LABEL) -> str:
 class Listener:
     """What one listener read. `refused` counts by reason what was read but not let into the route.
 
-    `keyless`: what comes here has no place for an authentication key, so none is asked for.
+    `keyless`: what comes here has no place for an authentication key, so none is asked for. `interruptions`: how often the
+    interface of a mirror went down or away.
     """
 
     url: str
@@ -42,6 +43,7 @@ class Listener:
     kernel_drops: int = 0
     connections: int = 0
     connections_refused: int = 0
+    interruptions: int = 0
 
     def snapshot(self) -> Snapshot:
         return {
@@ -53,6 +55,7 @@ class Listener:
             "kernel_drops": self.kernel_drops,
             "connections": self.connections,
             "connections_refused": self.connections_refused,
+            "interruptions": self.interruptions,
         }
 
 

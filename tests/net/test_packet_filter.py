@@ -213,7 +213,9 @@ def test_two_hosts_share_a_reader_whichever_sends(data) -> None:
     assert ran(share_by_hosts(), there, said) == ran(share_by_hosts(), back, said)
 
 
-@pytest.mark.parametrize("make", [lambda host: (f"10.0.0.{host}", "10.1.0.1"), lambda host: (f"fd00::{host}", "fd00:1::1")])
+@pytest.mark.parametrize(
+    "make", [lambda host: (f"10.0.0.{host}", "10.1.0.1"), lambda host: (f"fd00::{host}", "fd00:1::1")]
+)
 def test_neighbours_are_spread_over_readers(make) -> None:
     protocol = 0x86DD if ":" in make(1)[0] else 0x0800
     found = [ran(share_by_hosts(), ip_of(frame(make(host), 1, 2)), protocol) % 4 for host in range(1, 201)]

@@ -154,7 +154,10 @@ def test_vlan_tags_are_told_wherever_the_kernel_has_them(kind: int, interface: s
 def test_own_packets_are_seen_once_each_on_an_interface(inside: Namespace) -> None:
     with pair() as (west, east), captured(west, "west") as sock:
         ring = PacketRing(sock, Listener("mirror://west"), SIZE)
-        with west.socket(socket.AF_INET, socket.SOCK_DGRAM) as out, east.socket(socket.AF_INET, socket.SOCK_DGRAM) as far:
+        with (
+            west.socket(socket.AF_INET, socket.SOCK_DGRAM) as out,
+            east.socket(socket.AF_INET, socket.SOCK_DGRAM) as far,
+        ):
             far.bind(("10.9.0.2", PORT))
             out.sendto(b"there", ("10.9.0.2", PORT))
             _, back = far.recvfrom(100)

@@ -68,8 +68,9 @@ def capture_filter(
 def tunnel_filter(
     address: IPv4Address | IPv6Address, ports: Sequence[PortRange], *, rtcp: bool = True, snaplen: int = 0xFFFF
 ) -> list[Instruction]:
-    """Accepts, of cooked frames, what IP in IP and GRE carry to `address` (0.0.0.0, ::: any of its family), by `capture_filter`'s
-    rules.
+    """Accepts, of cooked frames, what IP in IP and GRE carry to `address`, by the rules of `capture_filter`.
+
+    0.0.0.0 and :: stand for every address of their family.
     """
     made = _Filter(ports, rtcp=rtcp, snaplen=snaplen)
     made.link_layer(cooked=True)

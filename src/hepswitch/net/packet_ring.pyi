@@ -1,6 +1,7 @@
 import socket
 
 from hepswitch.net.udp import CountsDrops
+from hepswitch.wire.intake import Intake
 from hepswitch.wire.pcap import CapturedFrame
 
 BLOCK: int
@@ -24,11 +25,17 @@ class PacketRing:
     def __init__(self, sock: socket.socket, listener: CountsDrops, size: int) -> None:
         """Raises OSError when the ring cannot be mapped."""
 
+    def read(self, intake: Intake) -> bool:
+        """Hand the frames of the oldest block to `intake`; False when no block is ready."""
+
     def frames(self) -> list[tuple[CapturedFrame, int | None]] | None:
         """Each frame of the oldest block, with its VLAN id. None when no block is ready."""
 
     def release(self) -> None:
         """Give the block that was read back to the kernel."""
+
+    def close(self) -> None:
+        """Take the ring out of this process's memory: until then the socket lives on, closed or not."""
 
     def count_drops(self) -> None:
         """Bring `listener.kernel_drops` up to date. Raises OSError."""

@@ -16,6 +16,7 @@ from libc.errno cimport errno
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from hepswitch.wire.intake cimport Intake
 from hepswitch.wire.pcap import CapturedFrame
 
 cdef extern from "<sys/mman.h>" nogil:
@@ -125,7 +126,7 @@ cdef class PacketRing:
         if memory == MAP_FAILED:
             raise _os_error()
         self.memory = <unsigned char*> memory
-        first = self.block(0)
+        first = <tpacket_block_desc*> memory
         if first.offset_to_priv + sizeof(Kept) > BLOCK_SIZE:
             raise OSError(f"the ring is not one of TPACKET_V3: private part at {first.offset_to_priv}")
         self.kept = <Kept*> (self.memory + first.offset_to_priv)
@@ -133,11 +134,30 @@ cdef class PacketRing:
         self.count_drops()
 
     def __dealloc__(self):
+        self.close()
+
+    def close(self) -> None:
+        """Take the ring out of this process's memory: until then the socket lives on, closed or not."""
         if self.memory != NULL:
             munmap(self.memory, self.blocks * BLOCK_SIZE)
+            self.memory = NULL
 
-    cdef tpacket_block_desc* block(self, uint64_t number) noexcept:
-        return <tpacket_block_desc*> (self.memory + <Py_ssize_t> (number % <uint64_t> self.blocks) * BLOCK_SIZE)
+    cdef tpacket_block_desc* following(self) except NULL:
+        """The block to read next."""
+        if self.memory == NULL:
+            raise ValueError("the ring is closed")
+        return <tpacket_block_desc*> (self.memory + <Py_ssize_t> (self.kept.following % <uint64_t> self.blocks) * BLOCK_SIZE)
+
+    def read(self, Intake intake not None) -> bool:
+        """Hand the frames of the oldest block to `intake`; False when no block is ready."""
+        cdef Frame frame
+        cdef unsigned char* at = self.ready()
+        if at == NULL:
+            return False
+        while at != NULL:
+            at = self.look(at, &frame)
+            intake.frame(frame.data, frame.size, frame.original_size, frame.linktype, frame.time_us, frame.vlan)
+        return True
 
     def frames(self):
         """Like `read`: (CapturedFrame, VLAN id or None) of each frame. None when no block is ready."""
@@ -154,13 +174,14 @@ cdef class PacketRing:
 
     def release(self) -> None:
         """Give the block that was read back to the kernel: what was made of it is safe, or given up."""
-        cdef tpacket_block_desc* block = self.block(self.kept.following)
+        cdef tpacket_block_desc* block = self.following()
         if block_status(&block.hdr.bh1.block_status) & TP_STATUS_USER:
             give_back(&block.hdr.bh1.block_status)
             self.kept.following += 1
 
     def count_drops(self) -> None:
         """Bring `listener.kernel_drops` up to date."""
+        self.following()  # or it is closed
         cdef tpacket_stats_v3 stats
         cdef socklen_t size = sizeof(stats)
         memset(&stats, 0, sizeof(stats))
@@ -171,7 +192,7 @@ cdef class PacketRing:
 
     cdef unsigned char* ready(self) except? NULL:
         """The first frame of the oldest block that the kernel has handed over, NULL when there is none."""
-        cdef tpacket_block_desc* block = self.block(self.kept.following)
+        cdef tpacket_block_desc* block = self.following()
         if not block_status(&block.hdr.bh1.block_status) & TP_STATUS_USER or block.hdr.bh1.num_pkts == 0:
             return NULL
         return self.checked(<unsigned char*> block + block.hdr.bh1.offset_to_first_pkt)
