@@ -38,6 +38,10 @@ class Listener:
     kernel_drops: int = 0
     connections: int = 0
     connections_refused: int = 0
+    frames: int = 0
+    """Captured frames that were looked at, whatever they hold."""
+    truncated: int = 0
+    """Messages of which the capture held the beginning only: they are kept."""
 
     def snapshot(self) -> Snapshot:
         return {
@@ -49,6 +53,8 @@ class Listener:
             "kernel_drops": self.kernel_drops,
             "connections": self.connections,
             "connections_refused": self.connections_refused,
+            "frames": self.frames,
+            "truncated": self.truncated,
         }
 
 
