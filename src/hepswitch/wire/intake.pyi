@@ -20,7 +20,7 @@ class Intake:
     def add(self, frame: CapturedFrame, vlan: int = -1) -> None:
         """Take one frame. `vlan`: the VLAN id that came beside it, when the frame does not say it itself."""
     def expire(self, time_us: int) -> None:
-        """Give up what has waited too long at this time of capture (µs). `add` does so every second; when none comes, call it."""
+        """Give up what has waited too long at this time of capture (µs). `add` sees to it; when no frame comes, call it."""
     def finish(self) -> None:
         """The capture is over: what is still waiting comes out as far as it is there, or is counted."""
     def batch(self) -> Batch:

@@ -1,7 +1,7 @@
 """Captured frames ⇄ datagrams: what the frames carry, and frames made from captured messages.
 
-`Decoder` reads IPv4 and IPv6 behind any link layer (`wire.link`), puts fragments together (`wire.fragments`), reads what tunnels
-carry (`wire.tunnels`); UDP as it is and TCP streams cut into messages (`wire.tcp`). `FrameBuilder` goes the other way for
+`Decoder` reads IPv4 and IPv6 behind any link layer (`wire.link`): fragments put together (`wire.fragments`), what tunnels
+carry (`wire.tunnels`), UDP as it is and TCP streams cut into messages (`wire.tcp`). `FrameBuilder` goes the other way, for
 export. Not here: files (`wire.pcap`), what a payload says (`wire.intake`, which has a shorter way for plain UDP).
 """
 
