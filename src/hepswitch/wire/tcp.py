@@ -47,7 +47,11 @@ class Streams:
     def __init__(self, losses: Counter[str]) -> None:
         self._losses = losses
         self._streams: dict[Key, _Stream] = {}  # the one silent for longest stands first
-        self._held = 0
+        self.held = 0
+        """Bytes that are waiting for something."""
+
+    def __len__(self) -> int:
+        return len(self._streams)
 
     def segment(self, time_us: int, src: bytes, dst: bytes, data: bytes) -> Iterator[Found]:
         """The messages that one segment (TCP header and all, at least 20 bytes) completes."""
@@ -58,7 +62,7 @@ class Streams:
             sequence = (sequence + 1) % _MODULUS
         stream = self._streams.pop(key, None)
         if stream is not None:
-            self._held -= stream.held
+            self.held -= stream.held
             if (flags & _SYN and sequence != stream.start) or (payload and stream.is_passed(sequence)):
                 yield from self._rest(key, stream)
                 stream = None
@@ -77,11 +81,11 @@ class Streams:
         if stream.next is None:
             return
         self._streams[key] = stream
-        self._held += stream.held
-        while len(self._streams) > MOST_STREAMS or self._held > MOST_HELD:
+        self.held += stream.held
+        while len(self._streams) > MOST_STREAMS or self.held > MOST_HELD:
             oldest = next(iter(self._streams))
             given_up = self._streams.pop(oldest)
-            self._held -= given_up.held
+            self.held -= given_up.held
             self._losses[NO_ROOM] += not given_up.ended
             yield from self._rest(oldest, given_up)
 
@@ -96,14 +100,14 @@ class Streams:
             if time_us - stream.time_us > (IDLE_US if stream.end is None else LINGER_US):
                 yield from self._rest(key, stream)
                 del self._streams[key]
-            self._held += (stream.held if key in self._streams else 0) - before
+            self.held += (stream.held if key in self._streams else 0) - before
 
     def finish(self) -> Iterator[Found]:
         """What was still waiting for its end."""
         for key, stream in self._streams.items():
             yield from self._rest(key, stream)
         self._streams.clear()
-        self._held = 0
+        self.held = 0
 
     def _rest(self, key: Key, stream: _Stream) -> Iterator[Found]:
         for message in stream.rest():
