@@ -9,8 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hepswitch.wire.tcp import (
-    GAP_US, IDLE_US, LINGER_US, LOST, MOST_HELD, MOST_STREAMS, NO_ROOM, NOT_SIP, Streams,
-)  # fmt: skip
+    GAP_US,
+    IDLE_US,
+    LINGER_US,
+    LOST,
+    MOST_HELD,
+    MOST_STREAMS,
+    NO_ROOM,
+    NOT_SIP,
+    Streams,
+)
 
 A, B = b"\x0a\0\0\1", b"\x0a\0\0\2"
 FIN, SYN, RST, ACK = 1, 2, 4, 16
