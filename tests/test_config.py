@@ -72,7 +72,7 @@ listn = "x"
     assert len(lines) == 5
     by_place = {line.split(": ", 1)[0].removeprefix(f"{path}:"): line for line in lines}
     assert set(by_place) == {"1", "2", "4", "7", "9"}
-    assert "does not start with one of udp://" in by_place["1"]
+    assert "does not start with one of udp:" in by_place["1"]
     assert "did you mean policy?" in by_place["7"]
     assert "did you mean listen?" in by_place["9"]
 

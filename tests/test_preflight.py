@@ -50,7 +50,7 @@ def _mistakes(folder: Path, text: str) -> list[str]:
         ('[control]\nlisten = "127.0.0.1"', "2: control.listen: '127.0.0.1' is no address with a port"),
         ('listen = [\n  "udp://h:1",\n  "udp://h:2?foo=1",\n]', "3: listen.1: 'udp://h:2?foo=1' has unknown options: foo"),
         ('listen = ["udp://h:1?foo"]', "1: listen.0: 'udp://h:1?foo' has unknown options: foo"),
-        ('listen = ["udp://user:secret@h"]', "1: listen.0: HEP knows no users: leave what stands before the @ away"),
+        ('listen = ["udp://user:secret@h"]', "1: listen.0: an endpoint knows no users: leave what stands before the @ away"),
         ('listen = ["udp://[h"]', "1: listen.0: 'udp://[h' is no URL"),
         (f'{HOMER}urls = [\n  "udp://h",\n  "tcp://h?cert=a"\n]', "4: destinations.homer.urls.1: 'tcp://h?cert=a' has"),
         (f'{HOMER}urls = ["tls://h?verify=maybe"]', "2: destinations.homer.urls.0: tls://h:9061: verify=maybe is neither"),

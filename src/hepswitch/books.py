@@ -27,9 +27,13 @@ def label(text: str, most: int = MOST_LABEL) -> str:
 
 @dataclass(slots=True)
 class Listener:
-    """What one listener read. `refused` counts by reason what was read but not let into the route."""
+    """What one listener read. `refused` counts by reason what was read but not let into the route.
+
+    `keyless`: what comes here has no place for an authentication key, so none is asked for.
+    """
 
     url: str
+    keyless: bool = False
     packets: int = 0
     bytes: int = 0
     malformed: int = 0

@@ -31,6 +31,7 @@ from hepswitch.net.resolve import TIMEOUT, name_server
 from hepswitch.references import TABLES
 from hepswitch.routing.guards import AccessTable, DuplicatesTable, LimitTable, listener_access
 from hepswitch.routing.rules import Rule
+from hepswitch.sources import ways
 from hepswitch.state.configured import ListTable
 from hepswitch.tables import REVEALED, Duration, Size, Table
 from hepswitch.units import Endpoint, parse_endpoint
@@ -46,12 +47,6 @@ SECRETIVE = {"access", "masks", "set"}
 
 NOT_CONFIGURATION = {"HEPSWITCH_CONFIG", "HEPSWITCH_LAKE", "HEPSWITCH_URL", "HEPSWITCH_SANITIZE"}
 """What commands and builds read for themselves."""
-
-LISTENER_OPTIONS = {
-    "udp": {"allow", "deny"},
-    "tcp": {"allow", "deny"},
-    "tls": {"allow", "deny", "cert", "key", "client_ca"},
-}
 
 
 class ConfigError(Exception):
@@ -73,15 +68,7 @@ class Places:
 
 
 def _listen_url(text: str) -> str:
-    endpoint = parse_endpoint(text)
-    known = LISTENER_OPTIONS[endpoint.scheme]
-    if unknown := sorted(endpoint.options.keys() - known):
-        raise ValueError(f"{text!r} has unknown options: {', '.join(unknown)}; known here: {', '.join(sorted(known))}")
-    if endpoint.scheme == "tls" and not {"cert", "key"} <= endpoint.options.keys():
-        raise ValueError(
-            f"{text!r} needs a certificate: write tls://{endpoint.host}:{endpoint.port}?cert=FILE&key=FILE"
-        )
-    listener_access(endpoint, AccessTable())
+    listener_access(ways.parse(text), AccessTable())
     return text
 
 
@@ -202,7 +189,7 @@ class Config(Table):
 
     @model_validator(mode="after")
     def _names_are_unambiguous(self) -> Config:
-        listeners = [str(parse_endpoint(url)) for url in self.listen if parse_endpoint(url).port]
+        listeners = [str(endpoint) for endpoint in self.endpoints if endpoint.port]
         twice = {url for url in listeners if listeners.count(url) > 1}
         if twice:
             raise ValueError(f"listen names {', '.join(sorted(twice))} more than once")
@@ -216,7 +203,7 @@ class Config(Table):
     @property
     def endpoints(self) -> list[Endpoint]:
         """The listeners as endpoints."""
-        return [parse_endpoint(url) for url in self.listen]
+        return [ways.parse(url) for url in self.listen]
 
 
 def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) -> Config:

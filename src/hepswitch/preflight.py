@@ -17,7 +17,7 @@ from hepswitch.net.tls import client_context, server_context
 from hepswitch.routes import load_routes
 from hepswitch.routing.script import ScriptError
 from hepswitch.state import ListError
-from hepswitch.units import parse_endpoint
+from hepswitch.units import Endpoint, parse_endpoint
 
 Mistake = tuple[tuple[str, ...], str]
 """A key of the configuration, and what is wrong with it."""
@@ -43,15 +43,14 @@ def examine(path: Path | None) -> Config:
 
 
 def _tls(config: Config) -> Iterator[Mistake]:
-    for number, url in enumerate(config.listen):
-        yield from _context(("listen", str(number)), url, server=True)
+    for number, endpoint in enumerate(config.endpoints):
+        yield from _context(("listen", str(number)), endpoint, server=True)
     for name, table in config.destinations.items():
         for number, url in enumerate(table.urls):
-            yield from _context(("destinations", name, "urls", str(number)), url, server=False)
+            yield from _context(("destinations", name, "urls", str(number)), parse_endpoint(url), server=False)
 
 
-def _context(key: tuple[str, ...], url: str, *, server: bool) -> Iterator[Mistake]:
-    endpoint = parse_endpoint(url)
+def _context(key: tuple[str, ...], endpoint: Endpoint, *, server: bool) -> Iterator[Mistake]:
     if endpoint.scheme != "tls":
         return
     try:

@@ -11,6 +11,7 @@ import contextlib
 import socket
 import sys
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import structlog
@@ -46,7 +47,7 @@ class WorkerError(Exception):
 class Worker:
     """One worker process and the line to it."""
 
-    def __init__(self, number: int, sockets: list[socket.socket], memory: int | None = None) -> None:
+    def __init__(self, number: int, sockets: list[list[socket.socket]], memory: int | None = None) -> None:
         self.number = number
         self.last = books.empty()
         self._sockets = sockets
@@ -71,11 +72,11 @@ class Worker:
             async with asyncio.timeout(START_TIMEOUT):
                 ours, theirs = socket.socketpair()
                 with theirs:
-                    numbers = [sock.fileno() for sock in self._sockets]
+                    numbers = [[sock.fileno() for sock in sockets] for sockets in self._sockets]
                     try:
                         self._process = await asyncio.create_subprocess_exec(
                             sys.executable, "-m", "hepswitch.worker", str(theirs.fileno()),
-                            pass_fds=[theirs.fileno(), *numbers, *shared], stdin=asyncio.subprocess.DEVNULL,
+                            pass_fds=[theirs.fileno(), *chain(*numbers), *shared], stdin=asyncio.subprocess.DEVNULL,
                         )  # fmt: skip
                     except BaseException:
                         ours.close()

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 from collections.abc import Collection
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ from hepswitch.destinations.hep import FORGOTTEN_HINT
 from hepswitch.destinations.sets import NodeChange
 from hepswitch.identity import switch_id
 from hepswitch.logs import words
-from hepswitch.net.sockets import bind_udp, listen_tcp, raise_descriptor_limit, spread_evenly
+from hepswitch.net.sockets import raise_descriptor_limit
 from hepswitch.processes import START_TIMEOUT, Keeper, Worker, WorkerError
+from hepswitch.sources.ways import WAYS
 from hepswitch.switch import RELOADED
 from hepswitch.tables import REVEALED
 from hepswitch.units import Endpoint, parse_endpoint
@@ -58,7 +60,7 @@ class Supervisor:
         self._past: list[books.Snapshot] = []
         self._workers: list[Worker] = []
         self._stopping = asyncio.Event()
-        self._sockets: list[list[socket.socket]] = [[] for _ in range(config.workers)]
+        self._sockets: list[list[list[socket.socket]]] = [[] for _ in range(config.workers)]
 
     def bind(self) -> None:
         """Bind every listener. Raises ConfigError naming all that cannot be had."""
@@ -73,19 +75,11 @@ class Supervisor:
             raise ConfigError("\n".join(mistakes))
 
     def _bind(self, endpoint: Endpoint) -> None:
-        count = self.config.workers
-        if endpoint.scheme == "udp":
-            first = bind_udp(endpoint, self.config.receive_buffer, reuse_port=count > 1)
-            sockets = [first]
-            bound = Endpoint("udp", endpoint.host, first.getsockname()[1])
-            sockets += [bind_udp(bound, self.config.receive_buffer, reuse_port=True) for _ in range(count - 1)]
-            if count > 1:
-                spread_evenly(first, count)
-        else:
-            sockets = [listen_tcp(endpoint)] * count
-        for of_worker, sock in zip(self._sockets, sockets, strict=True):
-            of_worker.append(sock)
-        self.urls.append(str(Endpoint(endpoint.scheme, endpoint.host, sockets[0].getsockname()[1])))
+        way = WAYS[endpoint.scheme]
+        shares = way.bind(endpoint, self.config.workers, self.config.receive_buffer)
+        for of_worker, sockets in zip(self._sockets, shares, strict=True):
+            of_worker.append(sockets)
+        self.urls.append(way.name(endpoint, shares[0]))
 
     async def run(self) -> None:
         """Serve until told to stop."""
@@ -111,7 +105,7 @@ class Supervisor:
             for care in cares:
                 care.cancel()
         for of_worker in self._sockets:
-            for sock in of_worker:
+            for sock in chain(*of_worker):
                 sock.close()
         log.info("stopped", balanced=self.total()["balanced"])
 

@@ -27,15 +27,14 @@ from hepswitch.filters.python import compile_value
 from hepswitch.means import Means
 from hepswitch.net.resolve import Resolver
 from hepswitch.net.sockets import descriptors_beside
-from hepswitch.net.tls import server_context
 from hepswitch.routes import Routes, check_policies, load_routes
 from hepswitch.routing import script
 from hepswitch.routing.flow import Flow
 from hepswitch.routing.gate import Gate
 from hepswitch.routing.guards import build_gate
 from hepswitch.routing.packet import Context, Packet
-from hepswitch.sources.hep_tcp import MAX_CONNECTIONS, Places, TcpSource
-from hepswitch.sources.hep_udp import UdpSource
+from hepswitch.sources.inlet import MAX_CONNECTIONS, Inlet, Patient, Places, Source
+from hepswitch.sources.ways import WAYS
 from hepswitch.state.watch import ListWatch
 from hepswitch.units import Endpoint
 
@@ -52,11 +51,11 @@ RELOADED = ("hep_route", "destinations", "rule", "lists", "masks", "access", "li
 
 
 class Switch:
-    """One worker's flow. `sockets` are bound already, in the order of `config.endpoints`; `memory` (of
+    """One worker's flow. `sockets` are bound already: those of each of `config.endpoints`; `memory` (of
     `config.duplicates.room` bytes) is what the workers share."""
 
     def __init__(
-        self, config: Config, sockets: list[socket.socket], worker: int, memory: mmap.mmap | None = None
+        self, config: Config, sockets: list[list[socket.socket]], worker: int, memory: mmap.mmap | None = None
     ) -> None:
         self.config = config
         self.routed = books.Routed()
@@ -75,17 +74,17 @@ class Switch:
         self._routes = Routes()
         self._take(load_routes(config, self._means.lists))
         self._bound = [
-            (_listener_name(endpoint, sock), endpoint, sock)
-            for endpoint, sock in zip(config.endpoints, sockets, strict=True)
+            (WAYS[endpoint.scheme].name(endpoint, own), endpoint, own)
+            for endpoint, own in zip(config.endpoints, sockets, strict=True)
         ]
         self.gate: Gate | None = None
         self._guarded: books.Snapshot = {}
         self._guard(self._gate(config))
         self._places = _places(config)
         self.listeners: list[books.Listener] = []
-        self._sources: list[UdpSource | TcpSource] = []
-        for name, endpoint, sock in self._bound:
-            self._add_source(books.Listener(name), endpoint, sock)
+        self._sources: list[Source] = []
+        for name, endpoint, own in self._bound:
+            self._add_source(name, endpoint, own)
         self._paused = False
         self._throttle = logs.Throttle(LOG_EVERY)
 
@@ -122,17 +121,20 @@ class Switch:
         door = self.gate.access.get(listener) if self.gate is not None else None
         return door is None or door.permits(ip)
 
-    def _add_source(self, listener: books.Listener, endpoint: Endpoint, sock: socket.socket) -> None:
-        self.listeners.append(listener)
-        if endpoint.scheme == "udp":
-            self._sources.append(UdpSource(sock, listener, self.flow, after=self.flush))
-        else:
-            tls = server_context(endpoint) if endpoint.scheme == "tls" else None
-            allowed = functools.partial(self._allowed, listener.url)
-            source = TcpSource(
-                sock, listener, self.flow, after=self.flush, tls=tls, allowed=allowed, places=self._places
-            )
-            self._sources.append(source)
+    def _add_source(self, name: str, endpoint: Endpoint, sockets: list[socket.socket]) -> None:
+        way = WAYS[endpoint.scheme]
+        inlet = Inlet(
+            endpoint=endpoint,
+            sockets=sockets,
+            listener=books.Listener(name, keyless=way.KEYLESS),
+            flow=self.flow,
+            after=self.flush,
+            allowed=functools.partial(self._allowed, name),
+            places=self._places,
+            worker=self._worker,
+        )
+        self.listeners.append(inlet.listener)
+        self._sources.append(way.source(inlet))
 
     # ── the route ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -235,7 +237,7 @@ class Switch:
             return
         self._paused = full
         for source in self._sources:
-            if isinstance(source, TcpSource):
+            if isinstance(source, Patient):
                 source.pause() if full else source.resume()
 
     # ── the books ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -258,11 +260,6 @@ def _places(config: Config) -> Places:
     """For connections of agents, so many that descriptors are left for what the outlets open and roll."""
     outlets = sum(len(table.urls) for table in config.destinations.values()) + len(config.stores)
     return Places(min(MAX_CONNECTIONS, descriptors_beside(RESERVE + OUTLET_RESERVE * outlets)))
-
-
-def _listener_name(endpoint: Endpoint, sock: socket.socket) -> str:
-    """What a listener is called in the books: with the port that it got."""
-    return str(Endpoint(endpoint.scheme, endpoint.host, sock.getsockname()[1]))
 
 
 def _spool_dirs(config: Config, name: str, worker: int) -> list[Path]:

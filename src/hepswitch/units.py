@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit
 
-HEP_PORT = 9060
-"""Port of HEP over UDP and TCP when a URL names none; one more for TLS."""
+PORTS = {"udp": 9060, "tcp": 9060, "tls": 9061, "sip": 5060}
+"""Port of an endpoint whose URL names none, by scheme. `sip` is plain SIP, the others carry HEP."""
 
 _SIZE = re.compile(r"(?i)\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?)b?|b)?\s*")
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
@@ -82,6 +82,7 @@ def parse_rate(text: object) -> tuple[float, float]:
 class Endpoint:
     """One `scheme://host:port?key=value` address. `str(endpoint)` gives `scheme://host:port`, its name in the books.
 
+    A `transport` among the options is part of the name: the same port may be there over UDP and over TCP.
     A host that begins with an underscore is the name of a service (SRV, RFC 2782): the DNS says its hosts and their
     ports, so `port` is 0 and `str(endpoint)` shows none.
     """
@@ -111,27 +112,29 @@ class Endpoint:
         if self.is_service:
             return f"{self.scheme}://{self.host}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
+        transport = self.options.get("transport")
+        return f"{self.scheme}://{host}:{self.port}" + (f"?transport={transport}" if transport else "")
 
 
 def parse_endpoint(text: str, schemes: tuple[str, ...] = ("udp", "tcp", "tls")) -> Endpoint:
     """An Endpoint from "udp://10.0.0.1:9060", "tcp://[2001:db8::1]", "tls://host:9061?cert=…", "tcp://_hep._tcp.example.net".
 
-    The port defaults to 9060 (udp, tcp) or 9061 (tls); a service (SRV) has none. Raises ValueError with what is wrong.
+    The port defaults to that of PORTS; a service (SRV) has none. Raises ValueError with what is wrong.
     """
     try:
         parts = urlsplit(text)
     except ValueError as error:
         raise ValueError(f"{text!r} is no URL: {error}") from None
     if parts.username is not None or parts.password is not None:
-        raise ValueError("HEP knows no users: leave what stands before the @ away")  # it may be a secret: not repeated
+        # It may be a secret: not repeated.
+        raise ValueError("an endpoint knows no users: leave what stands before the @ away")
     if parts.scheme not in schemes:
         known = ", ".join(f"{scheme}://" for scheme in schemes)
         raise ValueError(
-            f"{text!r} does not start with one of {known}: write for example {schemes[0]}://10.0.0.1:{HEP_PORT}"
+            f"{text!r} does not start with one of {known}: write for example {schemes[0]}://10.0.0.1:{PORTS[schemes[0]]}"
         )
     if not parts.hostname:
-        raise ValueError(f"{text!r} names no host: write for example {parts.scheme}://10.0.0.1:{HEP_PORT}")
+        raise ValueError(f"{text!r} names no host: write for example {parts.scheme}://10.0.0.1:{PORTS[parts.scheme]}")
     if parts.path not in ("", "/") or parts.fragment:
         raise ValueError(f"{text!r} has a path; an endpoint is only {parts.scheme}://host:port")
     try:
@@ -142,8 +145,7 @@ def parse_endpoint(text: str, schemes: tuple[str, ...] = ("udp", "tcp", "tls")) 
     if parts.hostname.startswith("_"):
         _check_service(text, parts.hostname, port)
         return Endpoint(parts.scheme, parts.hostname, 0, options)
-    default = HEP_PORT + 1 if parts.scheme == "tls" else HEP_PORT
-    return Endpoint(parts.scheme, parts.hostname, default if port is None else port, options)
+    return Endpoint(parts.scheme, parts.hostname, PORTS[parts.scheme] if port is None else port, options)
 
 
 def _check_service(text: str, name: str, port: int | None) -> None:
@@ -153,3 +155,13 @@ def _check_service(text: str, name: str, port: int | None) -> None:
         )
     if all(label.startswith("_") for label in name.split(".")):
         raise ValueError(f"{text!r} names a service of no domain: write for example tcp://_hep._tcp.example.net")
+
+
+def local_address(url: str) -> tuple[str, str, int]:
+    """(transport, address, port) of a listener, from its URL in the books; ("mirror", "", 0) for what is no port."""
+    scheme = url.partition(":")[0]
+    if scheme not in PORTS:
+        return scheme, "", 0
+    endpoint = parse_endpoint(url, (scheme,))
+    transport = endpoint.options.get("transport", "udp") if scheme == "sip" else scheme
+    return transport, endpoint.host, endpoint.port

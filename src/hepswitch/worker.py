@@ -1,8 +1,8 @@
 """A worker: one process with an event loop and a `Switch`, told what to do by the supervisor over a socket pair.
 
 Started as `python -m hepswitch.worker FD`. The supervisor writes one JSON object a line and gets one line back for each:
-first `{"config": …, "sockets": [fd, …], "worker": n, "changes": […], "memory": fd}` (`memory`: what the workers share, or
-null), answered with `{"ready": true, "stats": the books}`, then `{"do": …}`:
+first `{"config": …, "sockets": [[fd, …], …], "worker": n, "changes": […], "memory": fd}` (`sockets`: those of each
+listener; `memory`: what the workers share, or null), answered with `{"ready": true, "stats": the books}`, then `{"do": …}`:
 
     stats                             {"stats": the books}
     dispatcher                        {"sets": every set's policy and nodes}
@@ -62,7 +62,7 @@ async def _serve(channel: socket.socket) -> None:
     first = msgspec.json.decode(await reader.readline())
     config = Config.model_validate(first["config"])
     logs.setup(config.log.level, config.log.format)
-    sockets = [socket.socket(fileno=fd) for fd in first["sockets"]]
+    sockets = [[socket.socket(fileno=fd) for fd in numbers] for numbers in first["sockets"]]
     memory = None if first["memory"] is None else mmap.mmap(first["memory"], 0)
     try:
         switch = Switch(config, sockets, first["worker"], memory)

@@ -14,6 +14,7 @@ import os
 import resource
 import socket
 import struct
+from dataclasses import replace
 
 import structlog
 
@@ -55,6 +56,22 @@ def listen_tcp(endpoint: Endpoint, backlog: int = BACKLOG) -> socket.socket:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
     sock.listen(backlog)
     return sock
+
+
+def bind_shared(endpoint: Endpoint, workers: int, receive_buffer: int) -> list[list[socket.socket]]:
+    """A UDP socket for each of `workers` on the same port, datagrams spread evenly over them. Raises OSError."""
+    first = bind_udp(endpoint, receive_buffer, reuse_port=workers > 1)
+    bound = replace(endpoint, port=first.getsockname()[1])
+    others = [bind_udp(bound, receive_buffer, reuse_port=True) for _ in range(workers - 1)]
+    if others:
+        spread_evenly(first, workers)
+    return [[sock] for sock in (first, *others)]
+
+
+def listen_shared(endpoint: Endpoint, workers: int) -> list[list[socket.socket]]:
+    """One listening TCP socket that all `workers` accept from. Raises OSError."""
+    sock = listen_tcp(endpoint)
+    return [[sock] for _ in range(workers)]
 
 
 def raise_descriptor_limit() -> None:

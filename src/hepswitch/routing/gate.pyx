@@ -3,7 +3,7 @@
 
 In this order, so that a packet which is refused costs nobody else anything: the sender's address (before the packet is
 decoded), the authentication key, loops between switches, rate limits, duplicates. Not here: the configuration (`guards`),
-buckets and sightings (`limits`, `duplicates`), and connections, which are refused when they come (`sources.hep_tcp`).
+buckets and sightings (`limits`, `duplicates`), and connections, which are refused when they come (`sources.tcp`).
 """
 
 import hmac
@@ -118,7 +118,7 @@ cdef class Gate:
     cdef bint packet(self, Packet packet) except -1:
         cdef Limit limit
         cdef str fault = None
-        if self.auth_keys:
+        if self.auth_keys and not self.listener.keyless:
             fault = self.key_fault(packet)
         if fault is None and self.switch_id:
             fault = self.trail_fault(packet)

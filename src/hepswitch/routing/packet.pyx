@@ -14,7 +14,7 @@ from typing import NamedTuple
 from hepswitch.wire.hep cimport Hep
 from hepswitch.wire.sip cimport Sip
 from hepswitch.books import MOST_LABEL, label
-from hepswitch.units import parse_endpoint
+from hepswitch.units import local_address
 
 cdef extern from "<sys/socket.h>" nogil:
     enum: AF_INET
@@ -35,7 +35,8 @@ class RouteError(LookupError):
 
 
 class Received(NamedTuple):
-    """How a packet came in: the outer connection, not the captured one. `transport` is udp, tcp or tls."""
+    """How a packet came in: the outer connection, not the captured one. `transport` is udp, tcp or tls; for what was
+    captured here it is the scheme of the listener's URL (mirror, ipip, pcap), with no addresses."""
 
     transport: str
     src_ip: str
@@ -83,11 +84,11 @@ cdef class Context:
         key = (batch.listener.url, peer)
         known = self.senders.get(key)
         if known is None:
-            endpoint = parse_endpoint(batch.listener.url)
+            transport, host, at = local_address(batch.listener.url)
             ip, port = batch.peer if batch.peer is not None else _address(item)
             if len(self.senders) >= MOST_SENDERS:
                 self.senders.clear()
-            known = self.senders[key] = Received(endpoint.scheme, ip, port, endpoint.host, endpoint.port)
+            known = self.senders[key] = Received(transport, ip, port, host, at)
         return known
 
     cdef int count_drop(self, reason) except -1:

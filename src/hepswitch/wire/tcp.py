@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from hepswitch.wire.sip import Sip, looks_like_sip
+from hepswitch.wire.plain_sip import message_size
+from hepswitch.wire.sip import looks_like_sip
 
 Key = tuple[bytes, int, bytes, int]
 """Source address and port, destination address and port: one direction of a connection."""
@@ -245,8 +246,5 @@ def _message_size(buffer: bytearray) -> int | None:
 
 def _sip_size(buffer: bytearray) -> int:
     """Size of the SIP message that begins here; 0 when its headers are not whole yet. No Content-Length means no body."""
-    ends = [at + len(mark) for mark in (b"\r\n\r\n", b"\n\n", b"\n\r\n") if (at := buffer.find(mark)) >= 0]
-    if not ends:
-        return 0 if len(buffer) < LONGEST_MESSAGE else LONGEST_MESSAGE + 1
-    head = min(ends)
-    return head + (Sip(bytes(buffer[:head])).content_length or 0)
+    size = message_size(buffer)
+    return size or (0 if len(buffer) < LONGEST_MESSAGE else LONGEST_MESSAGE + 1)

@@ -10,8 +10,8 @@ import uvloop
 
 from hepswitch.books import Listener
 from hepswitch.net.sockets import bind_udp
-from hepswitch.sources import hep_udp
-from hepswitch.sources.hep_udp import UdpSource
+from hepswitch.sources import udp
+from hepswitch.sources.udp import UdpSource
 from hepswitch.units import Endpoint
 from hepswitch.wire.batch import Batch
 
@@ -69,7 +69,7 @@ def test_what_is_sent_arrives_in_order_also_after_a_silence(run, receive_buffer:
                 sent.append(b"%d" % len(sent))
                 sender.send(sent[-1])
             await until(lambda: seen.packets == sent)
-            await asyncio.sleep(hep_udp.MOST_PAUSE * (hep_udp.PATIENCE + 2))  # longer than its patience
+            await asyncio.sleep(udp.MOST_PAUSE * (udp.PATIENCE + 2))  # longer than its patience
         assert seen.afters >= 4
         await source.stop()
         sender.close()
@@ -89,7 +89,7 @@ def test_a_flood_is_taken_in_turns_with_the_rest_of_the_loop(run) -> None:
             turns += 1
             assert turns < 1_000_000
         assert seen.packets[:100] == [b"%d" % i for i in range(100)]
-        assert seen.afters >= 5000 // (256 * hep_udp.BATCHES)
+        assert seen.afters >= 5000 // (256 * udp.BATCHES)
         await source.stop()
         sender.close()
 

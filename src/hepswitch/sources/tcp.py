@@ -1,11 +1,11 @@
-"""HEP over TCP and TLS: many connections, each a stream of HEPv3 frames (specification: the total length frames them).
+"""Streams: many TCP or TLS connections, each cut into frames by a reader of its own.
 
 What a peer sends wrong costs its own connection and nothing else. When the outlets are full the connections are not
 read, so that TCP makes the senders wait. Silent, half-open and half-finished connections end after a while. A connection
 takes up its place from the moment that it is accepted, before the TLS handshake, and has a buffer only after it.
 
-Not here: the frames (`wire.stream`), the listening socket (`net.sockets`), TLS settings (`net.tls`), counting packets
-(the flow counts those that it gets; the broken one that ends a connection is counted here).
+Not here: the frames (`wire.stream`; the reader is a parameter), the listening socket (`net.sockets`), TLS settings
+(`net.tls`), counting packets (the flow counts those that it gets; the broken one that ends a connection is counted here).
 """
 
 from __future__ import annotations
@@ -15,19 +15,17 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import structlog
 
 from hepswitch.books import Listener
+from hepswitch.sources.inlet import Places
 from hepswitch.wire.batch import Batch
 from hepswitch.wire.errors import WireError
-from hepswitch.wire.stream import FrameReader
 
 log = structlog.get_logger("hepswitch.sources")
 
-MAX_CONNECTIONS = 8192
-"""Connections of one process, over all its listeners, if it may have as many descriptors."""
 ACCEPTS = 64
 """Connections accepted before others get their turn on the event loop."""
 ACCEPT_PAUSE = 1.0
@@ -40,6 +38,7 @@ FRAME_TIMEOUT = 30.0
 """Seconds from the first to the last byte of one frame."""
 GATHER = 0.005
 """Seconds that frames of a connection which had nothing more to read may gather before it is read again."""
+Address = tuple[str, int]
 NEVER = float("inf")
 OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 LINGER = 0.5
@@ -48,15 +47,26 @@ QUIET = 0.02
 """Seconds without a byte after which `stop` takes it that everything has been read."""
 
 
-class Places:
-    """How many connections the sources that share this may still take in."""
+class Ends(NamedTuple):
+    """Who is at the other end of a connection, and which of our addresses it came to."""
 
-    def __init__(self, free: int = MAX_CONNECTIONS) -> None:
-        self.free = free
+    peer: Address
+    local: Address
+
+
+class Reader(Protocol):
+    """What cuts the stream of one connection; see `wire.stream.FrameReader`."""
+
+    def get_buffer(self) -> memoryview: ...
+    def fed(self, size: int) -> None: ...
+    def fill(self, batch: Batch) -> bool: ...
+    @property
+    def pending(self) -> int: ...
 
 
 class TcpSource:
-    """Serves `sock` (listening; owned from now on) and calls `flow(batch)`, which must not raise.
+    """Serves `sock` (listening; owned from now on) and calls `flow(batch)`, which must not raise, with what the `reader`
+    that each connection gets finds in its stream.
 
     With `tls` the same over TLS. `after()` is called within GATHER of a read, once for all connections.
     A peer whose address is not `allowed(ip)`, or for whom `places` has none left, is refused before anything is read.
@@ -68,6 +78,7 @@ class TcpSource:
         listener: Listener,
         flow: Callable[[Batch], None],
         *,
+        reader: Callable[[Ends], Reader],
         after: Callable[[], None] = lambda: None,
         tls: ssl.SSLContext | None = None,
         allowed: Callable[[str], bool] | None = None,
@@ -77,6 +88,7 @@ class TcpSource:
     ) -> None:
         self.listener = listener
         self.flow = flow
+        self.reader = reader
         self.connections: set[_Connection] = set()
         self._reading = asyncio.Event()
         self._reading.set()
@@ -146,7 +158,7 @@ class TcpSource:
                 self.loop.remove_reader(self._sock)
                 self._retry = self.loop.call_later(ACCEPT_PAUSE, self._listen)
                 return
-            peer = _peer(address)
+            peer = address_of(address)
             if self._places.free <= 0 or (self._allowed is not None and not self._allowed(peer[0])):
                 self.listener.connections_refused += 1
                 sock.close()
@@ -159,7 +171,7 @@ class TcpSource:
             self._greetings.add(greeting)
             greeting.add_done_callback(self._greetings.discard)
 
-    async def _greet(self, sock: socket.socket, peer: tuple[str, int]) -> None:
+    async def _greet(self, sock: socket.socket, peer: Address) -> None:
         """Make a connection of an accepted socket, over TLS with the handshake. While nobody is read it waits."""
         connection = _Connection(self, peer)
         try:
@@ -238,11 +250,13 @@ class TcpSource:
 class _Connection(asyncio.BufferedProtocol):
     """One connection; lives in `source.connections` while it is open."""
 
-    reader: FrameReader
+    ends: Ends
+    reader: Reader
     transport: asyncio.Transport
 
-    def __init__(self, source: TcpSource, peer: tuple[str, int]) -> None:
+    def __init__(self, source: TcpSource, peer: Address) -> None:
         self.source = source
+        self.peer = peer
         self.batch = Batch(source.listener, peer)
         self.made = False
         self.heard = 0.0
@@ -253,7 +267,8 @@ class _Connection(asyncio.BufferedProtocol):
         source = self.source
         self.transport = cast(asyncio.Transport, transport)
         self.made = True
-        self.reader = FrameReader()
+        self.ends = Ends(self.peer, address_of(self.transport.get_extra_info("sockname")))
+        self.reader = source.reader(self.ends)
         self.heard = source.loop.time()
         source.connections.add(self)
         # Not at once: uvloop begins to read when this returns, whatever was said before.
@@ -304,13 +319,13 @@ class _Connection(asyncio.BufferedProtocol):
         listener.bytes += self.reader.pending
         listener.malformed += 1
         listener.malformed_reasons[reason] += 1
-        log.debug("connection closed", listener=listener.url, peer=self.batch.peer, reason=reason)
+        log.debug("connection closed", listener=listener.url, peer=self.peer, reason=reason)
         self.close()
 
     def close(self) -> None:
         """Close at once; an unfinished frame goes uncounted, its end was not waited for."""
         self.frame_since = NEVER
-        self.reader = FrameReader()
+        self.reader = self.source.reader(self.ends)
         self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -321,6 +336,6 @@ class _Connection(asyncio.BufferedProtocol):
         self.source.dismiss(self)
 
 
-def _peer(address: Any) -> tuple[str, int]:
-    """Who is at the other end; IPv4 in its own form also when it came to an IPv6 socket."""
-    return (str(address[0]).removeprefix("::ffff:"), int(address[1]))
+def address_of(name: Any) -> Address:
+    """The address in the name of a socket; IPv4 in its own form also when it came to an IPv6 socket."""
+    return (str(name[0]).removeprefix("::ffff:"), int(name[1]))

@@ -20,8 +20,9 @@ import uvloop
 from hepswitch.books import Listener
 from hepswitch.net.sockets import BACKLOG, listen_tcp
 from hepswitch.net.tls import client_context, server_context
-from hepswitch.sources import hep_tcp
-from hepswitch.sources.hep_tcp import Places, TcpSource
+from hepswitch.sources import tcp
+from hepswitch.sources.inlet import Places
+from hepswitch.sources.tcp import Ends, TcpSource
 from hepswitch.units import Endpoint
 from hepswitch.wire.batch import Batch
 from hepswitch.wire.stream import FrameReader
@@ -45,6 +46,7 @@ class Rig:
         sock = listen_tcp(Endpoint("tcp", host, 0))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)  # accepted connections inherit it
         self.address = sock.getsockname()[:2]
+        options.setdefault("reader", lambda _: FrameReader())
         self.source = TcpSource(sock, self.listener, self.flow, after=self.after, **options)
         await self.source.start(asyncio.get_running_loop())
 
@@ -382,7 +384,7 @@ def test_the_backlog_is_as_long_as_the_kernel_lets_it_be(run) -> None:
 
 
 def test_without_descriptors_connections_wait(run, monkeypatch) -> None:
-    monkeypatch.setattr(hep_tcp, "ACCEPT_PAUSE", 0.05)
+    monkeypatch.setattr(tcp, "ACCEPT_PAUSE", 0.05)
 
     async def scene() -> None:
         rig = Rig()
@@ -449,7 +451,7 @@ def test_two_sources_share_one_listening_socket(run) -> None:
         await first.start()
         second.address = first.address
         copy = socket.socket(fileno=socket.dup(first.source._sock.fileno()))
-        second.source = TcpSource(copy, second.listener, second.flow)
+        second.source = TcpSource(copy, second.listener, second.flow, reader=lambda _: FrameReader())
         await second.source.start(asyncio.get_running_loop())
         writers = [await first.connect() for _ in range(30)]
         for writer in writers:
@@ -540,7 +542,7 @@ def test_mutual_tls_admits_only_who_shows_a_certificate(run, certificates) -> No
 
 def test_connection_that_never_shakes_hands_is_closed(run, certificates, monkeypatch) -> None:
     async def scene() -> None:
-        monkeypatch.setattr(hep_tcp, "HANDSHAKE_TIMEOUT", 0.2)
+        monkeypatch.setattr(tcp, "HANDSHAKE_TIMEOUT", 0.2)
         rig = Rig()
         await rig.start(tls=certificates.server())
         reader, writer = await asyncio.open_connection(*rig.address)
@@ -554,18 +556,16 @@ def test_connection_that_never_shakes_hands_is_closed(run, certificates, monkeyp
     run(scene())
 
 
-def test_connections_that_never_shake_hands_take_places_and_no_memory(run, certificates, monkeypatch) -> None:
+def test_connections_that_never_shake_hands_take_places_and_no_memory(run, certificates) -> None:
     readers = []
 
-    def reader() -> FrameReader:
+    def reader(ends: Ends) -> FrameReader:
         readers.append(FrameReader())
         return readers[-1]
 
-    monkeypatch.setattr(hep_tcp, "FrameReader", reader)
-
     async def scene() -> None:
         rig = Rig()
-        await rig.start(tls=certificates.server(), places=Places(2))
+        await rig.start(tls=certificates.server(), places=Places(2), reader=reader)
         silent = [await rig.connect() for _ in range(3)]
         await until(lambda: rig.listener.connections_refused == 1)
         assert (rig.listener.connections, readers) == (2, [])
