@@ -29,8 +29,7 @@ def label(text: str, most: int = MOST_LABEL) -> str:
 class Listener:
     """What one listener read. `refused` counts by reason what was read but not let into the route.
 
-    `keyless`: what comes here has no place for an authentication key, so none is asked for. `interruptions`: how often the
-    interface of a mirror went down or away.
+    `keyless`: what comes here has no place for an authentication key, so none is asked for.
     """
 
     url: str
@@ -44,6 +43,11 @@ class Listener:
     connections: int = 0
     connections_refused: int = 0
     interruptions: int = 0
+    """How often the interface of a mirror went down or away."""
+    frames: int = 0
+    """Captured frames that were looked at, whatever they hold."""
+    truncated: int = 0
+    """Messages of which the capture held the beginning only: they are kept."""
 
     def snapshot(self) -> Snapshot:
         return {
@@ -56,6 +60,8 @@ class Listener:
             "connections": self.connections,
             "connections_refused": self.connections_refused,
             "interruptions": self.interruptions,
+            "frames": self.frames,
+            "truncated": self.truncated,
         }
 
 

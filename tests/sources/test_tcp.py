@@ -22,7 +22,7 @@ from hepswitch.net.sockets import BACKLOG, listen_tcp
 from hepswitch.net.tls import client_context, server_context
 from hepswitch.sources import tcp
 from hepswitch.sources.inlet import Places
-from hepswitch.sources.tcp import TcpSource
+from hepswitch.sources.tcp import Ends, TcpSource
 from hepswitch.units import Endpoint
 from hepswitch.wire.batch import Batch
 from hepswitch.wire.stream import FrameReader
@@ -46,7 +46,7 @@ class Rig:
         sock = listen_tcp(Endpoint("tcp", host, 0))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)  # accepted connections inherit it
         self.address = sock.getsockname()[:2]
-        options.setdefault("reader", FrameReader)
+        options.setdefault("reader", lambda _: FrameReader())
         self.source = TcpSource(sock, self.listener, self.flow, after=self.after, **options)
         await self.source.start(asyncio.get_running_loop())
 
@@ -451,7 +451,7 @@ def test_two_sources_share_one_listening_socket(run) -> None:
         await first.start()
         second.address = first.address
         copy = socket.socket(fileno=socket.dup(first.source._sock.fileno()))
-        second.source = TcpSource(copy, second.listener, second.flow, reader=FrameReader)
+        second.source = TcpSource(copy, second.listener, second.flow, reader=lambda _: FrameReader())
         await second.source.start(asyncio.get_running_loop())
         writers = [await first.connect() for _ in range(30)]
         for writer in writers:
@@ -559,7 +559,7 @@ def test_connection_that_never_shakes_hands_is_closed(run, certificates, monkeyp
 def test_connections_that_never_shake_hands_take_places_and_no_memory(run, certificates) -> None:
     readers = []
 
-    def reader() -> FrameReader:
+    def reader(ends: Ends) -> FrameReader:
         readers.append(FrameReader())
         return readers[-1]
 

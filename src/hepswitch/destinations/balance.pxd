@@ -11,7 +11,7 @@ cdef class Node:
     cdef readonly uint64_t seed       # stable hash of the URL: decides, with a call's key, whose call it is
     cdef public double weight
     cdef public int priority          # higher is asked first
-    cdef public int version           # HEP version that it is sent; 0: as the packet is
+    cdef public int version           # HEP version that it is sent; 0: as the packet is; or Plain: the SIP alone
     cdef public uint32_t mark         # this switch's id, added to the trail of what is sent; 0: none
     cdef public bint active           # reachable as far as we know: preferred to a node that is not
     cdef public bint enabled          # takes new packets

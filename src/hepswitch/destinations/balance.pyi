@@ -57,7 +57,9 @@ class Balancer:
         """
     def policy_failed(self, error: Exception) -> None:
         """A user's policy or a hashed value raised, or the answer made no sense: `call` chooses instead."""
-    def offer(self, packet: Hep) -> bool:
-        """Write the packet into the inbox of the node that the policy picks; True when a node took it."""
+    def offer(self, packet: Hep, **said: object) -> bool:
+        """Write the packet into the inbox of the node that the policy picks; True when a node took it. What is `said` of
+        it beside its bytes has no place in them.
+        """
     def relieve(self, packet: Hep) -> bool:
         """`offer` for another destination's sake: True when a reachable node took the packet; it may not wait here."""

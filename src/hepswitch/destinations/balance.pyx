@@ -20,6 +20,7 @@ from libc.stdlib cimport calloc, free
 
 from hepswitch.wire.frames cimport Frames
 from hepswitch.wire.hep cimport Hep, mixed
+from hepswitch.wire.plain_sip cimport DATAGRAM
 from hepswitch.wire.raw cimport add_hop
 
 MOST_NODES = 64                       # candidates are bits of one word
@@ -30,7 +31,8 @@ cdef enum Taken:                      # what became of a packet: of several outc
     NOBODY = 0                        # there was no candidate
     FULL = 1
     UNFIT = 2                         # the packet cannot be written in the node's version
-    TAKEN = 3
+    NOT_SIP = 3                       # … and the node gets SIP alone
+    TAKEN = 4
 
 
 cdef class Node:
@@ -60,7 +62,7 @@ cdef class Node:
         try:
             packet.write_to(inbox, self.version)
         except ValueError:
-            return UNFIT
+            return NOT_SIP if self.version >= DATAGRAM else UNFIT
         if self.mark:
             add_hop(inbox, self.mark)
         self.accepted += 1
@@ -135,11 +137,11 @@ cdef class Balancer:
         """A user's policy or a hashed value raised, or the answer made no sense: `call` chooses instead."""
         self.failures += 1
 
-    def offer(self, Hep packet not None):
+    def offer(self, Hep packet not None, **said):
         """Write the packet, as it is now, into the inbox of the node that the policy picks.
 
         True when a node took it (with `all`: at least one did), here or of the fallback. Never blocks and never raises for
-        the far end's sake.
+        the far end's sake. What is `said` of the packet beside its bytes has no place in them.
         """
         cdef uint64_t enabled, reachable
         cdef Hep copy = self.treated(packet)
@@ -262,6 +264,8 @@ cdef class Balancer:
 cdef str _reason(int taken):
     if taken == UNFIT:
         return "cannot be written in this HEP version"
+    if taken == NOT_SIP:
+        return "not SIP"
     return "queue full" if taken == FULL else "every node is disabled"
 
 

@@ -41,7 +41,8 @@ DOWN = {"inactive", "probing"}
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is configured for one node. `mark` is this switch's id, 0 when packets are not to be marked."""
+    """What is configured for one node. `version` is that of HEP, 0 for each packet's own, or `Plain` for SIP alone; `mark`
+    is this switch's id, 0 when packets are not to be marked."""
 
     weight: float
     priority: int

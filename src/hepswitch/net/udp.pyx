@@ -38,7 +38,7 @@ cdef extern from *:
 # at equal offsets of 64 KiB would all compete for the same few lines of the processor's caches.
 cdef Py_ssize_t SLOT = 65536 + 13 * 64
 cdef int SEND_AT_ONCE = 1024                 # UIO_MAXIOV: the kernel takes no more messages a call
-cdef int CONTROL = 32                        # bytes for one SO_RXQ_OVFL message
+cdef int CONTROL = 128                       # bytes for messages of SO_RXQ_OVFL, SO_TIMESTAMPNS and IPV6_PKTINFO
 
 
 cdef class UdpReceiver:

@@ -50,7 +50,7 @@ def source(inlet: Inlet) -> Source:
         sock,
         inlet.listener,
         inlet.flow,
-        reader=FrameReader,
+        reader=lambda _: FrameReader(),
         after=inlet.after,
         tls=server_context(inlet.endpoint) if inlet.endpoint.scheme == "tls" else None,
         allowed=inlet.allowed,

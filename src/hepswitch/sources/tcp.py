@@ -15,7 +15,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import structlog
 
@@ -38,12 +38,20 @@ FRAME_TIMEOUT = 30.0
 """Seconds from the first to the last byte of one frame."""
 GATHER = 0.005
 """Seconds that frames of a connection which had nothing more to read may gather before it is read again."""
+Address = tuple[str, int]
 NEVER = float("inf")
 OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 LINGER = 0.5
 """Seconds at most that `stop` goes on reading what has arrived already."""
 QUIET = 0.02
 """Seconds without a byte after which `stop` takes it that everything has been read."""
+
+
+class Ends(NamedTuple):
+    """Who is at the other end of a connection, and which of our addresses it came to."""
+
+    peer: Address
+    local: Address
 
 
 class Reader(Protocol):
@@ -70,7 +78,7 @@ class TcpSource:
         listener: Listener,
         flow: Callable[[Batch], None],
         *,
-        reader: Callable[[], Reader],
+        reader: Callable[[Ends], Reader],
         after: Callable[[], None] = lambda: None,
         tls: ssl.SSLContext | None = None,
         allowed: Callable[[str], bool] | None = None,
@@ -150,7 +158,7 @@ class TcpSource:
                 self.loop.remove_reader(self._sock)
                 self._retry = self.loop.call_later(ACCEPT_PAUSE, self._listen)
                 return
-            peer = _peer(address)
+            peer = address_of(address)
             if self._places.free <= 0 or (self._allowed is not None and not self._allowed(peer[0])):
                 self.listener.connections_refused += 1
                 sock.close()
@@ -163,7 +171,7 @@ class TcpSource:
             self._greetings.add(greeting)
             greeting.add_done_callback(self._greetings.discard)
 
-    async def _greet(self, sock: socket.socket, peer: tuple[str, int]) -> None:
+    async def _greet(self, sock: socket.socket, peer: Address) -> None:
         """Make a connection of an accepted socket, over TLS with the handshake. While nobody is read it waits."""
         connection = _Connection(self, peer)
         try:
@@ -242,11 +250,13 @@ class TcpSource:
 class _Connection(asyncio.BufferedProtocol):
     """One connection; lives in `source.connections` while it is open."""
 
+    ends: Ends
     reader: Reader
     transport: asyncio.Transport
 
-    def __init__(self, source: TcpSource, peer: tuple[str, int]) -> None:
+    def __init__(self, source: TcpSource, peer: Address) -> None:
         self.source = source
+        self.peer = peer
         self.batch = Batch(source.listener, peer)
         self.made = False
         self.heard = 0.0
@@ -257,7 +267,8 @@ class _Connection(asyncio.BufferedProtocol):
         source = self.source
         self.transport = cast(asyncio.Transport, transport)
         self.made = True
-        self.reader = source.reader()
+        self.ends = Ends(self.peer, address_of(self.transport.get_extra_info("sockname")))
+        self.reader = source.reader(self.ends)
         self.heard = source.loop.time()
         source.connections.add(self)
         # Not at once: uvloop begins to read when this returns, whatever was said before.
@@ -308,13 +319,13 @@ class _Connection(asyncio.BufferedProtocol):
         listener.bytes += self.reader.pending
         listener.malformed += 1
         listener.malformed_reasons[reason] += 1
-        log.debug("connection closed", listener=listener.url, peer=self.batch.peer, reason=reason)
+        log.debug("connection closed", listener=listener.url, peer=self.peer, reason=reason)
         self.close()
 
     def close(self) -> None:
         """Close at once; an unfinished frame goes uncounted, its end was not waited for."""
         self.frame_since = NEVER
-        self.reader = self.source.reader()
+        self.reader = self.source.reader(self.ends)
         self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -325,6 +336,6 @@ class _Connection(asyncio.BufferedProtocol):
         self.source.dismiss(self)
 
 
-def _peer(address: Any) -> tuple[str, int]:
-    """Who is at the other end; IPv4 in its own form also when it came to an IPv6 socket."""
-    return (str(address[0]).removeprefix("::ffff:"), int(address[1]))
+def address_of(name: Any) -> Address:
+    """The address in the name of a socket; IPv4 in its own form also when it came to an IPv6 socket."""
+    return (str(name[0]).removeprefix("::ffff:"), int(name[1]))

@@ -39,7 +39,7 @@ PATIENCE = 4
 
 
 class UdpSource:
-    """Reads `sock` (bound, non-blocking; owned from now on) and calls `flow(batch)`, which must not raise.
+    """Reads `sock` (bound, non-blocking; owned from now on) by a `receiver` and calls `flow(batch)`, which must not raise.
 
     `after()` is called once at the end of each turn that found something.
     """
@@ -50,13 +50,14 @@ class UdpSource:
         listener: Listener,
         flow: Callable[[Batch], None],
         *,
+        receiver: Callable[[socket.socket, Listener], UdpReceiver] = UdpReceiver,
         after: Callable[[], None] = lambda: None,
     ) -> None:
         self._sock = sock
         self._listener = listener
         self._flow = flow
         self._after = after
-        self._receiver = UdpReceiver(sock, listener)
+        self._receiver = receiver(sock, listener)
         buffer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         self._pause = min(MOST_PAUSE, buffer / FASTEST)
         self._loop: asyncio.AbstractEventLoop

@@ -21,6 +21,7 @@ from hepswitch.wire.index cimport (
     PROTO_FAMILY, PROTO_ID, PROTO_TYPE, SIP, SIP_JSON, SRC_IP4, SRC_IP6, SRC_PORT, TIMESTAMP, TIMESTAMP_US, UDP,
     Chunk,
 )
+from hepswitch.wire.plain_sip cimport DATAGRAM, STREAM, put_sip
 from hepswitch.wire.raw cimport ANY, Raw, too_big
 from hepswitch.wire.sip cimport Sip, sip_of
 from hepswitch.wire.sip_scan cimport sip_call_id, sip_looks
@@ -412,6 +413,11 @@ cdef class Hep(Raw):
         cdef unsigned char* out = NULL
         if version == 0 or version == self._version:
             return frames.put(self.data, self.size)
+        if version >= DATAGRAM:
+            if self.sip is None:
+                raise ValueError("there is no SIP in the packet")
+            raw = (<Sip> self.sip_view).raw
+            return put_sip(frames, raw, (<Sip> self.sip_view).messages() if version == STREAM else None)
         return frames.commit(self.encode(version, &out, frames))
 
     cdef Py_ssize_t encode(self, int version, unsigned char** out, Frames frames) except -1:

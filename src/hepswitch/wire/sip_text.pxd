@@ -108,3 +108,15 @@ cdef inline bint next_header(Bytes p, Py_ssize_t n, Py_ssize_t* at, Header* out)
         out.name_end = colon
         return True
     return False
+
+
+cdef inline Py_ssize_t head_end(Bytes p, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
+    """Offset behind the blank line that ends the headers, looked for from `at` on; -1 when it is not there."""
+    cdef Py_ssize_t end = find(p, at, n, 10)
+    while end >= 0:
+        if end + 1 < n and p[end + 1] == 10:
+            return end + 2
+        if end + 2 < n and p[end + 1] == 13 and p[end + 2] == 10:
+            return end + 3
+        end = find(p, end + 1, n, 10)
+    return -1

@@ -1,0 +1,37 @@
+from enum import IntEnum
+from typing import Any
+
+from hepswitch.wire.batch import Batch
+from hepswitch.wire.stream import FrameReader
+
+class Plain(IntEnum):
+    """What a node is sent instead of a HEP version: the SIP alone."""
+
+    DATAGRAM = 4
+    """As it is."""
+    STREAM = 5
+    """Framed by Content-Length, which is added or corrected where need be."""
+
+class PlainSip:
+    """Puts the SIP that comes to `listener` into envelopes. The rest is counted there, in `refused` by its reason."""
+
+    def __init__(self, listener: Any, stream: bool = False, peer: tuple[str, int] | None = None) -> None: ...
+
+class SipReader(FrameReader):
+    """A `FrameReader` for a stream of SIP, framed by Content-Length (RFC 3261 section 18.3; none means no body).
+
+    `fill` gives the messages as HEP packets from `peer` to `local` (each "ip", port), sent over TCP and captured when
+    they arrived. Blank lines between messages are keep-alives (RFC 5626 section 3.5.1), and nothing is counted for them.
+    """
+
+    def __init__(self, listener: Any, peer: tuple[str, int], local: tuple[str, int]) -> None:
+        """ValueError or OSError for what is no address."""
+    def fill(self, batch: Batch) -> bool:
+        """Put every complete message into `batch` (emptied first). False when there is none.
+
+        The packets live until the next `fill()`. WireError when what comes next is no SIP ("not SIP"), or "too long";
+        messages before it are given out first, the error is raised by the call after.
+        """
+
+def message_size(data: bytes | bytearray | memoryview) -> int:
+    """Bytes of the SIP message that `data` begins with, by its Content-Length; 0 when its headers are not all there."""
