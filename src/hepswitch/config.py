@@ -287,8 +287,10 @@ def _anchored(config: Config, base: Path) -> Config:
 
 
 def _anchored_url(url: str, absolute: Callable[[Path], Path]) -> str:
-    """The URL with the files that its options name made absolute."""
+    """The URL with the files that it and its options name made absolute."""
     address, question, query = url.partition("?")
+    if address.startswith("pcap:"):
+        address = f"pcap:{absolute(Path(address.removeprefix('pcap:')))}"
     options = [
         (key, str(absolute(Path(value))) if key in FILE_OPTIONS else value)
         for key, value in parse_qsl(query, keep_blank_values=True)

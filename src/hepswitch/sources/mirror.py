@@ -42,6 +42,7 @@ from hepswitch.net.packet_filter import capture_filter, tunnel_filter
 from hepswitch.net.packet_ring import RETIRE, PacketRing
 from hepswitch.net.packet_socket import Capture, close_door, group, is_up, open_again, open_readers, watches
 from hepswitch.sources.inlet import Inlet, Source
+from hepswitch.sources.options import number, ports, yes
 from hepswitch.units import Endpoint, parse_size
 from hepswitch.wire.batch import Batch
 from hepswitch.wire.envelopes import Envelopes
@@ -67,7 +68,6 @@ LEAST_RING, MOST_RING = 1 << 20, 4 << 30
 
 LEAST_SNAPLEN, MOST_SNAPLEN = 128, 0xFFFF
 _INTERFACE = re.compile(r"[^/\s:?#]{1,15}")
-_RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,44 +119,17 @@ def settings(endpoint: Endpoint) -> Settings:
     made = Settings(
         interface=endpoint.host if mirror and endpoint.host != ANY else None,
         address=None if mirror else _address(endpoint.host),
-        ports=parse_ports(options.get("ports", "5060-5061")),
-        rtcp=_yes(options, "rtcp"),
-        promiscuous=mirror and _yes(options, "promisc"),
-        tunnels=mirror and _yes(options, "tunnels"),
+        ports=ports(options.get("ports", "5060-5061")),
+        rtcp=yes(options, "rtcp"),
+        promiscuous=mirror and yes(options, "promisc"),
+        tunnels=mirror and yes(options, "tunnels"),
         ring=_size(options, "ring", "64MiB", LEAST_RING, MOST_RING),
         snaplen=_size(options, "snaplen", "65535", LEAST_SNAPLEN, MOST_SNAPLEN),
-        captagent_id=_number(options, "captagent_id", 2001, 0xFFFFFFFF),
+        captagent_id=number(options, "captagent_id", 2001, 0xFFFFFFFF),
         node_name=options.get("node_name"),
     )
     made.capture().filter(True)
     return made
-
-
-def parse_ports(text: str) -> tuple[tuple[int, int], ...]:
-    """Ranges from "5060-5090,5160". ValueError with what is wrong."""
-    ranges = []
-    for word in text.split(","):
-        match = _RANGE.fullmatch(word.strip())
-        low = int(match[1]) if match else 0
-        high = int(match[2] or match[1]) if match else 0
-        if not 0 < low <= high < 65536:
-            raise ValueError(f"{word!r} in ports is no port and no range: write for example ports=5060-5090,5160")
-        ranges.append((low, high))
-    return tuple(ranges)
-
-
-def _yes(options: dict[str, str], key: str) -> bool:
-    value = options.get(key, "yes")
-    if value not in ("yes", "no"):
-        raise ValueError(f"{key}={value}: write yes or no")
-    return value == "yes"
-
-
-def _number(options: dict[str, str], key: str, default: int, most: int) -> int:
-    value = options.get(key, str(default))
-    if not value.isascii() or not value.isdecimal() or int(value) > most:
-        raise ValueError(f"{key}={value}: write a number 0..{most}")
-    return int(value)
 
 
 def _size(options: dict[str, str], key: str, default: str, least: int, most: int) -> int:

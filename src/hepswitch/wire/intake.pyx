@@ -13,6 +13,7 @@ from hepswitch.wire.batch cimport Batch
 from hepswitch.wire.envelopes cimport Envelopes
 from hepswitch.wire.index cimport FAMILY_4, FAMILY_6, MOST, SIP, UDP
 from hepswitch.wire.link cimport network_layer
+from hepswitch.wire.plain_sip cimport keeps_alive
 from hepswitch.wire.sip_scan cimport sip_call_id, sip_looks
 from hepswitch.wire.sip_text cimport Span
 
@@ -29,7 +30,6 @@ cdef enum:
     RTCP = 5                 # of HEP
     LOOK_EVERY = 1000000     # µs of capture time between two looks at what is waiting
     SET_BACK = 10000000      # µs: more is no disorder in a capture, but another clock
-    COOKIE = 0x2112A442      # of STUN (RFC 8489 section 5)
 
 cdef int VXLAN = tunnels.VXLAN_PORT
 
@@ -130,7 +130,7 @@ cdef class Intake:
         elif self.media is not None and proto_id == UDP and rtcp_looks(p, n):
             self.report(family, src, dst, sport, dport, time_us, vlan, p, n)
         elif wanted:
-            self.refuse("keep-alive" if is_keep_alive(p, n) else NOT_SIP, n)
+            self.refuse("keep-alive" if keeps_alive(p, n) else NOT_SIP, n)
         return 0
 
     cdef int report(self, int family, const unsigned char* src, const unsigned char* dst, uint16_t sport, uint16_t dport,
@@ -236,17 +236,6 @@ cdef bint hep_looks(const unsigned char* p, Py_ssize_t n) noexcept nogil:
 cdef inline bint rtcp_looks(const unsigned char* p, Py_ssize_t n) noexcept nogil:
     """RFC 3550 section 6.1 and appendix A.2: version 2, a known type, whole words."""
     return n >= 8 and p[0] >> 6 == 2 and 200 <= p[1] <= 207 and n % 4 == 0
-
-
-cdef bint is_keep_alive(const unsigned char* p, Py_ssize_t n) noexcept nogil:
-    """Nothing, line ends or NULs (RFC 5626 section 3.5.1 and what devices send), or STUN (section 3.5.2)."""
-    cdef Py_ssize_t i
-    if n >= 20 and p[0] < 0x40 and (<uint64_t> p[4] << 24 | p[5] << 16 | p[6] << 8 | p[7]) == COOKIE:
-        return True
-    for i in range(n):
-        if p[i] != 13 and p[i] != 10 and p[i] != 0:
-            return False
-    return True
 
 
 cdef inline bint is_carrier(int protocol) noexcept nogil:
