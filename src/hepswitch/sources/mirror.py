@@ -215,8 +215,8 @@ class MirrorSource:
         while self._turn():
             pass
         self._intake.finish()
-        self._hand_on()
-        self._after()
+        if self._hand_on():
+            self._after()
         self._close()
 
     def _wake(self) -> None:
@@ -241,16 +241,19 @@ class MirrorSource:
             self._after()
         return found
 
-    def _hand_on(self) -> None:
+    def _hand_on(self) -> bool:
+        """False when there was nothing to hand on."""
         batch = self._intake.batch()
-        if len(batch):
+        found = len(batch) > 0
+        if found:
             self._flow(batch)
         self._intake.clear()
+        return found
 
     def _tick(self) -> None:
         self._intake.expire(time.time_ns() // 1000)
-        self._hand_on()
-        self._after()
+        if self._hand_on():
+            self._after()
         if self.interrupted:
             self._look_for_interface()
         self._timer = self._loop.call_later(TICK, self._tick)
