@@ -42,6 +42,12 @@ class Listener:
     kernel_drops: int = 0
     connections: int = 0
     connections_refused: int = 0
+    interruptions: int = 0
+    """How often the interface of a mirror went down or away."""
+    frames: int = 0
+    """Captured frames that were looked at, whatever they hold."""
+    truncated: int = 0
+    """Messages of which the capture held the beginning only: they are kept."""
 
     def snapshot(self) -> Snapshot:
         return {
@@ -53,6 +59,9 @@ class Listener:
             "kernel_drops": self.kernel_drops,
             "connections": self.connections,
             "connections_refused": self.connections_refused,
+            "interruptions": self.interruptions,
+            "frames": self.frames,
+            "truncated": self.truncated,
         }
 
 

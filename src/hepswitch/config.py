@@ -37,7 +37,7 @@ from hepswitch.state.configured import ListTable
 from hepswitch.tables import REVEALED, Duration, Secret, Size, Table
 from hepswitch.tracing.own import anchored
 from hepswitch.tracing.traces import TracerTable, TraceTable
-from hepswitch.units import Endpoint, parse_endpoint
+from hepswitch.units import PORTS, Endpoint, parse_endpoint
 
 ENVIRONMENT = "HEPSWITCH_"
 """Prefix of environment overrides: HEPSWITCH_WORKERS=4, HEPSWITCH_HEP_ROUTE__MODE=sip (`__` goes a table deeper)."""
@@ -208,7 +208,9 @@ class Config(Table):
 
     @model_validator(mode="after")
     def _names_are_unambiguous(self) -> Config:
-        listeners = [str(endpoint) for endpoint in self.endpoints if endpoint.port]
+        # With port 0 each gets a port of its own; what is captured has no ports.
+        fixed = [endpoint for endpoint in self.endpoints if endpoint.port or endpoint.scheme not in PORTS]
+        listeners = [str(endpoint).removesuffix(":0") for endpoint in fixed]
         twice = {url for url in listeners if listeners.count(url) > 1}
         if twice:
             raise ValueError(f"listen names {', '.join(sorted(twice))} more than once")
@@ -308,8 +310,10 @@ def _anchored(config: Config, base: Path) -> Config:
 
 
 def _anchored_url(url: str, absolute: Callable[[Path], Path]) -> str:
-    """The URL with the files that its options name made absolute."""
+    """The URL with the files that it and its options name made absolute."""
     address, question, query = url.partition("?")
+    if address.startswith("pcap:"):
+        address = f"pcap:{absolute(Path(address.removeprefix('pcap:')))}"
     options = [
         (key, str(absolute(Path(value))) if key in FILE_OPTIONS else value)
         for key, value in parse_qsl(query, keep_blank_values=True)

@@ -147,6 +147,7 @@ class Switch:
             allowed=functools.partial(self._allowed, name),
             places=self._places,
             worker=self._worker,
+            folder=self.config.spool_dir,
         )
         self.listeners.append(inlet.listener)
         self._sources.append(way.source(inlet))

@@ -22,6 +22,7 @@ DEADLINE = 30.0
 PACKAGES = {
     "sngrep": "sngrep",
     "tshark": "tshark",
+    "dumpcap": "tshark",
     "kamailio": "kamailio",
     "rsyslogd": "rsyslog",
     "sipp": "sip-tester",
