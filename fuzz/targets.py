@@ -6,11 +6,12 @@ A target takes any bytes and a source of chance. It raises nothing: `WireError` 
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
-from hepswitch.books import Listener
 from hepswitch.wire import pcap as pcap_module
 from hepswitch.wire import sdp as sdp_module
 from hepswitch.wire.batch import Batch
@@ -187,7 +188,10 @@ def frames_of(data: bytes, sizes: list[int]) -> tuple[list[CapturedFrame], str]:
 
 def intake(data: bytes, random: Random) -> None:
     """Of any frames every message is a packet or is counted; the packets are HEP."""
-    listener = Listener("fuzz")
+    counts = dict.fromkeys(("packets", "bytes", "malformed", "frames", "truncated"), 0)
+    listener = SimpleNamespace(
+        **counts, malformed_reasons=Counter(), refused=Counter()
+    )  # books.Listener is not at hand
     taking = Intake(Envelopes(listener), any_of(((), ((5060, 5061),)), random))
     for at in range(0, max(len(data), 1), 1 + random.randrange(len(data) + 1)):
         frame = data[at:]
