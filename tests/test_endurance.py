@@ -23,3 +23,8 @@ def test_udp_through_a_script_loses_nothing_and_the_books_balance() -> None:
 def test_calls_stay_on_their_node_and_only_those_of_a_lost_node_move() -> None:
     figures = mustshow.dispatcher(count=30_000, calls=2_000, rate=6_000)
     assert all(figures["calls"]), "every node has calls"
+
+
+def test_sip_on_an_interface_is_stored_without_a_loss() -> None:
+    figures = mustshow.mirror(count=20_000, rate=10_000)
+    assert figures["kernel_drops"] == 0

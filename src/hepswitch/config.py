@@ -34,7 +34,7 @@ from hepswitch.routing.rules import Rule
 from hepswitch.sources import ways
 from hepswitch.state.configured import ListTable
 from hepswitch.tables import REVEALED, Duration, Size, Table
-from hepswitch.units import Endpoint, parse_endpoint
+from hepswitch.units import PORTS, Endpoint, parse_endpoint
 
 ENVIRONMENT = "HEPSWITCH_"
 """Prefix of environment overrides: HEPSWITCH_WORKERS=4, HEPSWITCH_HEP_ROUTE__MODE=sip (`__` goes a table deeper)."""
@@ -189,7 +189,9 @@ class Config(Table):
 
     @model_validator(mode="after")
     def _names_are_unambiguous(self) -> Config:
-        listeners = [str(endpoint) for endpoint in self.endpoints if endpoint.port]
+        # With port 0 each gets a port of its own; what is captured has no ports.
+        fixed = [endpoint for endpoint in self.endpoints if endpoint.port or endpoint.scheme not in PORTS]
+        listeners = [str(endpoint).removesuffix(":0") for endpoint in fixed]
         twice = {url for url in listeners if listeners.count(url) > 1}
         if twice:
             raise ValueError(f"listen names {', '.join(sorted(twice))} more than once")

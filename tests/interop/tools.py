@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 CALLS = HERE.parents[1] / "examples" / "calls.pcapng"
 DEADLINE = 30.0
 
-PACKAGES = {"sngrep": "sngrep", "tshark": "tshark", "kamailio": "kamailio"}
+PACKAGES = {"sngrep": "sngrep", "tshark": "tshark", "dumpcap": "tshark", "kamailio": "kamailio", "sipp": "sip-tester"}
 """Programs, and the Debian packages that they come in."""
 
 

@@ -2,7 +2,6 @@ import socket
 
 from hepswitch.net.udp import CountsDrops
 from hepswitch.wire.intake import Intake
-from hepswitch.wire.pcap import CapturedFrame
 
 BLOCK: int
 """Bytes of a block: what is handed over at once, and more than the largest frame."""
@@ -27,9 +26,6 @@ class PacketRing:
 
     def read(self, intake: Intake) -> bool:
         """Hand the frames of the oldest block to `intake`; False when no block is ready."""
-
-    def frames(self) -> list[tuple[CapturedFrame, int | None]] | None:
-        """Each frame of the oldest block, with its VLAN id. None when no block is ready."""
 
     def release(self) -> None:
         """Give the block that was read back to the kernel."""

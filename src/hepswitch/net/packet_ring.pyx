@@ -17,7 +17,6 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from hepswitch.wire.intake cimport Intake
-from hepswitch.wire.pcap import CapturedFrame
 
 cdef extern from "<sys/mman.h>" nogil:
     void* mmap(void*, size_t, int, int, int, long)
@@ -158,19 +157,6 @@ cdef class PacketRing:
             at = self.look(at, &frame)
             intake.frame(frame.data, frame.size, frame.original_size, frame.linktype, frame.time_us, frame.vlan)
         return True
-
-    def frames(self):
-        """Like `read`: (CapturedFrame, VLAN id or None) of each frame. None when no block is ready."""
-        cdef Frame frame
-        cdef unsigned char* at = self.ready()
-        if at == NULL:
-            return None
-        found = []
-        while at != NULL:
-            at = self.look(at, &frame)
-            captured = CapturedFrame(frame.time_us, frame.linktype, frame.data[:frame.size], frame.original_size)
-            found.append((captured, frame.vlan if frame.vlan >= 0 else None))
-        return found
 
     def release(self) -> None:
         """Give the block that was read back to the kernel: what was made of it is safe, or given up."""

@@ -27,6 +27,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -44,6 +45,7 @@ from hepswitch.sources.inlet import Inlet, Source
 from hepswitch.sources.options import number, ports, yes
 from hepswitch.units import Endpoint, parse_size
 from hepswitch.wire.batch import Batch
+from hepswitch.wire.envelopes import Envelopes
 from hepswitch.wire.intake import Intake
 
 log = structlog.get_logger("hepswitch.sources")
@@ -58,8 +60,8 @@ ONLY_MIRROR = ("promisc", "tunnels")
 BLOCKS = 4
 """Blocks taken in one turn of the loop, before others get theirs."""
 
-LOOK_AGAIN = 1.0
-"""Seconds between two looks for an interface that is down or gone."""
+TICK = 1.0
+"""Seconds between two looks at what waits for its rest, and for an interface that is down or gone."""
 
 LEAST_RING, MOST_RING = 1 << 20, 4 << 30
 """Bytes. The kernel counts the larger end in 32 bits."""
@@ -190,42 +192,37 @@ class MirrorSource:
         self._group = group(sock)
         self._ring = PacketRing(sock, listener, settings.ring)
         self._intake = Intake(
-            listener, settings.ports, captagent_id=settings.captagent_id, node_name=settings.node_name
-        )  # fmt: skip
+            Envelopes(listener, settings.captagent_id, settings.node_name), settings.ports, rtcp=settings.rtcp
+        )
         self._loop: asyncio.AbstractEventLoop
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle
+        self.interrupted = False
         self._complained = ""
 
     async def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to read."""
         self._loop = loop
         loop.add_reader(self._sock, self._wake)
-        if not self._there():
-            self._interrupted()
+        self._look_at_interface()
+        self._timer = loop.call_later(TICK, self._tick)
 
     async def stop(self) -> None:
         """Take what was captured already, then close the socket."""
         self._loop.remove_reader(self._sock)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
         close_door(self._sock)
         await asyncio.sleep(3 * RETIRE / 1000)  # for the block that is not full yet; nothing new gets into it
         while self._turn():
             pass
         self._intake.finish()
-        self._hand_on()
-        self._after()
+        if self._hand_on():
+            self._after()
         self._close()
-
-    @property
-    def interrupted(self) -> bool:
-        """Is the interface down or away?"""
-        return self._timer is not None
 
     def _wake(self) -> None:
         """A block is there, or the interface is not any more."""
         if not self._turn() and self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            self._interrupted()
+            self._look_at_interface()
 
     def _turn(self) -> bool:
         """Take up to BLOCKS blocks; False when none was there."""
@@ -244,11 +241,22 @@ class MirrorSource:
             self._after()
         return found
 
-    def _hand_on(self) -> None:
+    def _hand_on(self) -> bool:
+        """False when there was nothing to hand on."""
         batch = self._intake.batch()
-        if len(batch):
+        found = len(batch) > 0
+        if found:
             self._flow(batch)
         self._intake.clear()
+        return found
+
+    def _tick(self) -> None:
+        self._intake.expire(time.time_ns() // 1000)
+        if self._hand_on():
+            self._after()
+        if self.interrupted:
+            self._look_for_interface()
+        self._timer = self._loop.call_later(TICK, self._tick)
 
     # ── an interface that comes and goes ───────────────────────────────────────────────────────────────────────────
 
@@ -257,29 +265,26 @@ class MirrorSource:
         interface = self._settings.interface
         return interface is None or (watches(self._sock, interface) and bool(is_up(interface)))
 
-    def _interrupted(self) -> None:
+    def _look_at_interface(self) -> None:
         if self.interrupted or self._there():
             return
+        self.interrupted = True
         self._listener.interruptions += 1
-        state = "down" if is_up(self._settings.interface or "") is not None else "gone"
-        log.warning("interface is not there: nothing is captured", listener=self._listener.url, interface=state)
-        self._timer = self._loop.call_later(LOOK_AGAIN, self._look_again)
+        state = "gone" if is_up(self._settings.interface or "") is None else "down"
+        log.warning("nothing is captured: the interface is not there", listener=self._listener.url, interface=state)
 
-    def _look_again(self) -> None:
-        """Go on when the interface is back: the kernel sees to one that was down, one that was made anew is another."""
+    def _look_for_interface(self) -> None:
+        """Go on when it is back: the kernel sees to one that was down, but one that was made anew is another."""
         interface = self._settings.interface
         assert interface is not None
-        self._timer = None
         try:
             if is_up(interface) and not watches(self._sock, interface):
                 self._change_to(open_again(self._settings.capture(), self._group))
         except OSError as error:
             self._complain("cannot capture again", error)
         if self._there():
-            self._complained = ""
-            log.info("interface is back", listener=self._listener.url)
-        else:
-            self._timer = self._loop.call_later(LOOK_AGAIN, self._look_again)
+            self.interrupted, self._complained = False, ""
+            log.info("the interface is back", listener=self._listener.url)
 
     def _change_to(self, sock: socket.socket) -> None:
         """Read `sock` instead."""
