@@ -33,9 +33,11 @@ def packets() -> list[bytes]:
 def seeds(target: str) -> list[bytes]:
     """What the inputs of a target are made from."""
     found = packets()
-    if target in ("sip", "sdp"):
+    if target in ("sip", "sdp", "plain_sip"):
         payloads = [payload for packet in found if (payload := Hep(packet).payload)]
         bodies = [payload.partition(b"\r\n\r\n")[2] for payload in payloads if b"\nv=0" in payload]
+        if target == "plain_sip":
+            return [*payloads, *(b"\r\n\r\n".join(payloads[i : i + 3]) for i in range(0, len(payloads), 3))]
         return [*payloads, SDP] if target == "sip" else [SDP, *bodies]
     if target == "record":
         frames = Frames()

@@ -6,12 +6,11 @@ A target takes any bytes and a source of chance. It raises nothing: `WireError` 
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Callable
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
+from hepswitch.books import Listener
 from hepswitch.wire import pcap as pcap_module
 from hepswitch.wire import sdp as sdp_module
 from hepswitch.wire.batch import Batch
@@ -22,6 +21,7 @@ from hepswitch.wire.frames import Frames
 from hepswitch.wire.hep import Hep
 from hepswitch.wire.intake import Intake
 from hepswitch.wire.pcap import CapturedFrame
+from hepswitch.wire.plain_sip import SipReader, message_size
 from hepswitch.wire.record import read, write
 from hepswitch.wire.sip import Sip
 from hepswitch.wire.stream import FrameReader
@@ -110,18 +110,29 @@ def hep(data: bytes, random: Random) -> None:
 
 def stream(data: bytes, random: Random) -> None:
     """However a stream is cut into reads, its frames are the same, and WireError is all that ends it."""
-    whole = collect(data, [len(data)])
+    one_for_all_reads(data, random, FrameReader)
+
+
+def plain_sip(data: bytes, random: Random) -> None:
+    """The same for a stream of plain SIP; and what its first message measures does not raise."""
+    message_size(data)
+    one_for_all_reads(data, random, lambda: SipReader(Listener("sip://fuzz"), ("192.0.2.1", 1), ("2001:db8::1", 2)))
+
+
+def one_for_all_reads(data: bytes, random: Random, reader_of: Callable[[], FrameReader]) -> None:
+    """Cut into reads at random or read at once: the stream holds the same."""
+    whole = collect(reader_of(), data, [len(data)])
     if random.random() < 0.1:
         sizes = [1] * len(data)
     else:
         sizes = [random.randrange(1, 400) for _ in range(len(data) // 100 + 1)]
         sizes.append(max(0, len(data) - sum(sizes)))
-    must(collect(data, sizes) == whole, "frames do not depend on the reads")
+    must(collect(reader_of(), data, sizes) == whole, "frames do not depend on the reads")
 
 
-def collect(data: bytes, sizes: list[int]) -> tuple[list[bytes], str]:
+def collect(reader: FrameReader, data: bytes, sizes: list[int]) -> tuple[list[bytes], str]:
     """The frames of a stream that is read in pieces of `sizes`, and why it ended."""
-    reader, batch, found, at = FrameReader(), Batch(None), [], 0
+    batch, found, at = Batch(None), [], 0
     for size in sizes:
         piece = data[at : at + min(size, 65536)]
         at += len(piece)
@@ -130,7 +141,7 @@ def collect(data: bytes, sizes: list[int]) -> tuple[list[bytes], str]:
         reader.fed(len(piece))
         try:
             while reader.fill(batch):
-                found += batch
+                found += [Hep(packet).payload for packet in batch] if isinstance(reader, SipReader) else batch
         except WireError as error:
             return found, error.reason
     return found, ""
@@ -188,10 +199,7 @@ def frames_of(data: bytes, sizes: list[int]) -> tuple[list[CapturedFrame], str]:
 
 def intake(data: bytes, random: Random) -> None:
     """Of any frames every message is a packet or is counted; the packets are HEP."""
-    counts = dict.fromkeys(("packets", "bytes", "malformed", "frames", "truncated"), 0)
-    listener = SimpleNamespace(
-        **counts, malformed_reasons=Counter(), refused=Counter()
-    )  # books.Listener is not at hand
+    listener = Listener("pcap:fuzz")
     taking = Intake(Envelopes(listener), any_of(((), ((5060, 5061),)), random))
     for at in range(0, max(len(data), 1), 1 + random.randrange(len(data) + 1)):
         frame = data[at:]
@@ -206,5 +214,5 @@ def intake(data: bytes, random: Random) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes, Random], None]] = {
-    target.__name__: target for target in (hep, stream, record, sip, sdp, pcap, intake)
+    target.__name__: target for target in (hep, stream, plain_sip, record, sip, sdp, pcap, intake)
 }

@@ -102,6 +102,10 @@ def test_name_servers_are_addresses(tmp_path: Path) -> None:
 def test_a_listener_twice(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"udp://0\.0\.0\.0:9060 more than once"):
         load(_write(tmp_path, 'listen = ["udp://0.0.0.0:9060", "udp://0.0.0.0"]\n'), {})
+    with pytest.raises(ConfigError, match=r"sip://0\.0\.0\.0:5060 more than once"):
+        load(_write(tmp_path, 'listen = ["sip://0.0.0.0", "sip://0.0.0.0:5060?transport=udp"]\n'), {})
+    both = ["sip://0.0.0.0", "sip://0.0.0.0?transport=tcp"]
+    assert load(_write(tmp_path, f"listen = {both}\n"), {}).listen == both
 
 
 def test_broken_toml_and_missing_file(tmp_path: Path) -> None:

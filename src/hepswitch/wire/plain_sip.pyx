@@ -34,6 +34,7 @@ cdef enum:
     TCP = 6
     TYPE_SIP = 1
     LONGEST = 65535          # a longer message fits into no HEP packet
+    START = 8                # bytes without which nothing looks like SIP
     STUN_HEAD = 20
     MORE = 48                # bytes that `framed` may add to a message
 
@@ -117,6 +118,8 @@ cdef class SipReader(FrameReader):
                 self.head += 1
         p += self.head
         have = self.tail - self.head
+        if have < START:
+            return 0
         if not self.whole:
             if not sip_looks(p, have) and (find(p, 0, have, 10) >= 0 or have > LONGEST):
                 raise WireError(0, "not SIP")
