@@ -199,7 +199,7 @@ def frames_of(data: bytes, sizes: list[int]) -> tuple[list[CapturedFrame], str]:
 
 def intake(data: bytes, random: Random) -> None:
     """Of any frames every message is a packet or is counted; the packets are HEP."""
-    listener = Listener("fuzz")
+    listener = Listener("pcap:fuzz")
     taking = Intake(Envelopes(listener), any_of(((), ((5060, 5061),)), random))
     for at in range(0, max(len(data), 1), 1 + random.randrange(len(data) + 1)):
         frame = data[at:]

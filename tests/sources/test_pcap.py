@@ -11,6 +11,7 @@ import pytest
 
 from far_ends import until
 from hepswitch.books import Listener
+from hepswitch.lake.query import Lake, Query
 from hepswitch.sources import pcap
 from hepswitch.sources.inlet import Patient
 from hepswitch.sources.ways import WAYS, parse
@@ -18,6 +19,7 @@ from hepswitch.wire.batch import Batch
 from hepswitch.wire.hep import Hep
 from hepswitch.wire.ip import FrameBuilder
 from hepswitch.wire.pcap import Writer
+from running import running_switch
 
 START = 1_700_000_000_000_000
 
@@ -239,3 +241,28 @@ def test_what_is_wrong_with_a_url_is_said(url: str, what: str) -> None:
 def test_a_path_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="name a file or folder that hepswitch may read"):
         pcap.bind(parse(f"pcap:{tmp_path}/missing"), 1, 0)
+
+
+def test_a_running_switch_stores_recordings_once(folder: Path, tmp_path: Path) -> None:
+    (folder / "1.pcap").write_bytes(recording(range(40), "pcap"))
+    config = f"""
+listen = ["pcap:{folder.name}?captagent_id=7"]
+workers = 2
+spool_dir = "spool"
+[stores.lake]
+url = "lake:./lake"
+"""
+    with running_switch(tmp_path, config) as switch:
+        assert switch.urls == [f"pcap:{folder}"]
+        switch.wait_stats(lambda book: book["stores"]["lake"]["delivered"] == 40, "what was there is stored")
+        (folder / "2.pcapng").write_bytes(recording(range(40, 50)))
+        book = switch.wait_stats(lambda book: book["stores"]["lake"]["delivered"] == 50, "what is new is stored")
+        row = book["received"][f"pcap:{folder}"]
+        assert (book["balanced"], row["packets"], row["frames"]) == (True, 50, 50)
+    with (folder / "1.pcap").open("ab") as file:
+        file.write(recording(range(50, 51), "pcap", begin=False))
+    with running_switch(tmp_path, config) as switch:
+        switch.wait_stats(lambda book: book["stores"]["lake"]["delivered"] == 1, "what was appended is stored")
+        assert switch.stats()["routed"]["packets"] == 1
+    packets = Lake(tmp_path / "lake").packets(Query())
+    assert sorted(int(Hep(packet).correlation_id or b"") for packet in packets) == list(range(51))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections import Counter
 
@@ -28,6 +29,10 @@ def sip(number: int, size: int = 0) -> bytes:
     return b"MESSAGE sip:bob@h SIP/2.0\r\nCall-ID: %d\r\nContent-Length: %d\r\n\r\n" % (number, size) + b"x" * size
 
 
+def tcp(sequence: int, data: bytes, flags: int = ACK, sport: int = 5060) -> bytes:
+    return struct.pack("!HHIIBBHHH", sport, 5061, sequence % 2**32, 0, 0x50, flags, 9, 0, 0) + data
+
+
 class Capture:
     """What a capture sees of connections, and what comes out."""
 
@@ -39,14 +44,14 @@ class Capture:
     def see(
         self, sequence: int, data: bytes = b"", flags: int = ACK, *, at: int = 0, sport: int = 5060, src: bytes = A
     ) -> None:
-        header = struct.pack("!HHIIBBHHH", sport, 5061, sequence % 2**32, 0, 0x50, flags, 9, 0, 0)
-        self.found += [message for _, _, message in self.streams.segment(at, src, B, header + data)]
+        segment = tcp(sequence, data, flags, sport)
+        self.found += [message for *_, message in self.streams.segment(at, src, B, segment)]
 
     def expire(self, at: int) -> None:
-        self.found += [message for _, _, message in self.streams.expire(at)]
+        self.found += [message for *_, message in self.streams.expire(at)]
 
     def finish(self) -> None:
-        self.found += [message for _, _, message in self.streams.finish()]
+        self.found += [message for *_, message in self.streams.finish()]
 
 
 def test_keep_alive_segments_are_nothing() -> None:
@@ -70,17 +75,18 @@ def test_a_window_probe_is_the_next_byte() -> None:
     assert capture.found == [message]
 
 
-@given(st.data(), st.integers(0, 2**32 - 1))
-def test_sent_again_with_other_boundaries(data: st.DataObject, base: int) -> None:
+@given(st.lists(st.tuples(st.integers(1, 80), st.integers(0, 60)), min_size=1, max_size=12), st.integers(0, 2**32 - 1))
+def test_sent_again_with_other_boundaries(steps: list[tuple[int, int]], base: int) -> None:
     stream = b"".join(sip(number, 20 * number) for number in range(4))
     capture = Capture()
     capture.see(base - 1, flags=SYN)
     at = 0
-    while at < len(stream):
-        start = data.draw(st.integers(max(at - 60, 0), at))
-        end = data.draw(st.integers(at + 1, min(at + 80, len(stream))))
-        capture.see(base + start, stream[start:end])
-        at = end
+    for ahead, again in itertools.cycle(steps):
+        if at >= len(stream):
+            break
+        start = max(at - again, 0)
+        capture.see(base + start, stream[start : at + ahead])
+        at += ahead
     assert capture.found == [sip(number, 20 * number) for number in range(4)]
     assert not capture.losses
 
@@ -185,11 +191,55 @@ def test_streams_are_bounded_in_number_and_in_bytes() -> None:
     assert capture.losses[NO_ROOM] > 50
 
 
+def ws(data: bytes, opcode: int = 1, key: bytes = b"", final: bool = True) -> bytes:
+    size = len(data)
+    length = bytes((size,)) if size < 126 else b"\x7e" + size.to_bytes(2, "big")
+    masked = bytes((length[0] | (0x80 if key else 0),)) + length[1:]
+    return (
+        bytes((opcode | 0x80 * final,)) + masked + key + bytes(b ^ key[i % 4] if key else b for i, b in enumerate(data))
+    )
+
+
+UPGRADE = b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: WebSocket\r\nSec-WebSocket-Protocol: sip\r\n\r\n"
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n"
+
+
+@given(st.integers(1, 200), st.sampled_from([(UPGRADE, b"\1\2\3\xff"), (SWITCHED, b"")]))
+def test_sip_in_a_websocket(size: int, way: tuple[bytes, bytes]) -> None:
+    head, key = way
+    stream = (
+        head + ws(sip(1), key=key) + ws(b"\r\n\r\n", key=key) + ws(b"", 9, key) + ws(sip(2, 300)[:50], 2, key, False)
+    )
+    stream += ws(b"ping", 9, key) + ws(sip(2, 300)[50:], 0, key) + ws(sip(3), key=key)
+    capture = Capture()
+    capture.see(-1, flags=SYN)
+    for at in range(0, len(stream), size):
+        capture.see(at, stream[at : at + size])
+    assert capture.found == [sip(1), sip(2, 300), sip(3)]
+    assert not capture.losses
+    assert {
+        protocol for _, protocol, _, _ in capture.streams.segment(0, A, B, tcp(len(stream), ws(sip(4), key=key)))
+    } == {50}
+
+
+def test_a_websocket_with_a_gap_and_one_that_is_compressed() -> None:
+    capture = Capture()
+    stream = UPGRADE + ws(sip(1, 200))
+    capture.see(0, stream[:-50])
+    capture.see(len(stream), ws(sip(2)), at=1)
+    capture.expire(GAP_US + 2)
+    assert (capture.found, capture.losses) == ([sip(2)], {LOST: 1})
+    capture.see(0, UPGRADE + b"\xc1\x05hello", sport=1)
+    capture.see(len(UPGRADE) + 7, b"\xc1\x05hello" + ws(sip(3))[:9], sport=1)
+    capture.finish()
+    assert (capture.found, capture.losses) == ([sip(2)], {LOST: 1, NOT_SIP: 1})
+
+
 @given(
     st.lists(
         st.tuples(
             st.integers(0, 200) | st.integers(0, 2**32 - 1),
-            st.binary(max_size=6) | st.sampled_from([sip(1), sip(2, 30), b"HEP3\0\x07x", b"\r\n"]),
+            st.binary(max_size=6) | st.sampled_from([sip(1), sip(2, 30), UPGRADE, ws(sip(3)), b"HEP3\0\x07x", b"\r\n"]),
             st.integers(0, 63),
             st.integers(0, 2**63),
             st.integers(0, 2),

@@ -187,12 +187,13 @@ class PcapSource:
     async def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to read."""
         self._task = loop.create_task(self._run())
+        self._task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
         """Stop reading; what was not read yet is read after the next start."""
         self._stopping.set()
         self._reading.set()
-        await self._task
+        await asyncio.wait([self._task])
 
     def pause(self) -> None:
         """Read nothing; the files wait."""
@@ -201,6 +202,10 @@ class PcapSource:
     def resume(self) -> None:
         """Go on reading."""
         self._reading.set()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("recordings are not read any more", listener=self._listener.url, exc_info=error)
 
     # ── the files ──────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -28,7 +28,7 @@ _DEEPEST = 8  # extension headers, and tunnels in one another
 
 
 class Datagram(NamedTuple):
-    """One captured message between packed addresses. `proto_id` is the IP protocol (17 UDP, 6 TCP).
+    """One captured message between packed addresses. `proto_id` is the IP protocol (17 UDP, 6 TCP; 50 SIP in a WebSocket).
 
     A TCP message has the time of its end. `vlan_id` is the innermost one, -1 when there is none.
     """
@@ -151,8 +151,8 @@ class Decoder:
 
 
 def _messages(found: Iterable[Found], vlan: int) -> Iterator[Datagram]:
-    for time_us, key, message in found:
-        yield Datagram(time_us, TCP, *key, message, vlan)
+    for time_us, protocol, key, message in found:
+        yield Datagram(time_us, protocol, *key, message, vlan)
 
 
 @lru_cache(4096)

@@ -1,4 +1,5 @@
-"""TCP streams of a capture put together and cut into messages: SIP by Content-Length, HEP by its length field.
+"""TCP streams of a capture put together and cut into messages: SIP by Content-Length or by the frames of a WebSocket
+(RFC 7118), HEP by its length field.
 
 Tolerates what captures do: a stream whose beginning is missing, retransmissions with other boundaries, keep-alives, segments
 out of order, lost segments, ports used again. A stream of anything else is passed over. Bounded in number, in bytes and in
@@ -12,11 +13,14 @@ from collections.abc import Iterator
 
 from hepswitch.wire.plain_sip import message_size
 from hepswitch.wire.sip import looks_like_sip
+from hepswitch.wire.websocket import WebSocket, handshake_size
 
 Key = tuple[bytes, int, bytes, int]
 """Source address and port, destination address and port: one direction of a connection."""
-Found = tuple[int, Key, bytes]
-"""Time in µs, direction, message."""
+Found = tuple[int, int, Key, bytes]
+"""Time in µs, protocol (TCP or WEBSOCKET), direction, message."""
+TCP, WEBSOCKET = 6, 50
+"""As in HEP's proto_id; the second by convention."""
 
 MOST_STREAMS = 4096
 """Directions that are followed at one time; the one silent for longest is given up first."""
@@ -72,7 +76,7 @@ class Streams:
         stream.time_us = time_us
         stream.add(sequence, bool(flags & _SYN), payload)
         for message in stream.messages():
-            yield time_us, key, message
+            yield time_us, stream.protocol, key, message
         if flags & _FIN:
             stream.end = (sequence + len(payload)) % _MODULUS
         elif flags & _RST:
@@ -97,7 +101,7 @@ class Streams:
             if stream.waiting and time_us - stream.gap_us > GAP_US:
                 stream.skip()
                 for message in stream.messages():
-                    yield stream.time_us, key, message
+                    yield stream.time_us, stream.protocol, key, message
             if time_us - stream.time_us > (IDLE_US if stream.end is None else LINGER_US):
                 yield from self._rest(key, stream)
                 del self._streams[key]
@@ -112,11 +116,11 @@ class Streams:
 
     def _rest(self, key: Key, stream: _Stream) -> Iterator[Found]:
         for message in stream.rest():
-            yield stream.time_us, key, message
+            yield stream.time_us, stream.protocol, key, message
 
 
 class _Stream:
-    __slots__ = ("buffer", "cut", "end", "gap_us", "junk", "losses", "next", "start", "time_us", "waiting")
+    __slots__ = ("buffer", "cut", "end", "gap_us", "junk", "losses", "next", "socket", "start", "time_us", "waiting")
 
     def __init__(self, losses: Counter[str]) -> None:
         self.losses = losses
@@ -128,13 +132,20 @@ class _Stream:
         self.time_us = 0
         self.gap_us = 0
         self.junk = False
+        self.socket: WebSocket | None = None
         self.cut: list[bytes] = []
         """Beginnings of messages whose rest was lost, to be given out."""
 
     @property
     def held(self) -> int:
         """Bytes that are waiting for something."""
-        return len(self.buffer) + sum(map(len, self.waiting.values()))
+        framed = self.socket.held if self.socket is not None else 0
+        return len(self.buffer) + framed + sum(map(len, self.waiting.values()))
+
+    @property
+    def protocol(self) -> int:
+        """TCP, or what was found to be inside."""
+        return TCP if self.socket is None else WEBSOCKET
 
     @property
     def ended(self) -> bool:
@@ -192,18 +203,41 @@ class _Stream:
     def messages(self) -> Iterator[bytes]:
         yield from self.cut
         self.cut.clear()
+        if self.socket is None and (size := handshake_size(self.buffer)) != 0:
+            if size is None:
+                return
+            del self.buffer[:size]
+            self.socket = WebSocket()
+        yield from self._plain() if self.socket is None else self._framed(self.socket)
+
+    def _plain(self) -> Iterator[bytes]:
         while True:
             if self.buffer.startswith((b"\r", b"\n")):  # keep-alives (RFC 5626 section 3.5.1)
                 self.buffer = self.buffer.lstrip(b"\r\n")
             held = len(self.buffer)
             size = _message_size(self.buffer)
-            if len(self.buffer) < held and not self.junk:
-                self.junk = True
-                self.losses[NOT_SIP] += 1
+            if len(self.buffer) < held:
+                self._not_sip()
             if size is None:
                 return
             yield bytes(self.buffer[:size])
             del self.buffer[:size]
+
+    def _framed(self, socket: WebSocket) -> Iterator[bytes]:
+        try:
+            while (message := socket.next(self.buffer)) is not None:
+                if looks_like_sip(message):
+                    yield message
+                elif message.strip(b"\r\n"):
+                    self._not_sip()
+        except ValueError:
+            self._not_sip()
+
+    def _not_sip(self) -> None:
+        """Once for a stream."""
+        if not self.junk:
+            self.junk = True
+            self.losses[NOT_SIP] += 1
 
     def rest(self) -> Iterator[bytes]:
         """What is there of a message whose end is missing, and what came behind gaps. Nothing is held after it."""
@@ -214,7 +248,10 @@ class _Stream:
         if self.end is not None and not self.ended:
             self.losses[LOST] += 1
             self.next = self.end
-        if looks_like_sip(bytes(self.buffer)):
+        if self.socket is not None and self.held:  # masked as it may be, a part is no use
+            self.losses[LOST] += 1
+            self.socket = WebSocket()
+        elif looks_like_sip(bytes(self.buffer)):
             yield bytes(self.buffer)
         self.buffer.clear()
 
