@@ -304,7 +304,7 @@ class Supervisor:
 
 def _identified(config: Config, known: int = 0) -> Config:
     """With the id that packets get when they are relayed: the `known` one if there is one. Who relays nothing needs none."""
-    if config.switch_id or not (known or config.destinations):
+    if config.switch_id or not (known or config.destinations or config.traces):
         return config
     return config.model_copy(update={"switch_id": known or switch_id(config.spool_dir)})
 

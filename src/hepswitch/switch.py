@@ -78,7 +78,8 @@ class Switch:
         self.stores = {name: table.build(name, worker) for name, table in config.stores.items()}
         self._outlets: list[Any] = []
         default = next(iter(self.stores.values()), None)
-        targets = Targets(self.sets.outlets, self.stores, self._resolver, config.drain, self._outlets_changed)
+        own = self._resolver, config.switch_id
+        targets = Targets(self.sets.outlets, self.stores, *own, config.drain, self._outlets_changed)
         self.traces = Traces(targets)
         settings = config.tracer
         calls = CallTable(settings.calls, settings.max_age, settings.leg_headers)

@@ -284,7 +284,11 @@ async def _target(switch: Switch, uri: str) -> str:
         raise CallError(
             406, "DB not acceptable", f"{uri!r} is nothing to trace to: it has to begin with one of {kinds}"
         )
-    return f"destination:{rest}" if kind == "hep" and rest in await switch.dispatcher() else uri
+    if kind != "hep":
+        return uri
+    if rest in await switch.dispatcher():
+        return f"destination:{rest}"
+    return uri if "mark" in rest else f"{uri};mark=no"  # opensips-cli's own `trace` ends at a chunk of another vendor
 
 
 def _conditions(filters: list[str]) -> dict[str, str]:
