@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -133,3 +134,9 @@ def dissected(path: Path, *fields: str) -> list[tuple[str, ...]]:
     names = [word for field in fields for word in ("-e", field)]
     output = run(need("tshark"), "-r", path, "-Y", "sip", "-T", "fields", *names)
     return [tuple(line.split("\t")) for line in output.splitlines()]
+
+
+@functools.cache
+def recorded(*fields: str) -> tuple[tuple[str, ...], ...]:
+    """The SIP messages in the recording, dissected once for all tests that compare with it."""
+    return tuple(dissected(CALLS, *fields))
