@@ -28,7 +28,9 @@ class Target(NamedTuple):
 
 def parse_hep(text: str) -> Target:
     """The HEP node of a `hep:` URI. ValueError with a hint."""
-    endpoint, said = _parse(text, "hep", {"transport": ("tcp", "udp", "tls"), "version": ("3", "2", "1"), "mark": ("yes", "no")})
+    endpoint, said = _parse(
+        text, "hep", {"transport": ("tcp", "udp", "tls"), "version": ("3", "2", "1"), "mark": ("yes", "no")}
+    )
     version = said.get("version", "3")
     transport = said.get("transport", "tcp" if version == "3" else "udp")
     if version != "3" and transport != "udp":
