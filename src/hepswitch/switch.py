@@ -78,8 +78,9 @@ class Switch:
         self.stores = {name: table.build(name, worker) for name, table in config.stores.items()}
         self._outlets: list[Any] = []
         default = next(iter(self.stores.values()), None)
-        own = self._resolver, config.switch_id
-        targets = Targets(self.sets.outlets, self.stores, *own, config.drain, self._outlets_changed)
+        targets = Targets(
+            self.sets.outlets, self.stores, self._resolver, config.switch_id, config.drain, self._outlets_changed
+        )
         self.traces = Traces(targets)
         settings = config.tracer
         calls = CallTable(settings.calls, settings.max_age, settings.leg_headers)
