@@ -44,9 +44,11 @@ lint: build
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache >build/imports.log || { cat build/imports.log; exit 1; }
 
+# The sources are compiled once: else each of the hundreds of processes that the tests start may do it again.
 test: lint
 	@sh tools/debian.sh
-	@$(BIN)/pytest -q
+	@$(BIN)/python -m compileall -q src
+	@$(BIN)/pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 docs: build
 	@$(BIN)/python docs/generate.py

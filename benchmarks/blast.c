@@ -1,10 +1,11 @@
 /* Sends HEPv3 frames over UDP or TCP at a steady rate.
  *
- *   blast [--tcp] --to HOST:PORT --count N [--rate PER_SECOND] [--number MARK WIDTH MODULUS]… FILE
+ *   blast [--tcp | --payload] --to HOST:PORT --count N [--rate PER_SECOND] [--number MARK WIDTH MODULUS]… FILE
  *
  * FILE holds HEPv3 frames end to end; they are sent in turn, from the start again at the end. --number: behind the
  * first MARK in a frame stand WIDTH digits, which are replaced by the packet's number modulo MODULUS (0: the number
  * itself). Twice: once for the Call-ID (N calls), once for a sequence number. Rate 0 (the default): as fast as it goes.
+ * --payload: only what the frames carry is sent, as a SIP server would.
  * Prints what was sent, seconds and CPU seconds as JSON.
  */
 #include "common.h"
@@ -19,7 +20,18 @@ static int number_count;
 static struct frame { unsigned char *data; int size, digits[NUMBERS]; } frames[MOST_FRAMES];
 static int frame_count;
 
-static void load(const char *path) {
+/* Makes `frame` its payload chunk (type 15), if it has one. */
+static void unwrap(struct frame *frame) {
+    for (int at = 6; at + 6 <= frame->size;) {
+        unsigned char *chunk = frame->data + at;
+        int size = chunk[4] << 8 | chunk[5];
+        if (size < 6 || at + size > frame->size) return;
+        if ((chunk[2] << 8 | chunk[3]) == 15) { *frame = (struct frame){.data = chunk + 6, .size = size - 6}; return; }
+        at += size;
+    }
+}
+
+static void load(const char *path, int payload) {
     int fd = open(path, O_RDONLY);
     struct stat status;
     if (fd < 0 || fstat(fd, &status)) die(path);
@@ -32,11 +44,12 @@ static void load(const char *path) {
         struct frame *frame = &frames[frame_count++];
         frame->data = data + at;
         frame->size = size;
+        if (payload) unwrap(frame);
         for (int n = 0; n < number_count; n++) {
             size_t length = strlen(numbers[n].mark);
-            unsigned char *found = memmem(frame->data, size, numbers[n].mark, length);
+            unsigned char *found = memmem(frame->data, frame->size, numbers[n].mark, length);
             frame->digits[n] = -1;
-            if (found && found - frame->data + length + numbers[n].width <= (size_t)size)
+            if (found && found - frame->data + length + numbers[n].width <= (size_t)frame->size)
                 frame->digits[n] = found - frame->data + length;
         }
         at += size;
@@ -90,9 +103,10 @@ int main(int argc, char **argv) {
     const char *to = NULL, *path = NULL;
     uint64_t count = 0;
     double rate = 0;
-    int tcp = 0;
+    int tcp = 0, payload = 0;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--tcp")) tcp = 1;
+        else if (!strcmp(argv[i], "--payload")) payload = 1;
         else if (i + 1 < argc && !strcmp(argv[i], "--to")) to = argv[++i];
         else if (i + 1 < argc && !strcmp(argv[i], "--count")) count = strtoull(argv[++i], NULL, 10);
         else if (i + 1 < argc && !strcmp(argv[i], "--rate")) rate = atof(argv[++i]);
@@ -104,7 +118,7 @@ int main(int argc, char **argv) {
     if (!to || !path || !count) { fprintf(stderr, "blast needs --to, --count and FILE\n"); return 2; }
     catch_signals();
     prctl(PR_SET_TIMERSLACK, 1);
-    load(path);
+    load(path, payload);
     int fd = connected(to, tcp ? SOCK_STREAM : SOCK_DGRAM);
     double start = seconds(CLOCK_MONOTONIC);
     uint64_t sent = 0;

@@ -26,6 +26,7 @@ BUILD = ROOT / ".bench"
 
 sys.path.insert(0, str(ROOT / "tests"))
 from hepswitch import journal  # noqa: E402
+from namespaces import Namespace, pair  # noqa: E402
 from running import RunningSwitch, running_switch, wait_for  # noqa: E402
 
 __all__ = ["RunningSwitch", "running_switch", "wait_for"]
@@ -124,13 +125,21 @@ def sink(*args: str | int, tcp: bool = False, port: int = 0) -> Program:
 
 
 def blast(
-    address: tuple[str, int], frames: Path, count: int, rate: int, calls: int, tcp: bool = False, call: str = ""
+    address: tuple[str, int],
+    frames: Path,
+    count: int,
+    rate: int,
+    calls: int,
+    tcp: bool = False,
+    call: str = "",
+    payload: bool = False,
 ) -> Program:
     """Sends `count` packets; packet n says `X-Number: n` and belongs to call n modulo `calls`, by the
-    digits behind `call` (CALL unless given).
+    digits behind `call` (CALL unless given). `payload`: SIP alone, without HEP around it.
     """
+    form = ["--tcp"] if tcp else ["--payload"] if payload else []
     return Program(
-        "blast", *(["--tcp"] if tcp else []), "--to", f"{address[0]}:{address[1]}", "--count", count, "--rate", rate,
+        "blast", *form, "--to", f"{address[0]}:{address[1]}", "--count", count, "--rate", rate,
         "--number", call or CALL, 8, calls, "--number", NUMBER, 9, 0, frames, listens=False,
     )  # fmt: skip
 
@@ -242,6 +251,34 @@ def sealed(captures: Path, deadline: float = 120.0) -> None:
         return not any(segment.closed or segment.size > journal.HEADER.size for segment in rest)
 
     wait_for(done, "sealing of the journal", deadline)
+
+
+# ── a wire ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+STRANGER = ("10.9.0.3", 5060)
+"""Who the traffic on the wire is for: neither of its ends."""
+
+
+@contextlib.contextmanager
+def wire() -> Iterator[tuple[Namespace, Namespace]]:
+    """Two namespaces joined by a pair of interfaces: what the first sends to STRANGER passes by the second. Needs root."""
+    with pair() as (west, east):
+        west.ip("neigh", "add", STRANGER[0], "lladdr", "02:00:00:00:00:03", "dev", "west")
+        yield west, east
+
+
+def along(west: Namespace, frames: Path, count: int, rate: int, calls: int) -> Program:
+    """Sends `count` SIP messages along the wire."""
+    with west.entered():
+        return blast(STRANGER, frames, count, rate, calls, payload=True)
+
+
+@contextlib.contextmanager
+def capturing(east: Namespace, folder: Path, options: str = "") -> Iterator[RunningSwitch]:
+    """A switch that stores what passes the second end."""
+    text = store_config(folder, options=options).partition("\n")[2]
+    with east.entered(), running_switch(folder, f'listen = ["mirror://east?ring=64MiB"]\n{text}') as switch:
+        yield switch
 
 
 # ── frames ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,11 +1,12 @@
 """`make mustshow`: what must hold under load. Each check prints its figures and PASS or FAIL; exit status 1 when one failed.
 
-    python benchmarks/mustshow.py [relay] [lake] [kill] [pause] [dispatcher]
+    python benchmarks/mustshow.py [relay] [lake] [kill] [pause] [dispatcher] [mirror]
 
 relay: UDP → script → UDP at 40,000/s loses nothing. lake: a million messages are small on disk and a call is found at
-once. kill: nothing that was counted as stored is lost or doubled by kill -9. pause: a TCP destination that goes away
-for a while gets everything, in order. dispatcher: calls stay on their node of four, and only those of a node that is away
-move. tests/test_endurance.py runs smaller ones. Not here: figures to compare (`run`).
+once. kill: nothing that was counted as stored is lost or doubled by kill -9. pause: a TCP destination that goes away for
+a while gets everything, in order. dispatcher: calls stay on their node of four, and only those of a node that is away
+move. mirror: SIP on an interface at 30,000/s is stored without a loss (needs root). tests/test_endurance.py runs smaller
+ones. Not here: figures to compare (`run`).
 """
 
 from __future__ import annotations
@@ -375,6 +376,35 @@ def numbers_of(node: Listener) -> set[int]:
     return set().union(*node.connections)
 
 
+# ── mirror ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def mirror(count: int = 600_000, rate: int = 30_000) -> Figures:
+    """SIP that passes an interface, for somebody else, is captured by one worker and stored: nothing lost, nothing twice."""
+    with harness.workplace() as folder, harness.wire() as (west, east):
+        frames = harness.frames_file(folder)
+        with harness.capturing(east, folder) as switch:
+            before = of_role(switch)
+            with harness.along(west, frames, count, rate, max(count // 70, 1)) as sender:
+                sent = sender.finish()
+            book = settled(switch, count)
+            work = of_role(switch)["worker"].since(before["worker"])
+        _, [(total, distinct)] = Lake(folder / "captures").sql(
+            "SELECT count(*), count(DISTINCT regexp_extract(decode(payload), 'X-Number: ([0-9]+)', 1)) FROM messages"
+        )
+    row = book["received"]["mirror://east"]
+    figures = {
+        "sent": sent["sent"], "rate": round(sent["sent"] / sent["seconds"]), "frames": row["frames"],
+        "kernel_drops": row["kernel_drops"], "delivered": book["stores"]["lake"]["delivered"], "found": total,
+        "different": distinct, "balanced": book["balanced"], "user_us": round(work.user / count * 1e6, 3),
+        "sys_us": round(work.sys / count * 1e6, 3), "peak_mib": work.peak >> 20,
+    }  # fmt: skip
+    must(row["kernel_drops"] == 0 and row["frames"] == count, "frames were lost", figures)
+    must(figures["delivered"] == total == distinct == count, "messages were lost or doubled", figures)
+    must(book["balanced"], "the books do not balance", figures)
+    return figures
+
+
 # ── all ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 CHECKS: dict[str, Callable[[], Figures]] = {
@@ -383,6 +413,7 @@ CHECKS: dict[str, Callable[[], Figures]] = {
     "kill": kill,
     "pause": pause,
     "dispatcher": dispatcher,
+    "mirror": mirror,
 }
 
 

@@ -1,8 +1,8 @@
 """`make bench`: CPU time a packet, loss and memory of the switch, beside a bare forwarder in C, in one run.
 
-Every line is the median of several rounds; the rounds of all lines are interleaved, so that a noisy moment of the machine
-hits all alike. The results replace the table in docs/performance.md. `--quick` only shows that everything works.
-Not here: promises that must hold (`mustshow`).
+Every line is the median of several rounds; the rounds of all lines are interleaved, so that a noisy moment of the
+machine hits all alike. Lines that capture need root. The results replace the table in docs/performance.md. `--quick`
+only shows that everything works. Not here: promises that must hold (`mustshow`).
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ PAGE = harness.ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- results: written by `make bench` -->", "<!-- end of results -->"
 FLOOR = "bare forwarder in C, UDP"
 FLOOR_TCP = "bare forwarder in C, TCP"
+FLOOR_CAPTURE = "bare AF_PACKET reader in C"
+MIRROR = "mirror → store: journal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,32 @@ def store(load: Load, workers: int = 1, keeper: bool = False) -> Cost:
         return _cost(before, after, took, load.count, lost, ("worker", "keeper") if keeper else ("worker",))
 
 
+def reader(load: Load) -> Cost:
+    with harness.wire() as (west, east):
+        with east.entered():
+            program = harness.Program("capture", "--interface", "east", "--port", harness.STRANGER[1])
+        with program, harness.along(west, load.frames, load.count, load.rate, load.calls) as sender:
+            sender.finish()
+            peak = harness.usage(program.pid).peak
+            figures = program.stop()
+    return Cost(Usage(figures["user"], figures["sys"], peak), load.count, load.count - figures["packets"])
+
+
+def mirror(load: Load) -> Cost:
+    with (
+        harness.workplace() as folder,
+        harness.wire() as (west, east),
+        harness.capturing(east, folder, 'seal_after = "1h"\nsegment = "1GiB"') as switch,
+    ):
+        before, start = of_role(switch), time.monotonic()
+        with harness.along(west, load.frames, load.count, load.rate, load.calls) as sender:
+            sender.finish()
+        book = settled(switch, load.count)
+        after, took = of_role(switch), time.monotonic() - start
+        lost = load.count - book["stores"]["lake"]["delivered"]
+        return _cost(before, after, took, load.count, lost, ("worker",))
+
+
 def decode(load: Load) -> Cost:
     """Every packet of a batch decoded and its chunks indexed, in one process, without sockets."""
     decoding = harness.extension("decoding")
@@ -193,6 +221,8 @@ LINES: dict[str, Callable[[Load], Cost]] = {
     "UDP → store: journal, sealed to Parquet": lambda load: store(load, keeper=True),
     FLOOR_TCP: lambda load: forwarder(load, tcp=True),
     "TCP → script → TCP": lambda load: relay(load, "tcp"),
+    FLOOR_CAPTURE: reader,
+    MIRROR: mirror,
     "decode alone, all chunks indexed": decode,
     "flow alone, a script that does nothing": lambda load: flow(load, nothing),
     "flow alone, the script of README.md": lambda load: flow(load, readme),
@@ -226,7 +256,7 @@ def table(costs: dict[str, list[Cost]]) -> str:
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, cost in middle.items():
-        floor = middle.get(FLOOR_TCP if "TCP" in name else FLOOR)
+        floor = middle.get(FLOOR_TCP if "TCP" in name else FLOOR_CAPTURE if name in (FLOOR_CAPTURE, MIRROR) else FLOOR)
         ratio = f"{cost.total / floor.total:.2f}" if floor and floor.total and "alone" not in name else ""
         lost = max(one.lost for one in costs[name])
         peak = max(one.usage.peak for one in costs[name]) / (1 << 20)

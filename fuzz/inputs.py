@@ -12,6 +12,7 @@ from random import Random
 
 from hepswitch.wire.frames import Frames
 from hepswitch.wire.hep import Hep
+from hepswitch.wire.ip import FrameBuilder
 from hepswitch.wire.record import write
 
 VECTORS = Path(__file__).resolve().parent.parent / "tests" / "vectors"
@@ -47,7 +48,29 @@ def seeds(target: str) -> list[bytes]:
     if target == "pcap":
         body = b"".join(struct.pack("<IIII", 1, 2, len(p), len(p)) + p for p in found[:3])
         return [PCAP + body, PCAP[:24]]
+    if target == "intake":
+        return captured()
     return found
+
+
+def captured() -> list[bytes]:
+    """Ethernet frames: SIP with SDP over UDP and TCP, RTCP, fragments, tunnels."""
+    builder, message = (
+        FrameBuilder(),
+        b"INVITE sip:b@h SIP/2.0\r\nCall-ID: 1\r\nContent-Length: %d\r\n\r\n" % len(SDP) + SDP,
+    )
+    report = struct.pack("!BBHI", 0x80, 201, 1, 7)
+    plain = [
+        builder.frames(proto, src, 5060, dst, port, payload)[0]
+        for proto, port, payload in ((17, 5060, message), (6, 5060, message), (17, 4001, report))
+        for src, dst in (("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2"))
+    ]
+    inner = plain[0]
+    part = inner[:20] + b"\x20\0" + inner[22:60]
+    gre = inner[:23] + b"\x2f" + inner[24:34] + b"\x10\0\x88\xbe" + bytes(4) + b"\x10\x07" + bytes(6) + inner
+    vxlan = builder.frames(17, "192.0.2.1", 4789, "192.0.2.2", 4789, b"\x08" + bytes(7) + inner)[0]
+    tagged = inner[:12] + b"\x88\xa8\0\5\x81\0\0\7" + inner[12:]
+    return [*plain, part, gre[:16] + (len(gre) - 14).to_bytes(2) + gre[18:], vxlan, tagged]
 
 
 def chunk_edit(data: bytearray, random: Random) -> None:

@@ -6,10 +6,11 @@ cd "$(dirname "$0")/.."
 count=${1:-${COUNT:-100000}}
 python=$PWD/.venv/bin/python
 
-# The decoders are copied: a build of this kind must not end up in the working tree. Nothing else of the package is needed.
+# The decoders are copied: a build of this kind must not end up in the working tree. Of the rest of the package
+# only the books are needed.
 mkdir -p .sanitize/src/hepswitch
 cp setup.py .sanitize/
-cp -r src/hepswitch/wire .sanitize/src/hepswitch/
+cp -r src/hepswitch/wire src/hepswitch/books.py .sanitize/src/hepswitch/
 find .sanitize/src -name '*.c' -delete -o -name '*.cpython-*' -delete
 echo '"""The decoders alone."""' >.sanitize/src/hepswitch/__init__.py
 printf '[project]\nname = "hepswitch"\nversion = "0"\n[tool.setuptools.packages.find]\nwhere = ["src"]\n' >.sanitize/pyproject.toml

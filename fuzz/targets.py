@@ -6,19 +6,21 @@ A target takes any bytes and a source of chance. It raises nothing: `WireError` 
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from hepswitch.books import Listener
 from hepswitch.wire import pcap as pcap_module
 from hepswitch.wire import sdp as sdp_module
 from hepswitch.wire.batch import Batch
 from hepswitch.wire.chunks import by_name
+from hepswitch.wire.envelopes import Envelopes
 from hepswitch.wire.errors import WireError
 from hepswitch.wire.frames import Frames
 from hepswitch.wire.hep import Hep
-from hepswitch.wire.ip import Decoder
+from hepswitch.wire.intake import Intake
+from hepswitch.wire.pcap import CapturedFrame
 from hepswitch.wire.plain_sip import SipReader, message_size
 from hepswitch.wire.record import read, write
 from hepswitch.wire.sip import Sip
@@ -114,7 +116,7 @@ def stream(data: bytes, random: Random) -> None:
 def plain_sip(data: bytes, random: Random) -> None:
     """The same for a stream of plain SIP; and what its first message measures does not raise."""
     message_size(data)
-    one_for_all_reads(data, random, lambda: SipReader(None, ("192.0.2.1", 1), ("2001:db8::1", 2)))
+    one_for_all_reads(data, random, lambda: SipReader(Listener("sip://fuzz"), ("192.0.2.1", 1), ("2001:db8::1", 2)))
 
 
 def one_for_all_reads(data: bytes, random: Random, reader_of: Callable[[], FrameReader]) -> None:
@@ -176,15 +178,41 @@ def sdp(data: bytes, _: Random) -> None:
         found.media_addresses, found.rtcp_addresses  # noqa: B018
 
 
-def pcap(data: bytes, _: Random) -> None:
-    """Any bytes are a capture's frames, ending in WireError at worst, and any frame is datagrams or nothing."""
-    decoder = Decoder()
-    with contextlib.suppress(WireError):
-        for frame in pcap_module.read(io.BytesIO(data)):
-            list(decoder.decode(frame))
-    list(decoder.finish())
+def pcap(data: bytes, random: Random) -> None:
+    """Any bytes are a capture's frames, ending in WireError at worst, the same ones however the bytes are fed."""
+    sizes = [random.randrange(1, 400) for _ in range(len(data) // 100 + 1)]
+    must(frames_of(data, [*sizes, len(data)]) == frames_of(data, [len(data)]), "frames do not depend on the reads")
+
+
+def frames_of(data: bytes, sizes: list[int]) -> tuple[list[CapturedFrame], str]:
+    """The frames of a file that is fed in pieces of `sizes`, and what ended it."""
+    reader, found, at = pcap_module.Reader(), [], 0
+    for size in sizes:
+        reader.feed(data[at : at + size])
+        at += size
+        try:
+            found += reader.frames()
+        except WireError as error:
+            return found, error.reason
+    return found, ""
+
+
+def intake(data: bytes, random: Random) -> None:
+    """Of any frames every message is a packet or is counted; the packets are HEP."""
+    listener = Listener("pcap:fuzz")
+    taking = Intake(Envelopes(listener), any_of(((), ((5060, 5061),)), random))
+    for at in range(0, max(len(data), 1), 1 + random.randrange(len(data) + 1)):
+        frame = data[at:]
+        kind = any_of((1, 1, 101, 101, 113, 276, 0), random)
+        taking.add(CapturedFrame(int(random.random() * 1e15), kind, frame, len(frame)))
+    taking.finish()
+    batch = taking.batch()
+    for packet in batch:
+        Hep(packet)
+    must(listener.malformed == sum(listener.malformed_reasons.values()), "what is malformed has a reason")
+    must(listener.packets == listener.malformed + sum(listener.refused.values()), "what is not a packet is counted")
 
 
 TARGETS: dict[str, Callable[[bytes, Random], None]] = {
-    target.__name__: target for target in (hep, stream, plain_sip, record, sip, sdp, pcap)
+    target.__name__: target for target in (hep, stream, plain_sip, record, sip, sdp, pcap, intake)
 }

@@ -1,8 +1,18 @@
-"""The promises of benchmarks/mustshow.py, small: kill -9 loses and doubles nothing, a far end may go away for a while."""
+"""The promises of benchmarks/mustshow.py, small: kill -9 loses and doubles nothing, a far end may go away for a while.
+
+What loads the machine is tested here, in one file: `make test` gives each of its workers whole files, so that no two such
+tests run at once.
+"""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import mustshow
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_nothing_that_was_counted_as_stored_is_lost_or_doubled_by_kill_9() -> None:
@@ -23,3 +33,21 @@ def test_udp_through_a_script_loses_nothing_and_the_books_balance() -> None:
 def test_calls_stay_on_their_node_and_only_those_of_a_lost_node_move() -> None:
     figures = mustshow.dispatcher(count=30_000, calls=2_000, rate=6_000)
     assert all(figures["calls"]), "every node has calls"
+
+
+def test_sip_on_an_interface_is_stored_without_a_loss() -> None:
+    figures = mustshow.mirror(count=20_000, rate=10_000)
+    assert figures["kernel_drops"] == 0
+
+
+def test_the_benchmark_runs() -> None:
+    done = subprocess.run(
+        [sys.executable, "benchmarks/run.py", "--quick"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| decode alone" in done.stdout

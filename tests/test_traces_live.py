@@ -176,7 +176,7 @@ def test_a_dynamic_trace_starts_and_stops_under_load(tmp_path: Path) -> None:
     config = 'listen = ["tcp://127.0.0.1:0"]\n[hep_route]\nmode = "store"\n'
     with running_switch(tmp_path, config) as switch:
         wanted = {"id": "t1", "to": [f"file:{tmp_path / 'x.sip'}"], "filter": "caller = user0007"}
-        assert post(switch, "/api/traces", wanted) == {"started": True}
+        assert post(switch, "/api/traces", wanted) == {"started": "t1"}
         assert "already" in post(switch, "/api/traces", wanted)["error"]
         assert "caller = " in post(switch, "/api/traces", wanted | {"id": "t2", "filter": "caller ="})["error"]
         assert "/nowhere" in post(switch, "/api/traces", wanted | {"id": "t2", "to": ["file:/nowhere/x"]})["error"]
@@ -188,7 +188,7 @@ def test_a_dynamic_trace_starts_and_stops_under_load(tmp_path: Path) -> None:
             "scope": "dialog", "types": [], "packets": 21, "requests": 10, "replies": 11, "calls": 1, "refused": 0,
             "until": None, "left": None,
         }  # fmt: skip
-        assert post(switch, "/api/traces/stop", {"id": "t1"}) == {"stopped": True}
+        assert post(switch, "/api/traces/stop", {"id": "t1"}) == {"stopped": "t1"}
         assert "no dynamic trace" in post(switch, "/api/traces/stop", {"id": "t1"})["error"]
         switch.wait_stats(
             lambda book: book["destinations"][f"file:{tmp_path / 'x.sip'}"]["delivered"] == 21, "the file is written"

@@ -42,6 +42,12 @@ class Listener:
     kernel_drops: int = 0
     connections: int = 0
     connections_refused: int = 0
+    interruptions: int = 0
+    """How often the interface of a mirror went down or away."""
+    frames: int = 0
+    """Captured frames that were looked at, whatever they hold."""
+    truncated: int = 0
+    """Messages of which the capture held the beginning only: they are kept."""
 
     def snapshot(self) -> Snapshot:
         return {
@@ -53,6 +59,9 @@ class Listener:
             "kernel_drops": self.kernel_drops,
             "connections": self.connections,
             "connections_refused": self.connections_refused,
+            "interruptions": self.interruptions,
+            "frames": self.frames,
+            "truncated": self.truncated,
         }
 
 
@@ -66,6 +75,9 @@ class Routed:
     errors: int = 0
     overwritten: int = 0
     """Payloads that a mask could not read and overwrote as a whole."""
+    captured_requests: int = 0
+    captured_replies: int = 0
+    """SIP that the route put into stores, as OpenSIPS counts it; what it reported or traced is neither."""
 
     def snapshot(self) -> Snapshot:
         return {
@@ -74,6 +86,8 @@ class Routed:
             "unrouted": self.unrouted,
             "errors": self.errors,
             "overwritten": self.overwritten,
+            "captured_requests": self.captured_requests,
+            "captured_replies": self.captured_replies,
         }
 
 

@@ -55,6 +55,9 @@ SWEEP = 1.0
 RESERVE, OUTLET_RESERVE = 128, 8
 """Descriptors kept from connections: for the process and its route script, and for each node and store."""
 
+CAPTURE_OFF = "capture off"
+"""Why a store refuses packets that it is not asked to take."""
+
 RELOADED = ("hep_route", "destinations", "rule", "lists", "masks", "access", "limits", "traces", "tracer")
 """Keys of the configuration that a running switch takes over; the others need a restart."""
 
@@ -82,7 +85,9 @@ class Switch:
         self.stores = {name: table.build(name, worker) for name, table in config.stores.items()}
         self._outlets: list[Any] = []
         default = next(iter(self.stores.values()), None)
-        targets = Targets(self.sets.outlets, self.stores, self._resolver, config.drain, self._outlets_changed)
+        targets = Targets(
+            self.sets.outlets, self.stores, self._resolver, config.switch_id, config.drain, self._outlets_changed
+        )
         self.traces = Traces(targets)
         settings = config.tracer
         shared = bus is not None
@@ -155,6 +160,7 @@ class Switch:
             allowed=functools.partial(self._allowed, name),
             places=self._places,
             worker=self._worker,
+            folder=self.config.spool_dir,
         )
         self.listeners.append(inlet.listener)
         self._sources.append(way.source(inlet))
@@ -317,13 +323,19 @@ class Switch:
             "received": {listener.url: listener.snapshot() for listener in self.listeners},
             "routed": self.routed.snapshot(),
             "destinations": self.sets.account() | self.traces.targets.account(),
-            "stores": {name: outlet.account() for name, outlet in self.stores.items()},
+            "stores": {name: self._store_row(name) for name in self.stores},
             "traces": self.traces.account(),
             "tracer": self.tracer.account(),
             "rules": dict(self._rule_hits + Counter(self._routes.rules.hits if self._routes.rules else {})),
             "script": state.snapshot(),
             "guards": books.add(self._guarded, self.gate.account() if self.gate is not None else {}),
         }
+
+    def _store_row(self, name: str) -> books.Snapshot:
+        row = self.stores[name].account()
+        if held := self.context.held[name]:
+            row["refused"] = books.add(row["refused"], {CAPTURE_OFF: held})
+        return row
 
 
 def _places(config: Config) -> Places:

@@ -383,7 +383,7 @@ class RouteTest:
 
 def _tracer(ids: Iterable[str], settings: TracerTable, clock: Callable[[], float]) -> Tracer:
     """A tracer for traces of these ids."""
-    traces = Traces(Targets({}, {}, None, 0.0))
+    traces = Traces(Targets({}, {}, None, 0, 0.0))
     traces.configured.update({id: Trace(id, [_TraceTarget(id)]) for id in ids})
     calls = CallTable(settings.calls, settings.max_age, settings.leg_headers)
     return Tracer(traces, calls, on=settings.on, clock=clock)

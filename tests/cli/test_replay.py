@@ -104,6 +104,22 @@ def test_sip_and_rtcp_are_wrapped(sink: Sink, calls: Path) -> None:
     ] * 2
 
 
+def test_a_call_goes_on_in_the_next_file(tmp_path: Path, sink: Sink) -> None:
+    paths, builder = [tmp_path / "1.pcapng", tmp_path / "2.pcap"], FrameBuilder()
+    halves = [(6, 5060, INVITE[:60]), (6, 5060, INVITE[60:]), (17, 4001, RECEIVER_REPORT)]
+    for path, form, parts in ((paths[0], "pcapng", halves[:1]), (paths[1], "pcap", halves[1:])):
+        with path.open("wb") as file:
+            writer = pcap.Writer(file, form)  # type: ignore[arg-type]
+            for proto, dport, payload in parts:
+                for made in builder.frames(proto, "10.0.0.2", 5060, "10.0.0.1", dport, payload):
+                    writer.write(START, made)
+    result = run(*paths, "--to", f"udp://127.0.0.1:{sink.port}", "--rate", "max", "--json")
+    summary = json.loads(result.stdout)
+    assert (summary["packets"], summary["skipped"], summary["error"]) == (2, 0, None)
+    invite, report = sink.packets(2)
+    assert (invite.payload, report.correlation_id) == (INVITE, b"one@h")
+
+
 def test_own_pace_and_speed(sink: Sink, calls: Path) -> None:
     started = time.monotonic()
     assert run(calls, "--to", f"udp://127.0.0.1:{sink.port}", "--speed", "0.5").exit_code == 0

@@ -24,7 +24,7 @@ def test_every_number_of_the_books_is_a_sample() -> None:
     outlet = books.Account(accepted=6, delivered=4, queued=1)
     outlet.discarded["queue full"] += 1
     node = outlet.snapshot() | {"state": "active"}
-    routed = books.Routed(packets=6, unrouted=1, errors=2)
+    routed = books.Routed(packets=6, unrouted=1, errors=2, captured_requests=4, captured_replies=3)
     routed.dropped['a "quoted"\nreason'] += 1
     book = books.close(
         books.empty()
@@ -44,6 +44,7 @@ def test_every_number_of_the_books_is_a_sample() -> None:
     assert samples["hepswitch_received_malformed_total", url, ("reason", "bad magic")] == 1
     assert samples["hepswitch_dropped_total", ("reason", 'a "quoted"\nreason')] == 1
     assert samples["hepswitch_route_errors_total",] == 2
+    assert samples["hepswitch_captured_total", ("kind", "replies")] == 3
     assert samples["hepswitch_destination_discarded_total", homer, ("reason", "queue full")] == 1
     assert samples["hepswitch_node_up", homer, ("node", "udp://10.0.0.1:9060")] == 1
     assert samples["hepswitch_store_delivered_total", ("store", "lake")] == 2

@@ -51,7 +51,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps)
 def test_everything_is_delivered_in_order_and_twice_only_after_a_crash(actions: list[tuple[str, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -50,7 +50,7 @@ def meant(text: str) -> list[int]:
     return [number for number, packet in enumerate(PACKETS) if wanted(packet)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=conditions())
 def test_a_lake_answers_as_python_does(connection: duckdb.DuckDBPyConnection, text: str) -> None:
     assert found(connection, text) == meant(text)

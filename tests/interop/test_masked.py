@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from interop.tools import CALLS, dissected, hepswitch, need, run
+from interop.tools import CALLS, dissected, hepswitch, need, recorded, run
 from running import running_switch
 
 CONFIG = (
@@ -57,15 +57,15 @@ def test_tshark_finds_nothing_wrong(masked: Path) -> None:
 
 
 def test_the_calls_are_the_same(masked: Path) -> None:
-    assert sorted(dissected(masked, *STRUCTURE)) == sorted(dissected(CALLS, *STRUCTURE))
+    assert sorted(dissected(masked, *STRUCTURE)) == sorted(recorded(*STRUCTURE))
 
 
 def test_none_of_the_users_is_left(masked: Path) -> None:
     """Every user and display name that tshark sees in the recording, wherever in the masked file it might be."""
-    told = {word.encode() for row in dissected(CALLS, *USERS) for field in row for word in field.split(",") if word}
+    told = {word.encode() for row in recorded(*USERS) for field in row for word in field.split(",") if word}
     assert {b"alice", b"dave", b"+493055501", b"reception"} <= told
     written = masked.read_bytes()
-    kept = ",".join(row[0] for row in dissected(CALLS, "sip.Call-ID"))  # which ends in the name of a host: pbx
+    kept = ",".join(row[0] for row in recorded("sip.Call-ID"))  # which ends in the name of a host: pbx
     assert told & set(ENDS.split(written)) - set(ENDS.split(kept.encode())) == set()
     for number in {name.lstrip(b"+") for name in told if name.lstrip(b"+").isdigit()}:
         assert number not in written
@@ -73,9 +73,8 @@ def test_none_of_the_users_is_left(masked: Path) -> None:
 
 def test_a_number_is_one_pseudonym_throughout(masked: Path) -> None:
     """Who called whom is still there: as many different users as in the recording, pair by pair."""
-    pairs = [
-        sorted(dissected(path, "sip.Call-ID", "sip.CSeq", "sip.from.user", "sip.to.user")) for path in (CALLS, masked)
-    ]
+    fields = "sip.Call-ID", "sip.CSeq", "sip.from.user", "sip.to.user"
+    pairs = [sorted(recorded(*fields)), sorted(dissected(masked, *fields))]
     names: dict[str, str] = {}
     for (*before, caller, callee), (*after, masked_caller, masked_callee) in zip(*pairs, strict=True):
         assert before == after

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from interop.tools import CALLS, dissected, free_udp_port, hepswitch, need, run, running, udp_bound
+from interop.tools import CALLS, dissected, free_udp_port, hepswitch, need, recorded, run, running, udp_bound
 from running import running_switch, wait_for
 
 LAKE = 'listen = ["udp://127.0.0.1:0"]\n[stores.lake]\nurl = "lake:./captures"\nflush = "10ms"\n'
@@ -51,7 +51,7 @@ def test_takes_what_sngrep_sends(tmp_path: Path) -> None:
     assert len(rows) == expected
     captured = {
         (call_id, source, int(port))
-        for call_id, source, port in dissected(CALLS, "sip.Call-ID", "ip.src", "udp.srcport")
+        for call_id, source, port in recorded("sip.Call-ID", "ip.src", "udp.srcport")
         if source and port
     }
     stored = {
@@ -83,7 +83,7 @@ def test_sends_what_sngrep_takes(tmp_path: Path) -> None:
                 lambda book: book["routed"]["packets"] > 100 and book["balanced"], "packets relayed"
             )
             assert book["destinations"]["sngrep"]["delivered"] == book["routed"]["packets"]
-        messages = sorted(dissected(CALLS, "sip.Call-ID", "sip.CSeq.method"))
+        messages = sorted(recorded("sip.Call-ID", "sip.CSeq.method"))
         count = sum(len(call_ids.split(",")) for call_ids, _ in messages)
         wait_for(lambda: out.exists() and out.stat().st_size > count * 300, "sngrep writing")
         sngrep.end(signal.SIGTERM)
@@ -92,8 +92,8 @@ def test_sends_what_sngrep_takes(tmp_path: Path) -> None:
     assert {line[0] for line in received} == {name for line in messages for name in line[0].split(",")}
     # sngrep writes no IPv6 addresses into a capture made of HEP: 0.0.0.0 stands for them.
     assert {line[1] for line in received} == {"0.0.0.0", *(f"192.0.2.{host}" for host in (1, 10, 20, 30, 40))}
-    recorded = {time for (time,) in dissected(CALLS, "frame.time_epoch")}
-    assert {_microseconds(line[2]) for line in received} == set(map(_microseconds, recorded))
+    times = {time for (time,) in recorded("frame.time_epoch")}
+    assert {_microseconds(line[2]) for line in received} == set(map(_microseconds, times))
 
 
 def _microseconds(time: str) -> int:

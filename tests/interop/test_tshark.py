@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from interop.tools import CALLS, dissected, hepswitch, need, run
+from interop.tools import CALLS, dissected, hepswitch, need, recorded, run
 from running import running_switch
 
 LAKE = 'listen = ["udp://127.0.0.1:0"]\n[stores.lake]\nurl = "lake:./captures"\nflush = "10ms"\n'
@@ -41,10 +42,10 @@ def test_every_call_reads_as_recorded(lake: Path, tmp_path: Path, form: str) -> 
     calls = [json.loads(line) for line in hepswitch("search", "--json", "--lake", lake).splitlines()]
     path = tmp_path / f"calls.{form}"
     hepswitch("export", *(call["call_id"] for call in calls), "--lake", lake, "-o", path)
-    assert _single(dissected(path, *FIELDS)) == _single(dissected(CALLS, *FIELDS))
+    assert _single(dissected(path, *FIELDS)) == _single(recorded(*FIELDS))
 
 
-def _single(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+def _single(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """One row a message: tshark joins the messages of a frame by commas."""
     found = []
     for row in rows:
@@ -58,12 +59,12 @@ def test_times_are_kept(lake: Path, tmp_path: Path) -> None:
     path = tmp_path / "call.pcapng"
     hepswitch("export", "1-cancelled-udp6@pbx.example.net", "--lake", lake, "-o", path)
     times = [float(row[0]) for row in dissected(path, "frame.time_epoch")]
-    recorded = [
+    expected = [
         float(time)
-        for time, call in dissected(CALLS, "frame.time_epoch", "sip.Call-ID")
+        for time, call in recorded("frame.time_epoch", "sip.Call-ID")
         if call == "1-cancelled-udp6@pbx.example.net"
     ]
-    assert times == pytest.approx(recorded, abs=1.1e-6)
+    assert times == pytest.approx(expected, abs=1.1e-6)
 
 
 def test_nothing_is_malformed_and_checksums_are_right(lake: Path, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ packets = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.lists(packets, min_size=1, max_size=12), min_size=1, max_size=3))
 def test_whatever_the_identities_all_rows_come_out_of_merging_in_order(segments: list[list[Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -214,9 +214,8 @@ def test_each_packet_once_while_the_lake_moves(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     try:
-        deadline = time.monotonic() + 5.0
         questions = 0
-        while time.monotonic() < deadline and not failures:
+        while not failures and not (questions >= 20 and stored > 200 and any(tmp_path.glob("date=*/hour=*/*"))):
             before = stored
             _, rows = Lake(tmp_path).sql("select captagent_id from messages")
             found = Counter(number for (number,) in rows)
@@ -228,8 +227,6 @@ def test_each_packet_once_while_the_lake_moves(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
     assert not failures
-    assert questions > 5
-    assert stored > 200
 
 
 WRITER = """

@@ -19,7 +19,7 @@ from hepswitch.routing.flow import Flow
 from hepswitch.routing.gate import Access, Gate
 from hepswitch.routing.guards import AccessTable, DuplicatesTable, LimitTable, build_gate, listener_access
 from hepswitch.routing.packet import Context, Packet
-from hepswitch.units import parse_endpoint
+from hepswitch.units import Endpoint, parse_endpoint
 from hepswitch.wire.batch import Batch
 from hepswitch.wire.hep import Hep
 
@@ -339,3 +339,17 @@ def test_hostile_packets_are_counted_once(edits: list[tuple[int, int]], cut: int
     door.run(bytes(frame), bytes(frame[: cut % len(frame) + 1]), ip="192.0.2.7")
     door.run(bytes(frame), ip="192.0.2.8")
     assert door.listener.packets == 3
+
+
+def test_a_listener_that_has_no_place_for_a_key_needs_none() -> None:
+    keyed = bench({"auth_key": "secret", "deny": "10.0.0.0/8"})
+    keyed.listener.keyless = True
+    assert keyed.run(hep()) == {}
+    assert keyed.run(hep(), ip="10.0.0.1") == {"not allowed": 1}
+
+
+def test_nobody_sends_to_a_listener_that_captures() -> None:
+    table = AccessTable.model_validate({"allow": ["10.0.0.0/8"], "auth_key": ["secret"]})
+    assert listener_access(Endpoint("mirror", "eth0", 0), table) is None
+    assert listener_access(Endpoint("pcap", "", 0), table) is None
+    assert listener_access(Endpoint("sip", "127.0.0.1", 5060), table) is not None

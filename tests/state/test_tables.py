@@ -138,7 +138,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(STEPS, max_size=60))
 def test_it_is_a_dict_that_forgets(steps: list[tuple[str, int, Any]]) -> None:
     """Against a plain dict of key → (value, deadline), with room for every key."""
@@ -170,7 +170,7 @@ def test_it_is_a_dict_that_forgets(steps: list[tuple[str, int, Any]]) -> None:
     assert table.evicted == 0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.integers(0, 20), st.sampled_from([1, 5, 50]), st.integers(0, 2)), max_size=100))
 def test_it_never_holds_more_than_its_size_and_every_entry_is_explained(steps: list[tuple[int, int, int]]) -> None:
     clock = Clock()

@@ -62,7 +62,7 @@ class Bench:
         self.errors: list[BaseException] = []
         self.routed = books.Routed()
         self.listener = books.Listener("udp://127.0.0.1:9060")
-        self.traces = Traces(Targets({"homer": self.homer}, self.stores, None, 0.0))
+        self.traces = Traces(Targets({"homer": self.homer}, self.stores, None, 0, 0.0))
         self.table = CallTable(**{"most": 100, "max_age": 3600.0} | table)
         self.tracer = Tracer(self.traces, self.table, clock=lambda: self.now)
         tables = {

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import struct
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hepswitch.wire.errors import WireError
-from hepswitch.wire.pcap import CapturedFrame, Writer, is_capture, read
+from hepswitch.wire.pcap import CapturedFrame, Reader, Writer, is_capture, read
 
 FRAMES = st.lists(st.tuples(st.integers(0, 2**32 * 1_000_000 - 1), st.binary(max_size=80)), max_size=5)
 
@@ -28,6 +29,24 @@ def test_what_is_written_is_read_and_a_cut_tail_costs_only_itself(
     assert list(read(io.BytesIO(data))) == list(read(io.BytesIO(data[4:]), data[:4])) == expected
     if cut >= 4:
         assert expected[: len(found := list(read(io.BytesIO(data[:cut]))))] == found
+
+
+@pytest.mark.parametrize("form", ["pcap", "pcapng"])
+def test_a_file_that_comes_byte_by_byte_and_goes_on_after_a_restart(form: str) -> None:
+    file = io.BytesIO()
+    writer = Writer(file, form)  # type: ignore[arg-type]
+    for number in range(3):
+        writer.write(number, b"x" * number)
+    data, found, reader = file.getvalue(), [], Reader()
+    for at in range(len(data)):
+        if at % 5 == 0:  # what is fed is forgotten, what is remembered is enough
+            reader = Reader.resumed(json.loads(json.dumps(reader.state())))
+            reader.feed(data[reader.at : at])
+        assert reader.fed == at
+        reader.feed(data[at : at + 1])
+        found += reader.frames()
+    assert found == [CapturedFrame(number, 1, b"x" * number, number) for number in range(3)]
+    assert (reader.at, reader.begun) == (len(data), True)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

@@ -56,7 +56,11 @@ def test_plain_sip_in_the_compressed_chunk() -> None:
     assert Hep(v3(chunk(0x10, INVITE))).payload == INVITE
 
 
-@pytest.mark.parametrize("packed", [b"garbage", gzip.compress(bytes(1 << 20)), gzip.compress(INVITE)[:-9], b""])
+@pytest.mark.parametrize(
+    "packed",
+    [b"garbage", gzip.compress(bytes(1 << 20)), gzip.compress(INVITE)[:-9], b""],
+    ids=["garbage", "a bomb", "cut", "empty"],
+)
 def test_what_cannot_be_inflated_is_left_alone(packed: bytes) -> None:
     packet = Hep(v3(chunk(0x10, packed)))
     assert packet.payload is None
@@ -95,6 +99,7 @@ def test_a_whole_datagram_that_is_gzip() -> None:
         (bytes(70_000), "bad gzip"),
         (b"HEP", "too short"),
     ],
+    ids=["gzip", "text", "too long", "cut"],
 )
 def test_a_gzip_of_something_else(inner: bytes, reason: str) -> None:
     with pytest.raises(WireError) as caught:

@@ -14,17 +14,7 @@ HEAD = 4
 """Bytes that tell what a file is."""
 
 _MAGIC = (b"HEP3", b"EEP3")
-_GZIP = b"\x1f\x8b"
 _LARGEST_DATAGRAM = 65_535
-_OLD_HEADER = 16
-_OLD_PROTOCOLS = (6, 17, 22, 50, 132)
-
-
-def looks_like_hep(data: bytes) -> bool:
-    """Whether a datagram begins like HEP: v3 by its magic (or gzip, which some agents pack it in), v1/v2 by the header."""
-    if data[:4] in _MAGIC or data[:2] == _GZIP:
-        return True
-    return len(data) >= _OLD_HEADER and data[0] in (1, 2) and data[2] in (2, 10) and data[3] in _OLD_PROTOCOLS
 
 
 def hep_packets(file: BinaryIO, head: bytes = b"") -> Iterator[tuple[int, bytes]]:

@@ -101,9 +101,10 @@ def _put(record: dict[str, Any], name: str, value: Any) -> None:
 
 def _packets(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """(offset in the file, packet). In a capture the offset is the packet's own."""
-    from hepswitch.cli.captures import HEAD, hep_packets, looks_like_hep
+    from hepswitch.cli.captures import HEAD, hep_packets
     from hepswitch.wire import ip, pcap
     from hepswitch.wire.errors import WireError
+    from hepswitch.wire.intake import looks_like_hep
 
     head = file.read(HEAD)
     if not pcap.is_capture(head):

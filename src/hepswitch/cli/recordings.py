@@ -8,23 +8,19 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from hepswitch.cli.captures import HEAD, hep_packets, looks_like_hep
+from hepswitch.books import Listener
+from hepswitch.cli.captures import HEAD, hep_packets
 from hepswitch.cli.selection import warn
-from hepswitch.wire import ip, pcap, rtcp
+from hepswitch.wire import pcap
+from hepswitch.wire.envelopes import Envelopes
 from hepswitch.wire.errors import WireError
 from hepswitch.wire.hep import Hep
-from hepswitch.wire.sip import Sip, looks_like_sip
-
-SIP, RTCP = 1, 5
-CAPTURE_ID = 2001
-"""Of packets made from a capture, unless told otherwise; what capture agents usually have."""
-MOST_MEDIA = 65_536
-"""RTCP addresses that are remembered; the oldest is forgotten first."""
+from hepswitch.wire.intake import Intake
 
 
 class Recorded(NamedTuple):
@@ -48,20 +44,32 @@ class Selection:
     skipped: int = 0
     _read: int = 0
     _offset_us: int | None = None
-    _media: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def read(self, files: tuple[Path, ...]) -> Iterator[Recorded]:
-        """The packets of all files. Raises WireError (the file's name in its reason) and OSError."""
+        """The packets of all files. Raises WireError (the file's name in its reason) and OSError.
+
+        Captures are one: a connection or a call may begin in one file and end in the next.
+        """
         self._offset_us = None
-        for path in files:
+        listener = Listener("replay")
+        intake = Intake(Envelopes(listener), hep=True)
+        try:
+            for path in files:
+                try:
+                    yield from self._usable(self._packets(path, intake))
+                except WireError as error:
+                    raise WireError(error.offset, f"{path}: {error.reason}") from None
+            intake.finish()
+            yield from self._usable(self._made(intake, 0))
+        finally:
+            self.skipped += listener.malformed + listener.refused.total() - listener.refused["keep-alive"]
+
+    def _usable(self, packets: Iterator[Hep]) -> Iterator[Recorded]:
+        for hep in packets:
             try:
-                for hep in self._packets(path):
-                    try:
-                        yield self._finished(hep)
-                    except ValueError as error:
-                        self._skip(error)
-            except WireError as error:
-                raise WireError(error.offset, f"{path}: {error.reason}") from None
+                yield self._finished(hep)
+            except ValueError as error:
+                self._skip(error)
 
     def _finished(self, hep: Hep) -> Recorded:
         """As it is to be sent. ValueError when the wanted version cannot carry it (RTCP in HEPv2, for one)."""
@@ -76,14 +84,14 @@ class Selection:
             hep.timestamp, hep.timestamp_us = divmod(time_us + self._offset_us, 1_000_000)
         return Recorded(time_us, bytes(hep), self._read)
 
-    def _packets(self, path: Path) -> Iterator[Hep]:
+    def _packets(self, path: Path, intake: Intake) -> Iterator[Hep]:
         if path.is_dir():
             yield from self._lake(path)
         elif str(path) == "-":
-            yield from self._file(sys.stdin.buffer)
+            yield from self._file(sys.stdin.buffer, intake)
         else:
             with path.open("rb") as file:
-                yield from self._file(file)
+                yield from self._file(file, intake)
 
     def _lake(self, path: Path) -> Iterator[Hep]:
         from hepswitch.lake.query import Lake, Query
@@ -95,74 +103,30 @@ class Selection:
     def _skip(self, _: ValueError) -> None:
         self.skipped += 1
 
-    def _file(self, file: BinaryIO) -> Iterator[Hep]:
+    def _file(self, file: BinaryIO, intake: Intake) -> Iterator[Hep]:
         head = file.read(HEAD)
         before = self._read
         if pcap.is_capture(head):
-            decoder = ip.Decoder()
             for frame in pcap.read(file, head):
                 self._read += len(frame.data)
-                yield from self._wrapped(decoder.decode(frame))
-            yield from self._wrapped(decoder.finish())
+                intake.add(frame)
+                yield from self._made(intake, frame.time_us)
         else:
             for at, packet in hep_packets(file, head):
                 self._read = before + at + len(packet)
                 yield _hep(at, packet)
 
-    def _wrapped(self, datagrams: Iterator[ip.Datagram]) -> Iterator[Hep]:
-        for datagram in datagrams:
+    def _made(self, intake: Intake, time_us: int) -> Iterator[Hep]:
+        """The packets that are there, captured at `time_us` if they do not say it (HEPv1)."""
+        if not len(intake):
+            return
+        packets = list(intake.batch())
+        intake.clear()
+        for packet in packets:
             try:
-                hep = self._wrap(datagram)
-            except ValueError as error:  # broken, or more or later than HEP can say
+                yield Hep(packet, time_us / 1e6)
+            except WireError as error:  # looks like HEP, and is none
                 self._skip(error)
-                continue
-            if hep is not None:
-                yield hep
-
-    def _wrap(self, datagram: ip.Datagram) -> Hep | None:
-        """The datagram as HEP; None when it is neither SIP, nor HEP, nor RTCP of a call seen before."""
-        payload = datagram.payload
-        if looks_like_sip(payload):
-            sip = Sip(payload)
-            call_id = sip.call_id
-            if call_id is not None:
-                self._learn(sip, call_id)
-            return self._new(datagram, SIP, payload, call_id)
-        if looks_like_hep(payload):
-            return Hep(payload, datagram.time_us / 1e6)
-        call_id = self._media.get((datagram.dst_ip, datagram.dst_port))
-        call_id = call_id or self._media.get((datagram.src_ip, datagram.src_port))
-        report = rtcp.encode(payload) if call_id is not None else None
-        if report is not None:
-            return self._new(datagram, RTCP, report, call_id)
-        if payload.strip(b"\r\n\0"):  # else a keep-alive
-            self.skipped += 1
-        return None
-
-    def _learn(self, sip: Sip, call_id: str) -> None:
-        sdp = sip.sdp
-        for address in sdp.rtcp_addresses if sdp is not None else ():
-            self._media.pop(address, None)
-            self._media[address] = call_id
-            if len(self._media) > MOST_MEDIA:
-                del self._media[next(iter(self._media))]
-
-    def _new(self, datagram: ip.Datagram, kind: int, payload: bytes, call_id: str | None) -> Hep:
-        seconds, microseconds = divmod(datagram.time_us, 1_000_000)
-        identity = None if call_id is None else call_id.encode("utf-8", "surrogateescape")
-        return Hep.new(
-            payload,
-            proto_id=datagram.proto_id,
-            src_ip=datagram.src_ip,
-            dst_ip=datagram.dst_ip,
-            src_port=datagram.src_port,
-            dst_port=datagram.dst_port,
-            timestamp=seconds,
-            timestamp_us=microseconds,
-            proto_type=kind,
-            captagent_id=CAPTURE_ID,
-            correlation_id=identity,
-        )
 
 
 def _hep(at: int, packet: bytes) -> Hep:

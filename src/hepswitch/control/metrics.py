@@ -75,6 +75,10 @@ def _routed(row: dict[str, Any]) -> Iterator[Metric]:
     yield _counter(
         "hepswitch_unrouted", "Packets neither sent, stored nor dropped by name.", [], [([], row["unrouted"])]
     )
+    yield _counter(
+        "hepswitch_captured", "SIP messages that the route put into stores.", ["kind"],
+        [([kind], row[f"captured_{kind}"]) for kind in ("requests", "replies")],
+    )  # fmt: skip
     yield _counter("hepswitch_route_errors", "Packets whose route raised.", [], [([], row["errors"])])
     yield _counter(
         "hepswitch_dropped", "Packets that the route dropped, by reason.", ["reason"],

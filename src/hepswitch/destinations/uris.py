@@ -2,6 +2,8 @@
 
     hep:10.0.0.1:9060;transport=udp;version=2       sip:10.0.0.11:5060;transport=tcp
 
+`mark=no` is ours: the packets bear no trail by which loops between switches are cut, for a far end that minds the chunk.
+
 After the address come parameters in any order, blanks allowed. What is not said is: for hep transport tcp, port 9060 and
 version 3 (versions 1 and 2 go over udp), for sip transport udp and port 5060. An IPv6 address stands in brackets.
 Not here: sending (`hep`, `sip`).
@@ -26,13 +28,17 @@ class Target(NamedTuple):
 
 def parse_hep(text: str) -> Target:
     """The HEP node of a `hep:` URI. ValueError with a hint."""
-    endpoint, said = _parse(text, "hep", {"transport": ("tcp", "udp", "tls"), "version": ("3", "2", "1")})
+    endpoint, said = _parse(
+        text, "hep", {"transport": ("tcp", "udp", "tls"), "version": ("3", "2", "1"), "mark": ("yes", "no")}
+    )
     version = said.get("version", "3")
     transport = said.get("transport", "tcp" if version == "3" else "udp")
     if version != "3" and transport != "udp":
         raise ValueError(f"{text!r}: HEP version {version} goes over udp alone: write transport=udp or version=3")
     told = {"transport": "" if transport == "tcp" else transport, "version": "" if version == "3" else version}
-    return _target("hep", replace(endpoint, scheme=transport), told, version=int(version))
+    marked = said.get("mark") != "no"
+    told["mark"] = "" if marked else "no"
+    return _target("hep", replace(endpoint, scheme=transport), told, version=int(version), mark=marked)
 
 
 def parse_sip(text: str) -> Target:

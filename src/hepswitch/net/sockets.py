@@ -7,17 +7,16 @@ Not here: reading them (`net.udp`, `sources`) and TLS (`net.tls`).
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import functools
 import os
 import resource
 import socket
-import struct
 from dataclasses import replace
 
 import structlog
 
+from hepswitch.net import bpf
 from hepswitch.units import Endpoint
 
 log = structlog.get_logger("hepswitch.net")
@@ -27,10 +26,6 @@ BACKLOG = 1024
 
 SO_RCVBUFFORCE = 33
 SO_ATTACH_REUSEPORT_CBPF = 51
-
-# <linux/filter.h>: load the extension "random number", modulo n, return it: the index of a socket.
-_LD_ABS_W, _MOD_K, _RET_A = 0x20, 0x94, 0x16
-_AD_RANDOM = 0xFFFFF000 + 56
 
 
 def bind_udp(endpoint: Endpoint, receive_buffer: int, *, reuse_port: bool = False) -> socket.socket:
@@ -117,11 +112,9 @@ def spread_evenly(sock: socket.socket, count: int) -> None:
     Without it SO_REUSEPORT chooses by the sender's address, so that one busy sender keeps one socket busy. The
     program (classic BPF) belongs to the group of sockets: one call is enough. Raises OSError.
     """
-    instructions = [(_LD_ABS_W, 0, 0, _AD_RANDOM), (_MOD_K, 0, 0, count), (_RET_A, 0, 0, 0)]
-    program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in instructions))
-    # struct sock_fprog: u16 number of instructions, then a pointer to them
-    header = struct.pack("@HP", len(instructions), ctypes.addressof(program))
-    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, header)
+    # A random number, modulo n: the index of a socket.
+    program = [(bpf.LD_W, 0, 0, bpf.AD_RANDOM), (bpf.MOD, 0, 0, count), (bpf.RET_A, 0, 0, 0)]
+    bpf.attach(sock, program, option=SO_ATTACH_REUSEPORT_CBPF)
 
 
 def _bound(endpoint: Endpoint, kind: socket.SocketKind, *, reuse_port: bool) -> socket.socket:

@@ -9,7 +9,7 @@ from cpython.ref cimport PyObject
 from hepswitch.routing.gate cimport Gate
 from hepswitch.routing.look_back cimport LookBack
 from hepswitch.routing.packet cimport (
-    DROPPED, REFUSED, RESUME, SENT, STORED, Context, Message, Packet, TracerBase,
+    CAPTURED, DROPPED, HELD, REPLY, REQUEST, RESUME, SENT, STORED, Context, Message, Packet, TracerBase,
 )
 from hepswitch.wire.batch cimport Batch, Item
 from hepswitch.wire.sip cimport Sip
@@ -46,7 +46,8 @@ cdef class Flow:
         self.packet = Packet.__new__(Packet)
 
     def __call__(self, Batch batch):
-        cdef Py_ssize_t i, octets = 0, routed = 0, unrouted = 0
+        cdef Py_ssize_t i, octets = 0, routed = 0, unrouted = 0, requests = 0, replies = 0
+        cdef int kind
         cdef Packet packet = self.packet
         cdef Gate gate = self.gate
         cdef TracerBase tracer = self.context.tracer
@@ -87,8 +88,15 @@ cdef class Flow:
                     self.context.routed.errors += 1
             if packet.marks is not None:
                 self.traced(tracer, packet)
+            if packet.outcome & CAPTURED:
+                kind = packet.kind()
+                requests += kind == REQUEST
+                replies += kind == REPLY
             if not packet.outcome & (SENT | STORED | DROPPED):
-                unrouted += 1
+                if packet.outcome & HELD:
+                    self.context.count_drop("capture off")
+                else:
+                    unrouted += 1
             if look_back is not None:
                 self.keep(look_back, packet)
             packet.sip_view = None
@@ -101,6 +109,8 @@ cdef class Flow:
         listener.bytes += octets
         self.context.routed.packets += routed
         self.context.routed.unrouted += unrouted
+        self.context.routed.captured_requests += requests
+        self.context.routed.captured_replies += replies
 
     cdef int traced(self, TracerBase tracer, Packet packet) except -1:
         try:
@@ -112,7 +122,7 @@ cdef class Flow:
 
     cdef int keep(self, LookBack look_back, Packet packet) except -1:
         try:
-            look_back.leave(packet, not packet.outcome & (SENT | STORED | DROPPED))
+            look_back.leave(packet, not packet.outcome & (SENT | STORED | DROPPED | HELD))
         except Exception as error:
             self.on_error(packet, error)
         return 0

@@ -19,7 +19,7 @@ from hepswitch.routing.duplicates import Duplicates, room
 from hepswitch.routing.gate import Access, Gate
 from hepswitch.routing.limits import Limit
 from hepswitch.tables import Duration, Secret, Table
-from hepswitch.units import Endpoint
+from hepswitch.units import PORTS, Endpoint
 from hepswitch.wire.chunks import ProtoType, by_name
 from hepswitch.wire.hep import Hep
 from hepswitch.wire.sip import Sip
@@ -158,7 +158,12 @@ class DuplicatesTable(Table):
 
 
 def listener_access(endpoint: Endpoint, table: AccessTable) -> Access | None:
-    """Who may send to a listener; None when anybody may. ValueError for options that are no networks."""
+    """Who may send to a listener; None when anybody may. ValueError for options that are no networks.
+
+    Nobody sends to one that captures (a mirror, a file): what it reads has passed elsewhere.
+    """
+    if endpoint.scheme not in PORTS:
+        return None
     own = {option: endpoint.options[option].split(",") for option in ("allow", "deny") if option in endpoint.options}
     lists = own or {"allow": table.allow, "deny": table.deny}
     sets = [lists.get("allow"), lists.get("deny"), table.auth_key_optional_for]

@@ -9,6 +9,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from hepswitch.books import Listener
@@ -34,7 +35,7 @@ class Inlet:
     """One listener in one worker: what its source reads, and where that leads.
 
     `flow` must be called with each batch, `after` once at the end of a turn that found something; `allowed` says whether
-    an address may connect.
+    an address may connect. `folder`: where a source may keep what it must know after a restart.
     """
 
     endpoint: Endpoint
@@ -45,6 +46,7 @@ class Inlet:
     allowed: Callable[[str], bool]
     places: Places
     worker: int
+    folder: Path
 
 
 class Source(Protocol):

@@ -5,11 +5,13 @@ Not here: what any of them does.
 
 from __future__ import annotations
 
-from hepswitch.sources import hep, sip
+from hepswitch.sources import hep, mirror, pcap, sip
 from hepswitch.sources.inlet import Way
 from hepswitch.units import Endpoint
 
-WAYS: dict[str, Way] = {"udp": hep, "tcp": hep, "tls": hep, "sip": sip}
+WAYS: dict[str, Way] = {
+    "udp": hep, "tcp": hep, "tls": hep, "sip": sip, "mirror": mirror, "ipip": mirror, "pcap": pcap,
+}  # fmt: skip
 
 
 def parse(url: str) -> Endpoint:

@@ -38,12 +38,12 @@ USAGE = "store:NAME, destination:NAME, sip:HOST:PORT, hep:HOST:PORT, file:PATH, 
 class OwnTarget:
     """A target as its URI says it. `name` is its name in the books; `relays`: it knows no more than packets.
 
-    `build` makes its outlet, with who resolves names.
+    `build` makes its outlet, with who resolves names and the switch's id (`HepOutlet`).
     """
 
     name: str
     relays: bool
-    build: Callable[[Resolver | None], Any]
+    build: Callable[[Resolver | None, int], Any]
 
 
 def parse_own(text: str) -> OwnTarget:
@@ -51,11 +51,12 @@ def parse_own(text: str) -> OwnTarget:
     scheme = _scheme(text)
     if scheme in WRITTEN:
         target = WRITTEN[scheme].parse(text)
-        return OwnTarget(str(target), False, lambda _: target.build())
+        return OwnTarget(str(target), False, lambda *_: target.build())
     if scheme in SENT:
         parse, outlet = SENT[scheme]
         far_end = parse(text)
-        return OwnTarget(far_end.name, True, lambda resolver: outlet(far_end.name, far_end.config, resolver=resolver))
+        name, config = far_end
+        return OwnTarget(name, True, lambda resolver, id: outlet(name, config, resolver=resolver, switch_id=id))
     raise ValueError(f"{text!r} is no target: write {USAGE}")
 
 

@@ -8,7 +8,7 @@ that is counted: its trace is cut short. Several workers have copies of it: what
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from hepswitch.tracing.calls import Begun, Call, CallState, Ends, Identity, short
 from hepswitch.tracing.marks import Order
@@ -177,6 +177,10 @@ class CallTable:
 
     # ── finding ────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    def may_know(self, sip: Sip) -> bool:
+        """False when a SIP message certainly belongs to no call here: most do not, and that is found out fast."""
+        return bool(self._sessions) or short(sip.call_id) in self._by_id
+
     def of_message(self, packet: Hep, sip: Sip, now: float) -> list[Call]:
         """The calls that a SIP message belongs to, with their state brought up to date."""
         known = self._by_id.get(short(sip.call_id), ())
@@ -209,14 +213,14 @@ class CallTable:
         self._note(leg)
         return [] if leg in calls else [leg]
 
-    def of_identity(self, identity: str) -> list[Call]:
+    def of_identity(self, identity: str) -> Sequence[Call]:
         """The calls that something other than SIP (RTCP, a log …) with this correlation id belongs to."""
         name = short(identity)
         known = self._by_id.get(name)
         if known:
             return known
         session = self._sessions.get(name)
-        return session.legs[:1] if session is not None else []
+        return session.legs[:1] if session is not None else ()
 
     # ── copies of other workers ────────────────────────────────────────────────────────────────────────────────────
 

@@ -92,7 +92,8 @@ def _store(outlet: Any, packet: Packet, mark: Mark) -> bool:
 
 
 class Targets:
-    """Finds and makes targets. `destinations` and `stores` are the switch's own; `resolver` finds the hosts of others.
+    """Finds and makes targets. `destinations` and `stores` are the switch's own; `resolver` finds the hosts of others,
+    and `switch_id` marks what goes to them (`HepOutlet`).
 
     `on_change` is told when there are other outlets than before; `drain`: seconds in which one that nobody needs may
     deliver.
@@ -103,12 +104,14 @@ class Targets:
         destinations: Mapping[str, Any],
         stores: Mapping[str, Any],
         resolver: Resolver | None,
+        switch_id: int,
         drain: float,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._destinations = destinations
         self._stores = stores
         self._resolver = resolver
+        self._switch_id = switch_id
         self._drain = drain
         self._on_change = on_change
         self._own: dict[str, Outlet] = {}
@@ -157,7 +160,7 @@ class Targets:
             if wanted.name not in self._own:
                 if wanted.name in self._leaving:
                     await self._leaving[wanted.name][1]  # its file or spool is still in use
-                outlet = wanted.build(self._resolver)
+                outlet = wanted.build(self._resolver, self._switch_id)
                 await outlet.open()
                 self._own[wanted.name] = outlet
                 self._users[wanted.name] = 0

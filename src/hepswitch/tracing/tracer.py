@@ -10,7 +10,7 @@ workers tell each other (`sharing`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -105,23 +105,25 @@ class Tracer(TracerBase):
 
     def enter(self, packet: Packet) -> None:
         """Mark the packet if it belongs to a live call, or if a dynamic trace wants it."""
-        marks: list[Mark] = []
         sip = packet.sip
-        now = self._clock()
-        for call in self._calls_of(packet, sip, now):
+        marks: list[Mark] = []
+        for call in self._calls_of(packet, sip):
             call.mark(packet, marks)
         for trace in self._dynamic:
             watch = trace.watch
             if watch is not None and trace.on and watch.wants(packet, sip):
-                self._begin(packet, sip, watch.scope, trace.order, marks, now)
-        packet.marks = marks or None
+                self._begin(packet, sip, watch.scope, trace.order, marks, self._clock())
+        if marks:
+            packet.marks = marks
         self._settle()
 
-    def _calls_of(self, packet: Hep, sip: Sip | None, now: float) -> list[Call]:
+    def _calls_of(self, packet: Hep, sip: Sip | None, at: float | None = None) -> Sequence[Call]:
+        """The calls that a packet belongs to, which was read `at` that time; None: now."""
+        calls = self.calls
         if sip is not None:
-            return self.calls.of_message(packet, sip, now)
+            return calls.of_message(packet, sip, self._clock() if at is None else at) if calls.may_know(sip) else ()
         identity = correlation(packet)
-        return self.calls.of_identity(identity) if identity else []
+        return calls.of_identity(identity) if identity else ()
 
     # ── in the route ───────────────────────────────────────────────────────────────────────────────────────────────
 

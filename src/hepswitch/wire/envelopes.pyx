@@ -24,8 +24,8 @@ cdef enum:
     VLAN_ID = 0x12
     NODE_NAME = 0x13
     LONGEST_NAME = 255       # bytes of a node's name
-    # Bytes of everything but the correlation id, the node name and the payload: heads of the packet and of 13 chunks …
-    FIXED = 14 * 6 + 1 + 1 + 2 * 16 + 2 * 2 + 2 * 4 + 1 + 4 + 2 + 2 * 6
+    # Bytes of everything but the correlation id, the node's name and the payload: 15 heads, and the values.
+    FIXED = 15 * HEAD + 1 + 1 + 2 * 16 + 2 * 2 + 2 * 4 + 1 + 4 + 2
 
 
 cdef class Envelopes:

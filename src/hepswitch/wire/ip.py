@@ -1,95 +1,91 @@
-"""Link-layer frames ⇄ datagrams: what a capture file's frames carry, and frames made from captured messages.
+"""Captured frames ⇄ datagrams: what the frames carry, and frames made from captured messages.
 
-`Decoder` reads Ethernet (VLAN tags too), raw IP, Linux cooked and loopback frames; IPv4 and IPv6, tunnels of IP in IP,
-fragments put together; UDP as it is and TCP streams cut into messages (`wire.tcp`). `FrameBuilder` goes the other way for
-export. Not here: files (`wire.pcap`), and what a payload says.
+`Decoder` reads IPv4 and IPv6 behind any link layer (`wire.link`): fragments put together (`wire.fragments`), what tunnels
+carry (`wire.tunnels`), UDP as it is and TCP streams cut into messages (`wire.tcp`). `FrameBuilder` goes the other way, for
+export. Not here: files (`wire.pcap`), what a payload says (`wire.intake`, which has a shorter way for plain UDP).
 """
 
 from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+from hepswitch.wire import tunnels
+from hepswitch.wire.fragments import Fragments
+from hepswitch.wire.link import network_at
 from hepswitch.wire.pcap import CapturedFrame
-from hepswitch.wire.tcp import Streams
+from hepswitch.wire.tcp import Found, Streams
 
 TCP, UDP = 6, 17
-MOST_PARTIAL = 256
-"""Datagrams that are waiting for fragments at one time; the oldest is given up first."""
-MOST_FRAGMENTS = 1024
-"""Of one datagram: 64 bytes each."""
 
-_IPIP, _IPV6, _ROUTING, _FRAGMENT, _AH = 4, 41, 43, 44, 51
+_IPIP, _IPV6, _ROUTING, _FRAGMENT, _GRE, _AH = 4, 41, 43, 44, 47, 51
 _SKIPPED = {0, _ROUTING, 60, 135, 139, 140}  # IPv6 extension headers whose length is in units of 8 bytes
-_VLAN = {0x8100, 0x88A8, 0x9100}
-_DEEPEST = 8  # tags, extension headers and tunnels in one another
+_DEEPEST = 8  # extension headers, and tunnels in one another
 
 
 class Datagram(NamedTuple):
-    """One captured message. `proto_id` is the IP protocol (17 UDP, 6 TCP); a TCP message has the time of its end."""
+    """One captured message between packed addresses. `proto_id` is the IP protocol (17 UDP, 6 TCP; 50 SIP in a WebSocket).
+
+    A TCP message has the time of its end. `vlan_id` is the innermost one, -1 when there is none.
+    """
 
     time_us: int
     proto_id: int
-    src_ip: str
+    src: bytes
     src_port: int
-    dst_ip: str
+    dst: bytes
     dst_port: int
     payload: bytes
+    vlan_id: int = -1
 
+    @property
+    def src_ip(self) -> str:
+        """The source address as text."""
+        return _text(self.src)
 
-class _Partial:
-    """A datagram that comes in fragments (RFC 791 section 3.2, RFC 8200 section 4.5)."""
-
-    __slots__ = ("held", "parts", "size")
-
-    def __init__(self) -> None:
-        self.parts: dict[int, bytes] = {}
-        self.held = 0
-        self.size = -1
-
-    def add(self, offset: int, more: bool, data: bytes) -> bytes | None:
-        """The whole datagram once every part is there. Of overlapping parts the earlier bytes count."""
-        if offset + len(data) > 65_535 or len(self.parts) == MOST_FRAGMENTS or offset in self.parts:
-            return None
-        self.parts[offset] = data
-        self.held += len(data)
-        if not more:
-            self.size = offset + len(data)
-        if self.size < 0 or self.held < self.size:
-            return None
-        whole = bytearray()
-        for start in sorted(self.parts):
-            if start > len(whole):
-                return None
-            whole += self.parts[start][len(whole) - start :] if start < len(whole) else self.parts[start]
-        return bytes(whole[: self.size]) if len(whole) >= self.size else None
+    @property
+    def dst_ip(self) -> str:
+        """The destination address as text."""
+        return _text(self.dst)
 
 
 class Decoder:
-    """Frames in, datagrams out. Holds what is not yet whole; bounded. Raises nothing, whatever the frames hold."""
+    """Frames in, datagrams out. Holds what is not yet whole; bounded. Raises nothing, whatever the frames hold.
+
+    `losses` counts by reason what was given up: datagrams and streams of which something was not captured.
+    """
 
     def __init__(self) -> None:
-        self._partial: dict[tuple[bytes, bytes, int, int], _Partial] = {}
-        self._streams = Streams()
+        self.losses = Counter[str]()
+        self._fragments = Fragments(self.losses)
+        self._streams = Streams(self.losses)
 
     def decode(self, frame: CapturedFrame) -> Iterator[Datagram]:
         """The datagrams and messages that this frame completes: mostly one, or none."""
-        at = _network_layer(frame.linktype, frame.data)
-        if at is not None:
-            yield from self._ip(frame.time_us, frame.data[at:], 0)
+        at, vlan = network_at(frame.linktype, frame.data)
+        if at >= 0:
+            yield from self.packet(frame.time_us, frame.data[at:], vlan)
+
+    def expire(self, time_us: int) -> Iterator[Datagram]:
+        """Give up what has waited too long at this time of capture: what TCP messages were behind it come out."""
+        self._fragments.expire(time_us)
+        yield from _messages(self._streams.expire(time_us), -1)
 
     def finish(self) -> Iterator[Datagram]:
         """At the end of the capture: messages on TCP whose end was not captured."""
-        for time_us, (src, sport, dst, dport), message in self._streams.finish():
-            yield Datagram(time_us, TCP, _text(src), sport, _text(dst), dport, message)
+        self._fragments.finish()
+        yield from _messages(self._streams.finish(), -1)
 
-    def _ip(self, time_us: int, packet: bytes, depth: int) -> Iterator[Datagram]:
+    def packet(self, time_us: int, packet: bytes, vlan: int = -1, depth: int = 0) -> Iterator[Datagram]:
+        """The same as `decode` for a frame of this VLAN from its IP header on."""
         if depth > _DEEPEST or not packet:
             return
-        found = self._ipv4(packet) if packet[0] >> 4 == 4 else self._ipv6(packet) if packet[0] >> 4 == 6 else None
+        version = packet[0] >> 4
+        found = self._ipv4(time_us, packet) if version == 4 else self._ipv6(time_us, packet) if version == 6 else None
         if found is None:
             return
         protocol, src, dst, data = found
@@ -97,14 +93,22 @@ class Decoder:
             size = int.from_bytes(data[4:6], "big")
             payload = data[8:size] if size >= 8 else data[8:]
             sport, dport = int.from_bytes(data[:2], "big"), int.from_bytes(data[2:4], "big")
-            yield Datagram(time_us, UDP, _text(src), sport, _text(dst), dport, payload)
+            inner = tunnels.vxlan(payload, vlan) if dport == tunnels.VXLAN_PORT else None
+            if inner is None:
+                yield Datagram(time_us, UDP, src, sport, dst, dport, payload, vlan)
         elif protocol == TCP and len(data) >= 20:
-            for key, message in self._streams.segment(time_us, src, dst, data):
-                yield Datagram(time_us, TCP, _text(key[0]), key[1], _text(key[2]), key[3], message)
+            yield from _messages(self._streams.segment(time_us, src, dst, data), vlan)
+            return
         elif protocol in (_IPIP, _IPV6):
-            yield from self._ip(time_us, data, depth + 1)
+            inner = data, vlan
+        elif protocol == _GRE:
+            inner = tunnels.gre(data, vlan)
+        else:
+            return
+        if inner is not None:
+            yield from self.packet(time_us, *inner, depth + 1)
 
-    def _ipv4(self, packet: bytes) -> tuple[int, bytes, bytes, bytes] | None:
+    def _ipv4(self, time_us: int, packet: bytes) -> tuple[int, bytes, bytes, bytes] | None:
         """(protocol, source, destination, data) of a whole datagram."""
         header = (packet[0] & 15) * 4
         if header < 20 or len(packet) < header:
@@ -114,14 +118,14 @@ class Decoder:
         src, dst, protocol = packet[12:16], packet[16:20], packet[9]
         flags = int.from_bytes(packet[6:8], "big")
         if flags & 0x3FFF:
-            number = int.from_bytes(packet[4:6], "big")
-            whole = self._collect((src, dst, protocol, number), (flags & 0x1FFF) * 8, bool(flags & 0x2000), data)
+            key = (src, dst, protocol, int.from_bytes(packet[4:6], "big"))
+            whole = self._fragments.add(time_us, key, (flags & 0x1FFF) * 8, bool(flags & 0x2000), data)
             if whole is None:
                 return None
             data = whole
         return protocol, src, dst, data
 
-    def _ipv6(self, packet: bytes) -> tuple[int, bytes, bytes, bytes] | None:
+    def _ipv6(self, time_us: int, packet: bytes) -> tuple[int, bytes, bytes, bytes] | None:
         if len(packet) < 40:
             return None
         size = int.from_bytes(packet[4:6], "big")
@@ -130,14 +134,14 @@ class Decoder:
         for _ in range(_DEEPEST):
             if protocol == _FRAGMENT and len(data) >= 8:
                 flags = int.from_bytes(data[2:4], "big")
-                key = (src, dst, data[0], int.from_bytes(data[4:8], "big"))
-                protocol = data[0]
-                whole = (
-                    data[8:] if not flags & 0xFFF9 else self._collect(key, flags & 0xFFF8, bool(flags & 1), data[8:])
-                )
-                if whole is None:
-                    return None
-                data = whole
+                protocol, number, part = data[0], int.from_bytes(data[4:8], "big"), data[8:]
+                if flags & 0xFFF9:
+                    key = (src, dst, protocol, number)
+                    whole = self._fragments.add(time_us, key, flags & 0xFFF8, bool(flags & 1), part)
+                    if whole is None:
+                        return None
+                    part = whole
+                data = part
             elif (protocol in _SKIPPED or protocol == _AH) and len(data) >= 8:
                 length = (data[1] + 2) * 4 if protocol == _AH else (data[1] + 1) * 8
                 protocol, data = data[0], data[length:]
@@ -145,42 +149,10 @@ class Decoder:
                 break
         return protocol, src, dst, data
 
-    def _collect(self, key: tuple[bytes, bytes, int, int], offset: int, more: bool, data: bytes) -> bytes | None:
-        partial = self._partial.pop(key, None) or _Partial()
-        whole = partial.add(offset, more, data)
-        if whole is None:
-            self._partial[key] = partial
-            if len(self._partial) > MOST_PARTIAL:
-                del self._partial[next(iter(self._partial))]
-        return whole
 
-
-def _network_layer(linktype: int, frame: bytes) -> int | None:
-    """Where the IP header begins, None when there is none. Numbers: the LINKTYPE_ registry of tcpdump.org."""
-    if linktype == 1:
-        return _ether(frame, 12)
-    if linktype in (12, 14, 101, 228, 229):
-        return 0
-    if linktype == 113:  # Linux cooked v1
-        return _ether(frame, 14)
-    if linktype == 276:  # Linux cooked v2
-        return 20 if frame[:2] in (b"\x08\x00", b"\x86\xdd") else None
-    return (
-        4 if linktype in (0, 108) else None
-    )  # loopback: the family's number depends on the system, the IP header says it
-
-
-def _ether(frame: bytes, at: int) -> int | None:
-    """Behind the EtherType at `at` and any VLAN tags (802.1Q, 802.1ad)."""
-    for _ in range(_DEEPEST):
-        kind = int.from_bytes(frame[at : at + 2], "big")
-        at += 2
-        if kind in (0x0800, 0x86DD):
-            return at
-        if kind not in _VLAN:
-            return None
-        at += 2
-    return None
+def _messages(found: Iterable[Found], vlan: int) -> Iterator[Datagram]:
+    for time_us, protocol, key, message in found:
+        yield Datagram(time_us, protocol, *key, message, vlan)
 
 
 @lru_cache(4096)

@@ -1,4 +1,4 @@
-"""pcap and pcapng files: a reader of both and a writer of both, over binary file objects.
+"""pcap and pcapng files: a reader of both, fed with bytes as they come, and a writer of both over binary file objects.
 
 Reads classic pcap in both byte orders with µs and ns times, and pcapng with several sections and interfaces, any
 resolution of time and unknown blocks. A file whose tail is cut off gives what is whole. Not here: what the frames hold
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 from hepswitch.wire.errors import WireError
 
@@ -19,6 +19,11 @@ ETHERNET = 1
 LONGEST_FRAME = 1 << 20
 LONGEST_BLOCK = 16 << 20
 MOST_INTERFACES = 1 << 16
+PIECE = 1 << 16
+"""Bytes read at once."""
+
+State = dict[str, Any]
+"""Of a `Reader`; see there."""
 
 _CLASSIC = {0xA1B2C3D4: 1_000_000, 0xA1B23C4D: 1_000_000_000}
 _SECTION, _INTERFACE, _OLD_PACKET, _SIMPLE_PACKET, _PACKET = 0x0A0D0D0A, 1, 2, 3, 6
@@ -50,81 +55,144 @@ def is_capture(head: bytes) -> bool:
     return magic == _SECTION_MAGIC or any(int.from_bytes(magic, order) in _CLASSIC for order in ("big", "little"))
 
 
-def read(file: BinaryIO, head: bytes = b"") -> Iterator[CapturedFrame]:
-    """The frames of a pcap or pcapng file in order. Reads forward only, one frame at a time.
+class Reader:
+    """Frames out of the bytes of a pcap or pcapng file, which come in pieces: `feed` them, take `frames()`.
 
-    `head`: the first bytes, at most 4, when they were read already to see what the file is.
+    A frame that is there in part waits for its rest. `state()` is all that has to be remembered to go on later.
+    """
+
+    def __init__(self) -> None:
+        self.at = 0
+        """Bytes from the beginning of the file whose frames were given out."""
+        self._buffer = bytearray()
+        self._order = ""
+        self._units = 0  # of a classic file, in a second
+        self._linktype = 0
+        self._interfaces: list[_Interface] = []
+
+    def state(self) -> State:
+        """What `resumed` needs, for JSON."""
+        interfaces = [list(interface) for interface in self._interfaces]
+        return {
+            "at": self.at, "order": self._order, "units": self._units, "linktype": self._linktype, "interfaces": interfaces,
+        }  # fmt: skip
+
+    @classmethod
+    def resumed(cls, state: State) -> Reader:
+        """A reader to be fed from byte `state["at"]` of the file on."""
+        reader = cls()
+        reader.at, reader._order, reader._units = state["at"], state["order"], state["units"]
+        reader._linktype = state["linktype"]
+        reader._interfaces = [_Interface(*interface) for interface in state["interfaces"]]
+        return reader
+
+    @property
+    def fed(self) -> int:
+        """Bytes from the beginning of the file that were fed: the next piece begins there."""
+        return self.at + len(self._buffer)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the file's header has been read."""
+        return bool(self._order)
+
+    def feed(self, data: bytes) -> None:
+        """The next bytes of the file."""
+        self._buffer += data
+
+    def frames(self) -> Iterator[CapturedFrame]:
+        """The frames that are whole. Raises WireError where the file contradicts itself; there it stays."""
+        start = 0
+        try:
+            while (size := self._size(start)) and len(self._buffer) - start >= size:
+                frame = self._take(bytes(self._buffer[start : start + size]))
+                start += size
+                self.at += size
+                if frame is not None:
+                    yield frame
+        finally:
+            del self._buffer[:start]
+
+    def _size(self, start: int) -> int:
+        """Size of what begins at `start` of the buffer: a header, a record, a block; 0 when that is not known yet."""
+        head = self._buffer[start : start + 16]
+        if len(head) < 4:
+            return 0
+        if not self._order or (not self._units and head[:4] == _SECTION_MAGIC):
+            if head[:4] != _SECTION_MAGIC:
+                self._classic(head[:4])
+                return 24
+            if len(head) < 12:
+                return 0
+            self._order = _order(self.at, head[8:12])
+        if self._units and self.at:
+            if len(head) < 16:
+                return 0
+            (size,) = struct.unpack_from(self._order + "I", head, 8)
+            if size > LONGEST_FRAME:
+                raise WireError(self.at + 8, "frame length out of range")
+            return 16 + int(size)
+        if self._units:
+            return 24
+        if len(head) < 8:
+            return 0
+        (size,) = struct.unpack_from(self._order + "I", head, 4)
+        if size < (16 if head[:4] == _SECTION_MAGIC else 12) or size % 4 or size > LONGEST_BLOCK:
+            raise WireError(self.at + 4, "block length out of range")
+        return int(size)
+
+    def _classic(self, magic: bytes | bytearray) -> None:
+        for order in ("<", ">"):
+            (number,) = struct.unpack(order + "I", magic)
+            if number in _CLASSIC:
+                self._order, self._units = order, _CLASSIC[number]
+                return
+        raise WireError(0, "neither pcap nor pcapng")
+
+    def _take(self, piece: bytes) -> CapturedFrame | None:
+        """The frame in a whole record or block; None when it holds something else."""
+        if not self._units:
+            return self._block(piece)
+        if not self.at:
+            self._linktype = struct.unpack_from(self._order + "I", piece, 20)[0] & 0xFFFF
+            return None
+        seconds, fraction, _, original = struct.unpack_from(self._order + "IIII", piece)
+        time_us = seconds * 1_000_000 + fraction // (self._units // 1_000_000)
+        return CapturedFrame(time_us, self._linktype, piece[16:], original)
+
+    def _block(self, piece: bytes) -> CapturedFrame | None:
+        if piece[-4:] != piece[4:8]:
+            raise WireError(self.at + len(piece) - 4, "block lengths differ")
+        (kind,), body = struct.unpack_from(self._order + "I", piece), piece[8:-4]
+        if kind == _SECTION:
+            self._interfaces = []
+        elif kind == _INTERFACE:
+            if len(self._interfaces) == MOST_INTERFACES:
+                raise WireError(self.at, "too many interfaces")
+            self._interfaces.append(_interface(self.at + 8, body, self._order))
+        elif kind in (_PACKET, _OLD_PACKET, _SIMPLE_PACKET):
+            return _packet(self.at + 8, kind, body, self._order, self._interfaces)
+        return None
+
+
+def read(file: BinaryIO, head: bytes = b"") -> Iterator[CapturedFrame]:
+    """The frames of a pcap or pcapng file in order. Reads forward only, a piece at a time.
+
+    `head`: the first bytes, when they were read already to see what the file is.
 
     Raises WireError where the file contradicts itself; a cut tail ends the iteration quietly.
     """
-    head += file.read(4 - len(head))
-    if head == _SECTION_MAGIC:
-        yield from _read_pcapng(file)
-        return
-    for order in ("<", ">"):
-        (magic,) = struct.unpack(order + "I", head.ljust(4, b"\0"))
-        if magic in _CLASSIC:
-            yield from _read_pcap(file, order, _CLASSIC[magic])
-            return
-    raise WireError(0, "neither pcap nor pcapng")
+    reader = Reader()
+    some = getattr(file, "read1", file.read)  # what is there: a pipe may be slow
+    while data := head or some(PIECE):
+        head = b""
+        reader.feed(data)
+        yield from reader.frames()
+    if not reader.begun and reader.fed < 4:
+        raise WireError(0, "neither pcap nor pcapng")
 
 
-def _read_pcap(file: BinaryIO, order: str, units: int) -> Iterator[CapturedFrame]:
-    header = file.read(20)
-    if len(header) < 20:
-        return
-    linktype = struct.unpack(order + "I", header[16:])[0] & 0xFFFF
-    record = struct.Struct(order + "IIII")
-    divide = units // 1_000_000
-    at = 24
-    while len(head := file.read(16)) == 16:
-        seconds, fraction, size, original = record.unpack(head)
-        if size > LONGEST_FRAME:
-            raise WireError(at + 8, "frame length out of range")
-        data = file.read(size)
-        if len(data) < size:
-            return
-        yield CapturedFrame(seconds * 1_000_000 + fraction // divide, linktype, data, original)
-        at += 16 + size
-
-
-def _read_pcapng(file: BinaryIO) -> Iterator[CapturedFrame]:
-    """The file stands behind the type of its first section header."""
-    order = "<"
-    interfaces: list[_Interface] = []
-    kind_bytes = _SECTION_MAGIC
-    at = 0
-    while len(kind_bytes) == 4:
-        length_bytes = file.read(4)
-        body = b""
-        if kind_bytes == _SECTION_MAGIC:
-            body = file.read(4)
-            if len(body) < 4:
-                return
-            order = _order(at, body)
-            interfaces = []
-        if len(length_bytes) < 4:
-            return
-        (kind,), (length,) = struct.unpack(order + "I", kind_bytes), struct.unpack(order + "I", length_bytes)
-        if length < 12 + len(body) or length % 4 or length > LONGEST_BLOCK:
-            raise WireError(at + 4, "block length out of range")
-        rest = file.read(length - 8 - len(body))
-        if len(rest) < length - 8 - len(body):
-            return
-        if rest[-4:] != length_bytes:
-            raise WireError(at + length - 4, "block lengths differ")
-        body = rest[:-4]
-        if kind == _INTERFACE:
-            if len(interfaces) == MOST_INTERFACES:
-                raise WireError(at, "too many interfaces")
-            interfaces.append(_interface(at + 8, body, order))
-        elif kind in (_PACKET, _OLD_PACKET, _SIMPLE_PACKET):
-            yield _packet(at + 8, kind, body, order, interfaces)
-        at += length
-        kind_bytes = file.read(4)
-
-
-def _order(at: int, magic: bytes) -> str:
+def _order(at: int, magic: bytes | bytearray) -> str:
     for order in ("<", ">"):
         if struct.unpack(order + "I", magic)[0] == _ORDER_MAGIC:
             return order

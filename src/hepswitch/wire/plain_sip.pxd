@@ -21,6 +21,9 @@ cdef int put_ipv4(unsigned char* out, const unsigned char* four) noexcept
 cdef int put_sender(Ends* ends, const unsigned char* sender, Py_ssize_t size) noexcept   # from a sockaddr
 
 
+cdef bint keeps_alive(const unsigned char* p, Py_ssize_t n) noexcept nogil   # no message, only a sign of life
+
+
 cdef int put_sip(Frames frames, bytes raw, list messages) except -1    # messages: of raw, for a stream; else None
 
 
