@@ -69,18 +69,20 @@ def test_one_call_of_a_thousand_read_by_two_workers(tmp_path: Path) -> None:
         assert book["routed"]["unrouted"] == 21_000 - 21
 
 
-def test_a_whole_call_at_once_many_times(tmp_path: Path) -> None:
+def test_whole_calls_at_once_and_a_dynamic_trace(tmp_path: Path) -> None:
     (tmp_path / "route.py").write_text(ROUTE.replace('== "user0500"', 'in ("user0000", "user0007", "user0049")'))
-    calls = [call(number) for number in range(50)]
-    wanted = sorted(messages_of([*calls[0], *calls[7], *calls[49]]))
+    calls = [call(number) for number in range(100)]
+    wanted = messages_of([*calls[0], *calls[7], *calls[49]])
     with closing(UdpSink()) as homer, running_switch(tmp_path, config(homer)) as switch:
-        send(switch, [bytes(message) for messages in calls for message in messages])
-        assert traced(homer, 63) == wanted
-        post(switch, "/api/traces", {"id": "t1", "to": ["destination:homer"], "filter": "caller ~ 'user00[12]'"})
-        send(switch, [bytes(message) for messages in calls[10:] for message in messages], 50 * 21)
-        more = [message for number in (*range(10, 30), 49) for message in messages_of(calls[number])]
-        assert traced(homer, 63 + 21 * 21) == sorted([*wanted, *more])
-        assert switch.stats()["traces"]["t1"]["calls"] == 20
+        send(switch, [bytes(message) for messages in calls[:50] for message in messages])
+        assert traced(homer, 63) == sorted(wanted)
+        started = {"id": "t1", "to": ["destination:homer"], "filter": 'caller ~ "user00[67]"'}
+        assert post(switch, "/api/traces", started) == {"started": "t1"}
+        send(switch, [bytes(message) for messages in calls[50:] for message in messages], 50 * 21)
+        wanted += [message for number in range(60, 80) for message in messages_of(calls[number])]
+        assert traced(homer, 63 + 20 * 21) == sorted(wanted)
+        rows = switch.stats()["traces"]
+        assert (rows["fraud"]["calls"], rows["t1"]["calls"]) == (3, 20)
 
 
 def test_workers_die_in_the_middle_of_a_call(tmp_path: Path) -> None:

@@ -166,6 +166,7 @@ class Worker:
             books.hand_over(row, "worker died")
         script = self.last["script"]
         script["gauges"] = {}
+        self.last["tracer"]["calls"] = 0
         for counter in script["counters"].values():
             counter.pop("help", None)  # the successor says it, in the words of its own script
         for table in script["tables"].values():

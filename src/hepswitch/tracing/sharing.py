@@ -157,8 +157,12 @@ class Sharing:
                 self._came.set()
 
     def _take(self, told: CallTold) -> None:
-        if self._join(told) and len(self._early) < MOST_EARLY:
+        if not self._join(told):
+            return
+        if len(self._early) < MOST_EARLY:
             self._early.append((self._clock() + EARLY, told))
+        else:
+            self.bus.untold["too many wait for a trace"] += 1
 
     def _join(self, told: CallTold) -> bool:
         """Know the call as far as its traces are known. True when one of them is not known here (yet)."""
@@ -175,9 +179,7 @@ class Sharing:
     def look_again(self) -> None:
         """Traces were started or configured anew: there may be one that calls have waited for."""
         now = self._clock()
-        self._early = deque(
-            (until, told) for until, told in self._early if until > now and self._join(told)
-        )  # fmt: skip
+        self._early = deque((until, told) for until, told in self._early if until > now and self._join(told))
 
     # ── beginning and end ──────────────────────────────────────────────────────────────────────────────────────────
 
