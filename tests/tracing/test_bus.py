@@ -118,13 +118,15 @@ OTHERS = number([
 
 SBC: dict[str, Any] = {"call_id": "leg-2", "from_user": "sbc", "from_tag": "s"}
 LEGS = number([
-    hop("INVITE"),
+    hop("INVITE", headers={"X-Session": "s-1"}),
     hop(180, PROXY, CALLER, to_tag="b"),
     hop("INVITE", PROXY, CALLEE, "z9hG4bKl", **SBC, correlation_id=b"c1"),
     hop(200, CALLEE, PROXY, "z9hG4bKl", **SBC, to_tag="d"),
     hop("INVITE", PROXY, OTHER, "z9hG4bKm", call_id="leg-3", from_user="sbc", headers={"X-CID": "leg-2"}),
     hop(486, OTHER, PROXY, "z9hG4bKm", call_id="leg-3", from_user="sbc", to_tag="e"),
     rtcp("leg-3"),
+    hop("INVITE", PROXY, OTHER, "z9hG4bKo", call_id="leg-4", from_user="sbc", headers={"X-Session": "s-1"}),
+    hop(486, OTHER, PROXY, "z9hG4bKo", call_id="leg-4", from_user="sbc", to_tag="f"),
     hop("BYE", CALLEE, PROXY, "z9hG4bKn", call_id="leg-2", from_tag="d", to_tag="s", from_user="bob"),
 ])  # fmt: skip
 
@@ -177,16 +179,20 @@ def test_a_dialog_is_traced_whole_whoever_reads_what(steps: list[tuple[int, Hep 
 
 
 @settings(max_examples=60, deadline=None)
-@given(steps=dealings(LEGS + OTHERS, 3))
-def test_a_session_of_several_dialogs_too(steps: list[tuple[int, Hep | None]]) -> None:
+@given(steps=dealings(LEGS + OTHERS, 3), twice=st.booleans())
+def test_a_session_of_several_dialogs_too(steps: list[tuple[int, Hep | None]], twice: bool) -> None:
     def route(msg: Any) -> None:
-        if msg.method == "INVITE" and msg.from_user == "alice" and not msg.to_tag:
+        if msg.method == "INVITE" and not msg.to_tag and msg.from_user == "alice":
             msg.trace("fraud", scope="b2b", types="all")
+        if msg.method == "INVITE" and msg.call_id == "leg-2" and twice:
+            msg.trace("quality", scope="b2b", types="all")
 
-    with workers(3, sip_route=route, leg_headers=["X-CID"]) as team:
+    traces = {"fraud": ["lake"], "quality": ["other"]}
+    with workers(3, traces, sip_route=route, leg_headers=["X-CID", "X-Session"]) as team:
         deal(team, steps)
-        assert team.got() == payloads(LEGS)
-        assert team.begun() == 1
+        assert team.got("lake") == payloads(LEGS)
+        assert team.got("other") == payloads(LEGS if twice else [])
+        assert (team.begun("fraud"), team.begun("quality")) == (1, int(twice))
         same_everywhere(team)
 
 
@@ -238,6 +244,22 @@ def test_what_the_route_masks_or_sends_itself() -> None:
             assert not any(b"alice" in payload or b"c1" in payload for payload in team.got(name))
         assert [got.hep.src_ip for got in team.benches[1]["other"].got] == [PROXY]
         assert team.benches[1]["other"].got[0].said["direction"] == "out"
+
+
+def test_a_call_begins_at_the_hop_nearest_to_the_caller_whoever_read_that() -> None:
+    with workers(2, sip_route=trace_alice) as team:
+        vias = {"Via": f"SIP/2.0/UDP {PROXY};branch=z9hG4bK2, SIP/2.0/UDP {CALLER};branch=z9hG4bK1"}
+        team.benches[1].run(hop("INVITE", PROXY, CALLEE, headers=vias))
+        team.benches[0].run(hop("INVITE"))
+        assert team.begun() == 2
+        team.settle()
+        assert team.begun() == 1
+        for bench in team.benches:
+            (call,) = bench.table
+            assert (call.ends.caller[0], call.ends.hub[0]) == (CALLER, PROXY)
+        assert [bench.tracer.account()["calls"] for bench in team.benches] == [1, 0]
+        team.benches[1].run(hop(200, CALLEE, PROXY, to_tag="b"), hop(200, PROXY, CALLER, to_tag="b"))
+        assert [got.said["direction"] for got in team.benches[1]["lake"].got[1:]] == ["in", "out"]
 
 
 def test_one_looks_back_only_so_far() -> None:

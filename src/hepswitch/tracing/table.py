@@ -73,8 +73,7 @@ class CallTable:
     def begin(self, packet: Hep, sip: Sip, order: Order, now: float, *, dialog: bool, b2b: bool) -> Call:
         """Trace by `order` the dialog or transaction that `sip`, a request with a Call-ID, belongs to: it."""
         identity = Identity(short(sip.call_id), short(sip.from_tag), None if dialog else sip.cseq)
-        begun = len(sip.headers("Via")), packet.time_us, self._worker
-        ends = Ends(begun, (packet.src_ip, packet.src_port), (packet.dst_ip, packet.dst_port))
+        ends = self._ends(packet, sip)
         call = self._known(identity)
         if call is None:
             call = self._add(identity, ends)
@@ -82,7 +81,7 @@ class CallTable:
             call.ends = ends
             self._note(call)
         call.track(sip, now)
-        if order not in call.orders and call.add(order, begun):
+        if order not in call.orders and call.add(order, ends.begun):
             call.count(order)
             self._note(call, fresh=True)
         if b2b and self._calls[call] is None:
@@ -107,6 +106,11 @@ class CallTable:
         self._calls[call] = None
         self._by_id.setdefault(identity.call_id, []).append(call)
         return call
+
+    def _ends(self, packet: Hep, sip: Sip) -> Ends:
+        hops = sum(value.count(",") + 1 for value in sip.headers("Via"))
+        begun = hops, packet.time_us, self._worker
+        return Ends(begun, (packet.src_ip, packet.src_port), (packet.dst_ip, packet.dst_port))
 
     def _is_ours(self, call: Call) -> bool:
         return call.ends.begun[2] == self._worker
@@ -204,9 +208,7 @@ class CallTable:
         if len(session.legs) >= MOST_NAMES or (leg is not None and self._calls[leg] is session):
             return []
         if leg is None:
-            begun = len(sip.headers("Via")), packet.time_us, self._worker
-            ends = Ends(begun, (packet.src_ip, packet.src_port), (packet.dst_ip, packet.dst_port))
-            leg = self._add(identity, ends)
+            leg = self._add(identity, self._ends(packet, sip))
             leg.track(sip, now)
         self._tie(leg, session)
         self._spread(session)
