@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,7 +40,17 @@ class Rig:
         self.senders: set[tuple[str, int]] = set()
         given = {"allowed": lambda ip: True} | options
         self.source = sip.source(
-            Inlet(endpoint, [self.sock], self.listener, self.flow, self.after, places=Places(), worker=0, **given)
+            Inlet(
+                endpoint,
+                [self.sock],
+                self.listener,
+                self.flow,
+                self.after,
+                places=Places(),
+                worker=0,
+                folder=Path(),
+                **given,
+            )
         )
 
     def flow(self, batch: Batch) -> None:
