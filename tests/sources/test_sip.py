@@ -38,20 +38,8 @@ class Rig:
         self.port: int = self.sock.getsockname()[1]
         self.packets: list[Hep] = []
         self.senders: set[tuple[str, int]] = set()
-        given = {"allowed": lambda ip: True} | options
-        self.source = sip.source(
-            Inlet(
-                endpoint,
-                [self.sock],
-                self.listener,
-                self.flow,
-                self.after,
-                places=Places(),
-                worker=0,
-                folder=Path(),
-                **given,
-            )
-        )
+        given = {"allowed": lambda ip: True, "places": Places(), "worker": 0, "folder": Path()} | options
+        self.source = sip.source(Inlet(endpoint, [self.sock], self.listener, self.flow, self.after, **given))
 
     def flow(self, batch: Batch) -> None:
         self.packets += [Hep(packet) for packet in batch]
