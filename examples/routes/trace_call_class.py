@@ -1,8 +1,8 @@
 """One idea: everything about one class of calls goes to two more places, tied together by a correlation id of our own.
 
-OpenSIPS: `trace("fraud", "d", "sip|xlog|rest", $fu, , $avp(master_cid))`. The INVITE begins the trace; what belongs to its
+OpenSIPS: `trace("tid", "d", "sip|xlog|rest", $fu, "C", $avp(master_cid))`. The INVITE begins the trace; what belongs to its
 dialog follows, whichever agent captured it: SIP in both directions on every hop, RTCP and logs, which carry the Call-ID as
-correlation id.
+correlation id. With flags="C" it would be the caller's side alone.
 
 Configuration:
 
