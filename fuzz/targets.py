@@ -11,6 +11,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from hepswitch.books import Listener
 from hepswitch.wire import pcap as pcap_module
 from hepswitch.wire import sdp as sdp_module
 from hepswitch.wire.batch import Batch
@@ -114,7 +115,7 @@ def stream(data: bytes, random: Random) -> None:
 def plain_sip(data: bytes, random: Random) -> None:
     """The same for a stream of plain SIP; and what its first message measures does not raise."""
     message_size(data)
-    one_for_all_reads(data, random, lambda: SipReader(None, ("192.0.2.1", 1), ("2001:db8::1", 2)))
+    one_for_all_reads(data, random, lambda: SipReader(Listener("sip://fuzz"), ("192.0.2.1", 1), ("2001:db8::1", 2)))
 
 
 def one_for_all_reads(data: bytes, random: Random, reader_of: Callable[[], FrameReader]) -> None:

@@ -7,6 +7,7 @@ from click import Context, Option
 
 from hepswitch.cli import COMMANDS, main
 from hepswitch.config import Config, ConfigError, load
+from hepswitch.tables import REVEALED
 
 
 def _write(folder: Path, text: str) -> Path:
@@ -102,6 +103,10 @@ def test_name_servers_are_addresses(tmp_path: Path) -> None:
 def test_a_listener_twice(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"udp://0\.0\.0\.0:9060 more than once"):
         load(_write(tmp_path, 'listen = ["udp://0.0.0.0:9060", "udp://0.0.0.0"]\n'), {})
+    with pytest.raises(ConfigError, match=r"sip://0\.0\.0\.0:5060 more than once"):
+        load(_write(tmp_path, 'listen = ["sip://0.0.0.0", "sip://0.0.0.0:5060?transport=udp"]\n'), {})
+    both = ["sip://0.0.0.0", "sip://0.0.0.0?transport=tcp"]
+    assert load(_write(tmp_path, f"listen = {both}\n"), {}).listen == both
 
 
 def test_broken_toml_and_missing_file(tmp_path: Path) -> None:
@@ -139,3 +144,22 @@ def test_what_commands_read_from_the_environment_is_no_configuration(tmp_path: P
     environment = {name: "x" for name in names if isinstance(name, str)}
     assert {"HEPSWITCH_LAKE", "HEPSWITCH_URL", "HEPSWITCH_CONFIG"} <= environment.keys()
     load(_write(tmp_path, ""), environment)
+
+
+def test_the_token_of_control_is_a_secret(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("from-a-file\n")
+    config = load(_write(tmp_path, '[control]\ntoken = "file:token"\n'), {})
+    assert config.control.token is not None
+    assert config.control.token.get_secret_value() == "from-a-file"
+    assert "from-a-file" not in repr(config)
+    told = config.model_dump(mode="json", context=REVEALED)
+    assert Config.model_validate(told).control.token == config.control.token
+    assert load(None, {}).control.token is None
+
+
+@pytest.mark.parametrize("token", ["two words", "ümlaut", "line\\nline", ""])
+def test_a_token_that_cannot_travel_in_a_header_is_a_mistake(tmp_path: Path, token: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(_write(tmp_path, f'[control]\ntoken = "{token}"\n'), {})
+    assert "control.token: a " in str(caught.value)
+    assert not token or token not in str(caught.value)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hepswitch.units import Endpoint, parse_duration, parse_endpoint, parse_rate, parse_size
+from hepswitch.units import Endpoint, local_address, parse_duration, parse_endpoint, parse_rate, parse_size
 
 
 @pytest.mark.parametrize(
@@ -116,3 +116,18 @@ def test_whatever_is_no_size_and_no_duration_is_a_value_error(value: object) -> 
     if value != "1e300" and value != 10**30:
         with pytest.raises(ValueError, match="rate"):
             parse_rate(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("udp://0.0.0.0:9060", ("udp", "0.0.0.0", 9060)),
+        ("tls://[::]:9061", ("tls", "::", 9061)),
+        ("sip://10.0.0.1:5060", ("udp", "10.0.0.1", 5060)),
+        ("sip://10.0.0.1:5060?transport=tcp", ("tcp", "10.0.0.1", 5060)),
+        ("mirror://eth0", ("mirror", "", 0)),
+        ("pcap:/var/spool/a.pcap", ("pcap", "", 0)),
+    ],
+)
+def test_the_local_address_of_a_listener(name: str, address: tuple[str, str, int]) -> None:
+    assert local_address(name) == address

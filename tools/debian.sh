@@ -12,6 +12,7 @@ want sngrep sngrep
 want sipp sip-tester
 want tshark tshark
 want ip iproute2
+want rsyslogd rsyslog
 [ -n "$need" ] || exit 0
 
 sudo=

@@ -66,6 +66,9 @@ class Routed:
     errors: int = 0
     overwritten: int = 0
     """Payloads that a mask could not read and overwrote as a whole."""
+    captured_requests: int = 0
+    captured_replies: int = 0
+    """SIP that the route put into stores, as OpenSIPS counts it; what it reported or traced is neither."""
 
     def snapshot(self) -> Snapshot:
         return {
@@ -74,6 +77,8 @@ class Routed:
             "unrouted": self.unrouted,
             "errors": self.errors,
             "overwritten": self.overwritten,
+            "captured_requests": self.captured_requests,
+            "captured_replies": self.captured_replies,
         }
 
 

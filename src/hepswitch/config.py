@@ -18,6 +18,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     Field,
+    SecretStr,
     ValidationError,
     model_validator,
 )
@@ -33,7 +34,7 @@ from hepswitch.routing.guards import AccessTable, DuplicatesTable, LimitTable, l
 from hepswitch.routing.rules import Rule
 from hepswitch.sources import ways
 from hepswitch.state.configured import ListTable
-from hepswitch.tables import REVEALED, Duration, Size, Table
+from hepswitch.tables import REVEALED, Duration, Secret, Size, Table
 from hepswitch.tracing.own import anchored
 from hepswitch.tracing.traces import TracerTable, TraceTable
 from hepswitch.units import Endpoint, parse_endpoint
@@ -47,7 +48,7 @@ FILE_OPTIONS = {"cert", "key", "ca", "client_ca"}
 SECRETIVE = {"access", "masks", "set"}
 """Tables whose values are not repeated in messages: a secret may stand in the wrong place."""
 
-NOT_CONFIGURATION = {"HEPSWITCH_CONFIG", "HEPSWITCH_LAKE", "HEPSWITCH_URL", "HEPSWITCH_SANITIZE"}
+NOT_CONFIGURATION = {"HEPSWITCH_CONFIG", "HEPSWITCH_LAKE", "HEPSWITCH_URL", "HEPSWITCH_TOKEN", "HEPSWITCH_SANITIZE"}
 """What commands and builds read for themselves."""
 
 
@@ -81,6 +82,13 @@ def _control_address(text: str) -> str:
     return text
 
 
+def _control_token(token: SecretStr) -> SecretStr:
+    text = token.get_secret_value()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("a token is printable ASCII without blanks: it travels in headers and URLs")
+    return token
+
+
 ListenUrl = Annotated[str, AfterValidator(_listen_url)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 
@@ -111,11 +119,17 @@ class HepRouteTable(Table):
 
 
 class ControlTable(Table):
-    """`[control]`: the HTTP listener for metrics and statistics."""
+    """`[control]`: the HTTP listener for statistics, for changes (`hepswitch ctl`) and for MI (`opensips-cli`)."""
 
     listen: Annotated[str, AfterValidator(_control_address)] = Field(
         "127.0.0.1:9080",
-        description="address:port; port 0 takes a free one. Keep it on loopback: it asks for no password.",
+        description="address:port; port 0 takes a free one. Without a token, changes and MI are for this machine alone; "
+        "statistics are for all who reach it.",
+    )
+    token: Annotated[Secret, AfterValidator(_control_token)] | None = Field(
+        None,
+        description="What everybody has to show who asks for anything but /healthz: as `Authorization: Bearer TOKEN`, as "
+        "the password of HTTP Basic, or, for opensips-cli, in the URL (`/mi?token=TOKEN`).",
     )
 
 
@@ -146,7 +160,8 @@ class Config(Table):
     listen: list[ListenUrl] = Field(
         ["udp://127.0.0.1:9060", "tcp://127.0.0.1:9060"],
         min_length=1,
-        description="Where HEP arrives: udp://, tcp://, tls://host:port?cert=FILE&key=FILE[&client_ca=FILE]. "
+        description="Where HEP arrives: udp://, tcp://, tls://host:port?cert=FILE&key=FILE[&client_ca=FILE]; and plain "
+        "SIP: sip://host:port[?transport=tcp]. "
         "`?allow=10.0.0.0/8,192.0.2.1&deny=…` replaces the lists of [access] for one listener.",
     )
     workers: int = Field(1, ge=1, le=256, description="Processes that receive and route.")

@@ -56,6 +56,11 @@ class Worker:
         self._writer: asyncio.StreamWriter | None = None
         self._turn = asyncio.Lock()
 
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None while there is no process."""
+        return _pid(self._process)
+
     async def start(self, config: Config, said: Mapping[str, Any] | None = None) -> None:
         """Start the process and wait until it listens. Raises WorkerError with its own words; no process is left then."""
         first = {
@@ -168,6 +173,17 @@ class Keeper:
         self._table = cast(LakeStore, config.stores[name])
         self._log = (config.log.level, config.log.format)
         self._patience = config.drain + KEEPER_PATIENCE
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def name(self) -> str:
+        """The lake's name."""
+        return self._name
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None while there is no process."""
+        return _pid(self._process)
 
     async def run(self) -> None:
         """Run it, start it again when it died. When cancelled: let it end, or kill it when that takes too long."""
@@ -180,7 +196,7 @@ class Keeper:
             await asyncio.sleep(KEEPER_PAUSE)
 
     async def _once(self) -> int:
-        process = await asyncio.create_subprocess_exec(
+        self._process = process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "hepswitch.lake.keeper", *self._log, stdin=asyncio.subprocess.PIPE
         )
         assert process.stdin is not None
@@ -197,6 +213,10 @@ class Keeper:
                     process.kill()
                 await process.wait()
             raise
+
+
+def _pid(process: asyncio.subprocess.Process | None) -> int | None:
+    return process.pid if process is not None and process.returncode is None else None
 
 
 async def _wait(process: asyncio.subprocess.Process, seconds: float) -> bool:

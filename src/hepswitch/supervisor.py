@@ -22,7 +22,8 @@ from msgspec import structs
 from hepswitch import books
 from hepswitch.config import Config, ConfigError, load, recheck
 from hepswitch.control.dispatcher import Changes, checked, merged
-from hepswitch.control.http import Control, Reloaded
+from hepswitch.control.http import Control
+from hepswitch.control.protocol import ProcessInfo, Reloaded
 from hepswitch.control.refusal import RefusedError
 from hepswitch.control.traces import TracesAtRunTime
 from hepswitch.destinations.hep import FORGOTTEN_HINT
@@ -58,11 +59,13 @@ class Supervisor:
         self._traces = TracesAtRunTime(config.tracer.on)
         self._changing = asyncio.Lock()
         self._started = asyncio.Event()
+        self.capturing = True
         self.urls: list[str] = []
         self.control_url = ""
         self._clock = books.Clock()
         self._past: list[books.Snapshot] = []
         self._workers: list[Worker] = []
+        self._keepers: list[Keeper] = []
         self._stopping = asyncio.Event()
         self._sockets: list[list[list[socket.socket]]] = [[] for _ in range(config.workers)]
 
@@ -93,7 +96,12 @@ class Supervisor:
         async with asyncio.TaskGroup() as tasks, contextlib.AsyncExitStack() as stack:
             loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(self._hang_up()))
             self._report_forgotten_spools()
-            control = Control(self, parse_endpoint(f"tcp://{self.config.control.listen}"))
+            token = self.config.control.token
+            control = Control(
+                self,
+                parse_endpoint(f"tcp://{self.config.control.listen}"),
+                None if token is None else token.get_secret_value(),
+            )
             self.control_url = await stack.enter_async_context(control)
             memory = self._shared_memory(stack)
             self._workers = [Worker(n, sockets, memory) for n, sockets in enumerate(self._sockets)]
@@ -102,7 +110,8 @@ class Supervisor:
             self._started.set()
             cares = [tasks.create_task(self._care(worker)) for worker in self._workers]
             lakes = [name for name, store in self.config.stores.items() if isinstance(store, LakeStore)]
-            cares += [tasks.create_task(Keeper(name, self.config).run()) for name in lakes]
+            self._keepers = [Keeper(name, self.config) for name in lakes]
+            cares += [tasks.create_task(keeper.run()) for keeper in self._keepers]
             log.info("listening", on=self.urls, control=self.control_url, workers=self.config.workers)
             await self._stopping.wait()
             log.info("stopping")
@@ -185,9 +194,25 @@ class Supervisor:
         log.info("node changed", **structs.asdict(change))
         _complain(late)
 
+    async def set_capture(self, on: bool) -> None:
+        """Let all workers, and those that will be started, put packets into stores, or not. Raises RefusedError."""
+        await self._started.wait()
+        async with self._changing:
+            late = await self._tell_all(do="capture", on=on)
+            self.capturing = on
+        log.info("capturing", on=on)
+        _complain(late)
+
+    def processes(self) -> list[ProcessInfo]:
+        """The processes that there are at this moment."""
+        running = [ProcessInfo(os.getpid(), "supervisor")]
+        running += [ProcessInfo(each.pid, f"worker {each.number}") for each in self._workers if each.pid is not None]
+        running += [ProcessInfo(each.pid, f"keeper of {each.name}") for each in self._keepers if each.pid is not None]
+        return running
+
     def _said(self) -> dict[str, Any]:
         """What was said at run time and holds on, for a worker that is started again."""
-        return {"nodes": list(self._changes), "traces": self._traces.said(self.total())}
+        return {"nodes": list(self._changes), "capturing": self.capturing, "traces": self._traces.said(self.total())}
 
     async def traces(self) -> dict[str, Any]:
         """Every trace with its figures."""

@@ -53,6 +53,9 @@ SWEEP = 1.0
 RESERVE, OUTLET_RESERVE = 128, 8
 """Descriptors kept from connections: for the process and its route script, and for each node and store."""
 
+CAPTURE_OFF = "capture off"
+"""Why a store refuses packets that it is not asked to take."""
+
 RELOADED = ("hep_route", "destinations", "rule", "lists", "masks", "access", "limits", "traces", "tracer")
 """Keys of the configuration that a running switch takes over; the others need a restart."""
 
@@ -299,13 +302,19 @@ class Switch:
             "received": {listener.url: listener.snapshot() for listener in self.listeners},
             "routed": self.routed.snapshot(),
             "destinations": self.sets.account() | self.traces.targets.account(),
-            "stores": {name: outlet.account() for name, outlet in self.stores.items()},
+            "stores": {name: self._store_row(name) for name in self.stores},
             "traces": self.traces.account(),
             "tracer": {"calls": len(self.tracer.calls), "evicted": dict(self.tracer.calls.evicted)},
             "rules": dict(self._rule_hits + Counter(self._routes.rules.hits if self._routes.rules else {})),
             "script": state.snapshot(),
             "guards": books.add(self._guarded, self.gate.account() if self.gate is not None else {}),
         }
+
+    def _store_row(self, name: str) -> books.Snapshot:
+        row = self.stores[name].account()
+        if held := self.context.held[name]:
+            row["refused"] = books.add(row["refused"], {CAPTURE_OFF: held})
+        return row
 
 
 def _places(config: Config) -> Places:

@@ -7,6 +7,7 @@ listener; `memory`: what the workers share, or null), answered with `{"ready": t
     stats                             {"stats": the books}
     dispatcher                        {"sets": every set's policy and nodes}
     set_node, change                  {"changed": true}
+    capture, on                       {"capturing": on}
     start_trace, start                {"started": true}
     stop_trace, id                    {"stopped": true}
     set_tracing, on, id               {"switched": true}
@@ -14,8 +15,8 @@ listener; `memory`: what the workers share, or null), answered with `{"ready": t
     stop                              {"stopped": true, "stats": the books at the end}
 
 `said` is what was said at run time and holds on, null for a worker that is started first: `nodes` (`NodeChange`, also the
-`changes` of a reload) and `traces` (`start`: list of `TraceStart`, `switches` by id, `on`). What cannot be done is answered
-with `{"error": words}`.
+`changes` of a reload), `capturing` and `traces` (`start`: list of `TraceStart`, `switches` by id, `on`). What cannot be done
+is answered with `{"error": words}`.
 When the supervisor is gone the worker stops as if told to.
 """
 
@@ -72,8 +73,9 @@ async def _serve(channel: socket.socket) -> None:
     memory = None if first["memory"] is None else mmap.mmap(first["memory"], 0)
     try:
         switch = Switch(config, sockets, first["worker"], memory)
-        said = first["said"] or {"nodes": [], "traces": None}
+        said = first["said"] or {"nodes": [], "capturing": True, "traces": None}
         _apply(switch, said["nodes"])
+        switch.context.capturing = said["capturing"]
         await switch.open()
         if said["traces"] is not None:
             await _trace_again(switch, said["traces"])
@@ -121,6 +123,9 @@ async def _do(switch: Switch, message: dict[str, Any]) -> dict[str, Any]:
         case "set_node":
             _apply(switch, [message["change"]])
             return {"changed": True}
+        case "capture":
+            switch.context.capturing = message["on"]
+            return {"capturing": switch.context.capturing}
         case "reload":
             await switch.reload(Config.model_validate(message["config"]), route=message["route"])
             _apply(switch, message["changes"])

@@ -178,3 +178,26 @@ def test_control_is_found_by_the_configuration_file(tmp_path: Path) -> None:
     assert (status, f"no switch answers at http://{address}" in said) == (1, True)
     config.write_text('[control]\nlisten = "127.0.0.1:0"\n')
     assert _run("ctl", "reload", "--config", str(config))[0] == 2
+
+
+def test_capturing_is_switched_in_all_workers_and_those_to_come(tmp_path: Path) -> None:
+    with running_switch(tmp_path, 'listen = ["udp://127.0.0.1:0"]\nworkers = 2\n') as switch:
+
+        def send(count: int) -> None:
+            before = switch.stats()["routed"]["packets"]
+            switch.send_udp(*[_packet(n) for n in range(count)])
+            switch.wait_stats(lambda book: book["routed"]["packets"] == before + count, "all packets routed")
+
+        assert _run("ctl", "capture", "off", "--url", switch.control) == (0, "capturing: off\n")
+        send(20)
+        for victim in switch.workers():
+            switch.stats()
+            os.kill(victim, signal.SIGKILL)
+            wait_for(lambda: victim not in switch.workers() and len(switch.workers()) == 2, "a new worker")  # noqa: B023
+        send(20)
+        book = switch.stats()
+        assert (book["stores"]["lake"]["accepted"], book["stores"]["lake"]["refused"]) == (0, {"capture off": 40})
+        assert (book["routed"]["dropped"], book["balanced"]) == ({"capture off": 40}, True)
+        assert _run("ctl", "capture", "on", "--url", switch.control) == (0, "capturing: on\n")
+        send(10)
+        assert switch.stats()["stores"]["lake"]["accepted"] == 10

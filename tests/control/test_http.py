@@ -3,47 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import base64
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from hepswitch import books
-from hepswitch.control.http import MOST_BODY, Control, Reloaded
+from control.stand_in import Switch, ask
+from hepswitch.control.http import MOST_BODY, Control
+from hepswitch.control.origin import check
 from hepswitch.control.refusal import RefusedError
 from hepswitch.destinations.sets import NodeChange
+from hepswitch.tracing.dynamic import TraceStart
 from hepswitch.units import parse_endpoint
 
-JSON = {"Content-Type": "application/json"}
 CHANGE = {"set": "homer", "node": "udp://10.0.0.1:9060", "state": "paused"}
-
-
-class Switch:
-    """Stands in for the supervisor: remembers what it was asked for."""
-
-    def __init__(self) -> None:
-        self.changes: list[NodeChange] = []
-        self.reloads: list[Collection[str] | None] = []
-
-    async def stats(self) -> books.Snapshot:
-        return books.close(books.empty(), 1.0)
-
-    async def dispatcher(self) -> dict[str, Any]:
-        return {"homer": {"policy": "call", "nodes": []}}
-
-    async def set_node(self, change: NodeChange) -> None:
-        if change.set != "homer":
-            raise RefusedError("no such set", 404)
-        self.changes.append(change)
-
-    async def reload(self, only: Collection[str] | None = None) -> Reloaded:
-        self.reloads.append(only)
-        if len(self.reloads) > 2:
-            raise RefusedError("hepswitch.toml:1: workers: no\nhepswitch.toml:2: listen: no")
-        return Reloaded(["destinations"], ["workers"])
 
 
 @pytest.fixture
@@ -57,24 +33,9 @@ async def url(switch: Switch) -> AsyncIterator[str]:
         yield url
 
 
-async def ask(url: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
-    """Status and JSON of a request; with a body it is a POST. `headers` on top of those that a change needs."""
-    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-    given = {key: value for key, value in (JSON | (headers or {})).items() if value}
-
-    def fetch() -> tuple[int, Any]:
-        try:
-            with urllib.request.urlopen(urllib.request.Request(url, data, given), timeout=10) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.load(error)
-
-    return await asyncio.to_thread(fetch)
-
-
 async def test_the_sets_are_listed(url: str) -> None:
-    assert await ask(f"{url}/api/dispatcher") == (200, {"homer": {"policy": "call", "nodes": []}})
+    status, sets = await ask(f"{url}/api/dispatcher")
+    assert (status, sets["homer"]["policy"], len(sets["homer"]["nodes"])) == (200, "call", 2)
 
 
 async def test_a_change_is_made(url: str, switch: Switch) -> None:
@@ -131,7 +92,7 @@ async def test_reload_says_what_changed_and_a_refusal_is_409(url: str, switch: S
         ({"Origin": "null"}, "Origin is"),
     ],
 )
-@pytest.mark.parametrize("path", ["/api/reload", "/api/dispatcher"])
+@pytest.mark.parametrize("path", ["/api/reload", "/api/dispatcher", "/api/capture", "/api/traces", "/mi"])
 async def test_a_web_page_cannot_change_the_switch(
     url: str, switch: Switch, path: str, headers: dict[str, str], says: str
 ) -> None:
@@ -154,7 +115,7 @@ async def test_the_address_that_was_reached_may_be_asked_when_all_are_listened_o
 
 
 async def test_a_page_whose_name_was_pointed_here_cannot_read_either(url: str) -> None:
-    for path in ("/api/stats", "/api/dispatcher", "/metrics"):
+    for path in ("/api/stats", "/api/dispatcher", "/api/capture", "/api/traces", "/metrics"):
         assert (await ask(f"{url}{path}", None, {"Host": "evil.example"}))[0] == 403
     assert (await ask(f"{url}/api/stats", None, {"Host": "localhost"}))[0] == 200
 
@@ -162,6 +123,114 @@ async def test_a_page_whose_name_was_pointed_here_cannot_read_either(url: str) -
 async def test_words_that_are_no_text_are_wrong(url: str) -> None:
     assert (await ask(f"{url}/api/dispatcher", b'{"set": "\xff"}'))[0] == 400
     assert (await ask(f"{url}/api/dispatcher", CHANGE | {"priority": 1 << 40}))[0] == 400
+
+
+async def test_capturing_is_told_and_switched(url: str, switch: Switch) -> None:
+    assert await ask(f"{url}/api/capture") == (200, {"on": True})
+    assert await ask(f"{url}/api/capture", {"on": False}) == (200, {"on": False})
+    assert await ask(f"{url}/api/capture") == (200, {"on": False})
+    assert (await ask(f"{url}/api/capture", {"on": "off"}))[0] == 400
+    assert (await ask(f"{url}/api/capture", {}))[0] == 400
+
+
+async def test_traces_are_started_listed_switched_and_stopped(url: str, switch: Switch) -> None:
+    wanted = {"id": "t1", "to": ["file:/x", "hep:10.0.0.1"], "filter": "caller = alice", "seconds": 600}
+    assert await ask(f"{url}/api/traces", wanted) == (200, {"started": "t1"})
+    assert switch.started == [TraceStart("t1", ["file:/x", "hep:10.0.0.1"], "caller = alice", seconds=600)]
+    told = (await ask(f"{url}/api/traces"))[1]
+    assert (told["on"], list(told["traces"]), told["evicted"]) == (True, ["fraud", "t1"], {"full": 1})
+    status, answer = await ask(f"{url}/api/traces", wanted)
+    assert (status, answer["error"]) == (409, "there is a trace 't1' already")
+    assert (await ask(f"{url}/api/traces", wanted | {"id": "t2", "scope": "x"}))[0] == 400
+    assert (await ask(f"{url}/api/traces", {"id": "t2", "to": []}))[0] == 400
+    assert (await ask(f"{url}/api/traces", {"id": "t2", "to": ["file:/x"], "scoop": "m"}))[0] == 400
+    assert await ask(f"{url}/api/traces/switch", {"on": False, "id": "fraud"}) == (200, {"on": False, "id": "fraud"})
+    assert await ask(f"{url}/api/traces/switch", {"on": False}) == (200, {"on": False, "id": None})
+    assert (switch.rows["fraud"]["on"], switch.tracing) == (False, False)
+    assert (await ask(f"{url}/api/traces/switch", {"on": True, "id": "x"}))[0] == 404
+    assert await ask(f"{url}/api/traces/stop", {"id": "t1"}) == (200, {"stopped": "t1"})
+    assert (await ask(f"{url}/api/traces/stop", {"id": "t1"}))[0] == 404
+
+
+async def test_mi_answers_json_rpc_over_http(url: str) -> None:
+    asked = {"jsonrpc": "2.0", "id": "7", "method": "sipcapture:capture"}
+    assert await ask(f"{url}/mi", asked) == (200, {"jsonrpc": "2.0", "result": {"SIP capturing": "on"}, "id": "7"})
+    assert (await ask(f"{url}/mi", b"{"))[1]["error"]["code"] == -32700
+    del asked["id"]
+    assert await ask(f"{url}/mi", asked) == (204, None), "a notification"
+    assert (await ask(f"{url}/mi", b" " * (MOST_BODY + 1)))[0] == 400
+
+
+# ── the token ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+TOKEN = "s3cret:+x"
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+@pytest.fixture
+async def guarded(switch: Switch) -> AsyncIterator[str]:
+    async with Control(switch, parse_endpoint("tcp://127.0.0.1:0"), TOKEN) as url:
+        yield url
+
+
+@pytest.mark.parametrize(
+    "shown", [f"Bearer {TOKEN}", f"bearer  {TOKEN} ", basic("", TOKEN), basic("prometheus", TOKEN)]
+)
+async def test_who_shows_the_token_is_served(guarded: str, switch: Switch, shown: str) -> None:
+    headers = {"Authorization": shown}
+    for path in ("/api/stats", "/api/dispatcher", "/api/capture", "/api/traces"):
+        assert (await ask(f"{guarded}{path}", None, headers))[0] == 200
+    assert (await ask(f"{guarded}/api/dispatcher", CHANGE, headers))[0] == 200
+    assert (await ask(f"{guarded}/mi", {"jsonrpc": "2.0", "id": 1, "method": "version"}, headers))[0] == 200
+    assert (await ask(f"{guarded}/api/dispatcher", CHANGE, headers | {"Origin": "https://evil.example"}))[0] == 403
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "",
+        TOKEN,
+        "Bearer",
+        "Bearer ",
+        f"Bearer {TOKEN}x",
+        f"Bearer {TOKEN[:-1]}",
+        "Bearer \xff",
+        basic(TOKEN, ""),
+        "Basic !",
+        "Basic /w==",
+        f"Digest {TOKEN}",
+    ],
+)
+async def test_who_does_not_is_told_how(guarded: str, switch: Switch, shown: str) -> None:
+    for path, body in (("/api/stats", None), ("/metrics", None), ("/nowhere", None), ("/api/dispatcher", CHANGE)):
+        status, answer = await ask(f"{guarded}{path}", body, {"Authorization": shown})
+        assert (status, "Authorization: Bearer TOKEN" in answer["error"]) == (401, True)
+    assert switch.changes == []
+    health = await asyncio.to_thread(urllib.request.urlopen, f"{guarded}/healthz", timeout=10)
+    with health:
+        assert health.read() == b"ok\n"
+
+
+async def test_the_token_may_stand_in_the_url_of_mi_alone(guarded: str) -> None:
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "version"}
+    assert (await ask(f"{guarded}/mi?token=s3cret:%2Bx", asked))[0] == 200
+    assert (await ask(f"{guarded}/mi?token=s3cret", asked))[0] == 401
+    assert (await ask(f"{guarded}/mi?token=", asked))[0] == 401
+    assert (await ask(f"{guarded}/mi", asked))[0] == 401
+    assert (await ask(f"{guarded}/api/stats?token=s3cret:%2Bx"))[0] == 401
+
+
+def test_without_a_token_changes_are_for_this_machine() -> None:
+    headers = {"content-type": "application/json", "host": "192.0.2.1:9080"}
+    with pytest.raises(RefusedError, match=r"at 192\.0\.2\.1 need a token: set \[control\] token"):
+        check(headers, "0.0.0.0", "192.0.2.1", guarded=False)
+    with pytest.raises(RefusedError, match="need a token"):
+        check(headers, "0.0.0.0", None, guarded=False)
+    check(headers, "0.0.0.0", "192.0.2.1", guarded=True)
+    check(headers | {"host": "localhost"}, "0.0.0.0", "::1", guarded=False)
 
 
 async def test_a_change_has_to_be_posted(url: str) -> None:

@@ -57,7 +57,9 @@ def test_takes_what_siptrace_sends(tmp_path: Path, version: int) -> None:
     sip_port = free_udp_port()
     with (
         running_switch(tmp_path, LAKE) as switch,
-        kamailio(tmp_path, "siptrace.cfg", SIP_PORT=sip_port, HEP_PORT=switch.address()[1], HEP_VERSION=version),
+        kamailio(
+            tmp_path, "siptrace.cfg", SIP_PORT=sip_port, HEP_PORT=switch.address()[1], HEP_MODE=1, HEP_VERSION=version
+        ),
     ):
         wait_for(lambda: udp_bound(sip_port), "Kamailio listening")
         request, reply, own = ask(sip_port, "traced@example.net")

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,13 @@ HERE = Path(__file__).parent
 CALLS = HERE.parents[1] / "examples" / "calls.pcapng"
 DEADLINE = 30.0
 
-PACKAGES = {"sngrep": "sngrep", "tshark": "tshark", "kamailio": "kamailio", "rsyslogd": "rsyslog"}
+PACKAGES = {
+    "sngrep": "sngrep",
+    "tshark": "tshark",
+    "kamailio": "kamailio",
+    "rsyslogd": "rsyslog",
+    "sipp": "sip-tester",
+}
 """Programs, and the Debian packages that they come in."""
 
 
@@ -47,9 +53,10 @@ def udp_bound(port: int) -> bool:
 class Program:
     """A running program and what it writes, in lines."""
 
-    def __init__(self, *command: str | Path) -> None:
+    def __init__(self, *command: str | Path, environment: Mapping[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
             [str(word) for word in command],
+            env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -82,8 +89,8 @@ class Program:
 
 
 @contextlib.contextmanager
-def running(*command: str | Path) -> Iterator[Program]:
-    program = Program(*command)
+def running(*command: str | Path, environment: Mapping[str, str] | None = None) -> Iterator[Program]:
+    program = Program(*command, environment=environment)
     try:
         yield program
     finally:

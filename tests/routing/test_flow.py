@@ -39,8 +39,8 @@ class Bench:
         self.routed = books.Routed()
         self.listener = books.Listener("udp://127.0.0.1:9060")
         self.errors: list[BaseException] = []
-        context = Context({"homer": self.homer}, {"lake": self.lake}, self.lake, self.routed)
-        self.flow = Flow(context, lambda _, error: self.errors.append(error), hep_route, sip_route)
+        self.context = Context({"homer": self.homer}, {"lake": self.lake}, self.lake, self.routed)
+        self.flow = Flow(self.context, lambda _, error: self.errors.append(error), hep_route, sip_route)
 
     def run(self, *packets: bytes, peer: tuple[str, int] | None = ("192.0.2.9", 4000)) -> None:
         self.flow(Batch.of(list(packets), self.listener, peer))
@@ -252,3 +252,87 @@ def test_a_packet_that_a_script_built_has_nowhere_to_go() -> None:
     bench = Bench(route)
     bench.run(sip())
     assert (bench.errors, bench.routed.dropped) == ([], {"tried": 1})
+
+
+# ── capturing switched off ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_while_capturing_is_off_nothing_is_stored_and_that_is_said() -> None:
+    bench = Bench()
+    bench.context.capturing = False
+    bench.run(sip(), rtcp())
+    assert bench.lake.packets == []
+    assert (bench.routed.dropped, bench.routed.unrouted) == ({"capture off": 2}, 0)
+    assert bench.context.held == {"lake": 2}
+    bench.context.capturing = True
+    bench.run(sip())
+    assert len(bench.lake.packets) == 1
+    assert bench.routed.dropped == {"capture off": 2}
+
+
+def test_what_a_route_sends_elsewhere_is_not_dropped_because_capturing_is_off() -> None:
+    answers: list[bool] = []
+
+    def route(hep: Packet) -> None:
+        answers.append(hep.store())
+        answers.append(hep.report("c1", store="lake"))
+        assert not hep.stored
+        if hep.proto_type == "RTCP":
+            hep.relay("homer")
+        elif hep.captagent_id == 7:
+            hep.drop("seven")
+
+    bench = Bench(route)
+    bench.context.capturing = False
+    bench.run(rtcp(), sip(captagent_id=7), sip())
+    assert answers == [False] * 6
+    assert len(bench.homer.packets) == 1
+    assert (bench.routed.dropped, bench.routed.unrouted) == ({"seven": 1, "capture off": 1}, 0)
+    assert bench.context.held == {"lake": 6}
+
+
+def test_a_store_that_there_is_not_is_a_mistake_whether_capturing_is_on_or_off() -> None:
+    bench = Bench(lambda hep: hep.store("lak"))
+    bench.context.capturing = False
+    bench.run(sip())
+    assert isinstance(bench.errors[0], RouteError)
+
+
+# ── what is captured, as OpenSIPS counts it ──────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("payload", "chunks", "counted"),
+    [
+        (INVITE, {}, (1, 0)),
+        (b"SIP/2.0 200 OK\r\n\r\n", {}, (0, 1)),
+        (b"\r\n\r\nsip/2.0 180 Ringing\r\n\r\n", {}, (0, 1)),
+        (b"SIP/2.0 ", {}, (0, 1)),
+        (b"A sip:", {}, (0, 0)),
+        (b"", {}, (0, 0)),
+        (b"\r\n\r\n", {}, (0, 0)),
+        (b"GET / HTTP/1.1\r\n\r\n", {}, (0, 0)),
+        (msgspec.json.encode({"payload": INVITE.decode()}), {}, (1, 0)),
+        (msgspec.json.encode({"payload": "SIP/2.0 200 OK\r\n\r\n"}), {}, (0, 1)),
+        (b'{"a": 1}', {}, (0, 0)),
+        (INVITE, {"proto_type": 100}, (0, 0)),
+    ],
+)
+def test_requests_and_replies_that_are_stored_are_counted(
+    payload: bytes, chunks: dict[str, int], counted: tuple[int, int]
+) -> None:
+    packet = bytes(Hep.new(payload, **{"src_ip": "192.0.2.1", "proto_type": 1, **chunks}))
+    bench = Bench()
+    bench.run(packet, packet)
+    assert (bench.routed.captured_requests, bench.routed.captured_replies) == tuple(2 * number for number in counted)
+
+
+def test_what_is_reported_relayed_or_refused_is_not_captured() -> None:
+    def route(hep: Packet) -> None:
+        hep.report("c1")
+        hep.relay("homer")
+
+    bench, refusing = Bench(route), Bench(accepts=False)
+    for each in (bench, refusing):
+        each.run(sip())
+        assert (each.routed.captured_requests, each.routed.captured_replies) == (0, 0)

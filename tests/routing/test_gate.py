@@ -339,3 +339,10 @@ def test_hostile_packets_are_counted_once(edits: list[tuple[int, int]], cut: int
     door.run(bytes(frame), bytes(frame[: cut % len(frame) + 1]), ip="192.0.2.7")
     door.run(bytes(frame), ip="192.0.2.8")
     assert door.listener.packets == 3
+
+
+def test_a_listener_that_has_no_place_for_a_key_needs_none() -> None:
+    keyed = bench({"auth_key": "secret", "deny": "10.0.0.0/8"})
+    keyed.listener.keyless = True
+    assert keyed.run(hep()) == {}
+    assert keyed.run(hep(), ip="10.0.0.1") == {"not allowed": 1}

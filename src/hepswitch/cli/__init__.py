@@ -18,7 +18,7 @@ COMMANDS = {
     "search": "Find calls and messages in a lake.",
     "ladder": "Draw a call's flow.",
     "export": "Write calls as pcapng or pcap.",
-    "ctl": "Change a running switch: reload, nodes.",
+    "ctl": "Change a running switch: reload, nodes, traces, capturing.",
     "stats": "Show the books of a running switch.",
 }
 

@@ -1,4 +1,7 @@
-"""`hepswitch ctl`: change a running switch: reload its configuration; list, drain, pause and weigh nodes."""
+"""`hepswitch ctl`: change a running switch: reload its configuration; list, drain, pause and weigh nodes.
+
+Not here: traces and capturing (`ctl_trace`).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from typing import Any
 
 import click
 
+from hepswitch.cli.ctl_trace import capture, trace
 from hepswitch.cli.remote import Remote, remote_options
+from hepswitch.cli.tables import plain, print_table
 
 POLL = 0.2
 """Seconds between two looks while a node drains."""
@@ -38,7 +43,13 @@ def cli() -> None:
       hepswitch ctl reload
       hepswitch ctl dispatcher list
       hepswitch ctl dispatcher drain homer tcp://10.0.0.2:9060 --wait
+      hepswitch ctl trace start --id t1 --to file:alice.sip --filter 'caller = alice'
+      hepswitch ctl capture off
     """
+
+
+cli.add_command(trace)
+cli.add_command(capture)
 
 
 @cli.command("reload")
@@ -165,35 +176,19 @@ def _reload(remote: Remote, body: dict[str, Any]) -> None:
 
 
 def _table(sets: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=10_000)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in COLUMNS:
-        # A node's URL is there to be copied: it is the last to give way.
-        table.add_column(
-            column, justify="right" if column in NUMBERS else "left", no_wrap=column == "node", overflow="fold"
-        )
-    for name, row in sets.items():
-        for node in row["nodes"]:
-            table.add_row(name, row["policy"], *_cells(node))
-    console.print(table)
+    rows = [[plain(name), row["policy"], *_cells(node)] for name, row in sets.items() for node in row["nodes"]]
+    print_table(COLUMNS, rows, numbers=NUMBERS, whole="node")  # a node's URL is there to be copied
 
 
 def _cells(node: dict[str, Any]) -> list[str]:
-    from rich.markup import escape
-
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(node["since"]))
     colour = "green" if node["state"] == "active" else "yellow"
     return [
-        escape(node["url"]),
+        plain(node["url"]),
         f"[{colour}]{node['state']}[/]",
         f"{node['weight']:g}",
         str(node["priority"]),
         *(f"{node[key]:,}" for key in ("queued", "spooled", "delivered")),
         since,
-        escape(node["last_error"]),
+        plain(node["last_error"]),
     ]

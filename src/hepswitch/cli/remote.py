@@ -8,9 +8,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from hepswitch.config import ControlTable
 
 DEFAULT = "http://127.0.0.1:9080"
 
@@ -22,12 +25,16 @@ EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class Remote:
-    """The switch whose control listener is at `url`. Whatever fails ends the command with exit status 1 and the reason."""
+    """The switch whose control listener is at `url`, and wants `token` if it wants one.
 
-    def __init__(self, url: str) -> None:
+    Whatever fails ends the command with exit status 1 and the reason.
+    """
+
+    def __init__(self, url: str, token: str | None = None) -> None:
         if not url.startswith(("http://", "https://")):
             raise click.BadParameter(f"{url!r} does not start with http://", param_hint="--url")
         self._url = url.rstrip("/")
+        self._token = token
 
     def get(self, path: str) -> Any:
         """The JSON at `path`."""
@@ -40,6 +47,8 @@ class Remote:
         return self._ask(request)
 
     def _ask(self, request: urllib.request.Request) -> Any:
+        if self._token is not None:
+            request.add_unredirected_header("Authorization", f"Bearer {self._token}")
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
                 return json.load(answer)
@@ -53,7 +62,7 @@ class Remote:
 
 
 def remote_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--url` and `--config`; the command gets a `Remote` as its argument `remote`."""
+    """`--url`, `--token` and `--config`; the command gets a `Remote` as its argument `remote`."""
 
     @click.option("--url", envvar="HEPSWITCH_URL", help=f"The control listener.  [default: {DEFAULT}]")
     @click.option(
@@ -61,25 +70,57 @@ def remote_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--config",
         type=click.Path(path_type=Path, dir_okay=False),
         envvar="HEPSWITCH_CONFIG",
-        help="Or the switch's configuration file, which says where the control listener is.",
+        help="Or the switch's configuration file, which says where the control listener is, and its token.",
     )
-    def with_remote(url: str | None, config: Path | None, **arguments: Any) -> Any:
-        return command(remote=Remote(url or (DEFAULT if config is None else _configured(config))), **arguments)
+    @click.option(
+        "--token",
+        envvar="HEPSWITCH_TOKEN",
+        help="The token of its [control]: a text, env:NAME or file:PATH. A text can be seen in the list of processes.",
+    )
+    def with_remote(url: str | None, config: Path | None, token: str | None, **arguments: Any) -> Any:
+        return command(remote=_remote(url, config, token), **arguments)
 
     with_remote.__doc__ = command.__doc__
     with_remote.__click_params__ = getattr(command, "__click_params__", []) + with_remote.__click_params__  # type: ignore[attr-defined]
     return with_remote
 
 
-def _configured(path: Path) -> str:
+def _remote(url: str | None, config: Path | None, token: str | None) -> Remote:
+    """The switch at `url`, else that of the file, else at the default. A file's token is for its switch alone."""
+    shown = None if token is None else _secret(token)
+    if url is None and config is not None:
+        control = _control(config)
+        url = _url(config, control.listen)
+        if shown is None and control.token is not None:
+            shown = control.token.get_secret_value()
+    return Remote(url or DEFAULT, shown)
+
+
+def _control(path: Path) -> ControlTable:
     from hepswitch.config import ConfigError, load
-    from hepswitch.units import Endpoint, parse_endpoint
 
     try:
-        listen = load(path).control.listen
+        return load(path).control
     except ConfigError as error:
         click.echo(str(error), err=True)
         raise SystemExit(2) from None
+
+
+def _secret(text: str) -> str:
+    from pydantic import TypeAdapter, ValidationError
+
+    from hepswitch.tables import Secret
+
+    try:
+        return TypeAdapter(Secret).validate_python(text).get_secret_value()
+    except ValidationError as error:
+        words = "; ".join(each["msg"].removeprefix("Value error, ") for each in error.errors())
+        raise click.BadParameter(words, param_hint="--token") from None
+
+
+def _url(path: Path, listen: str) -> str:
+    from hepswitch.units import Endpoint, parse_endpoint
+
     endpoint = parse_endpoint(f"tcp://{listen}")
     if not endpoint.port:
         raise click.BadParameter(

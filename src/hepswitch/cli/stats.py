@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from hepswitch.cli.remote import Remote, remote_options
-from hepswitch.cli.terminal import safe
+from hepswitch.cli.tables import plain
 
 Row = tuple[str, str, str]
 
@@ -61,7 +61,7 @@ def _show(book: dict[str, Any]) -> None:
 def _received(listeners: dict[str, Any]) -> list[Row]:
     rows: list[Row] = []
     for url, row in listeners.items():
-        rows.append((f"[bold]received[/] {_plain(url)}", f"{row['packets']:,}", f"{row['bytes']:,} bytes"))
+        rows.append((f"[bold]received[/] {plain(url)}", f"{row['packets']:,}", f"{row['bytes']:,} bytes"))
         rows += _reasons("malformed", row["malformed_reasons"])
         rows += _reasons("refused", row["refused"])
         if row["kernel_drops"]:
@@ -88,10 +88,10 @@ def _routed(row: dict[str, Any]) -> list[Row]:
 def _outlets(kind: str, outlets: dict[str, Any]) -> list[Row]:
     rows: list[Row] = []
     for name, row in outlets.items():
-        rows.append((f"[bold]{kind}[/] {_plain(name)}", f"{row['accepted']:,}", "accepted"))
+        rows.append((f"[bold]{kind}[/] {plain(name)}", f"{row['accepted']:,}", "accepted"))
         rows += _account(row)
         for url, node in row.get("nodes", {}).items():
-            rows.append((f"  node {_plain(url)}", f"{node['delivered']:,}", f"delivered ({node['state']})"))
+            rows.append((f"  node {plain(url)}", f"{node['delivered']:,}", f"delivered ({node['state']})"))
             rows += [(f"  {label}", number, note) for label, number, note in _account(node) if label != "  delivered"]
     return rows
 
@@ -107,11 +107,4 @@ def _account(row: dict[str, Any]) -> list[Row]:
 
 
 def _reasons(what: str, reasons: dict[str, int]) -> list[Row]:
-    return [(f"  {what}", f"{count:,}", _plain(reason)) for reason, count in sorted(reasons.items())]
-
-
-def _plain(text: str) -> str:
-    """A name or reason as the table takes it: what a route made of captured text neither colours nor controls anything."""
-    from rich.markup import escape
-
-    return escape(safe(text))
+    return [(f"  {what}", f"{count:,}", plain(reason)) for reason, count in sorted(reasons.items())]

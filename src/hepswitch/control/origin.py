@@ -3,7 +3,7 @@
 A browser sends what foreign pages tell it to. It does so freely only for what a form can send, so a change has to come as
 application/json, which a browser asks about first (and nobody here answers). A page whose own name was made to point here
 (DNS rebinding) needs no asking, but its name is in Host; and what a browser sends names the page in Origin. Not here: who
-reaches the listener at all (`[control] listen`).
+reaches the listener at all (`[control] listen`), who shows its token (`control.token`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,16 @@ from urllib.parse import urlsplit
 from hepswitch.control.refusal import RefusedError
 
 
-def check(headers: Mapping[str, str], configured: str, reached: str | None) -> None:
+def check(headers: Mapping[str, str], configured: str, reached: str | None, *, guarded: bool) -> None:
     """Let a request pass that changes the switch. Raises RefusedError.
 
-    `configured` is the host of `[control] listen`, `reached` the address of this machine that the request came to.
+    `configured` is the host of `[control] listen`, `reached` the address of this machine that the request came to. Unless a
+    token guards the listener, that has to be one of loopback: what comes from elsewhere anybody may have sent.
     """
+    if not guarded and not _is_loopback(reached or ""):
+        raise RefusedError(
+            f"changes and MI at {reached} need a token: set [control] token in the configuration and restart", 403
+        )
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise RefusedError("a change has to come with Content-Type: application/json", 403)

@@ -8,7 +8,7 @@ from cpython.ref cimport PyObject
 
 from hepswitch.routing.gate cimport Gate
 from hepswitch.routing.packet cimport (
-    DROPPED, REFUSED, RESUME, SENT, STORED, Context, Message, Packet, TracerBase,
+    CAPTURED, DROPPED, HELD, REPLY, REQUEST, RESUME, SENT, STORED, Context, Message, Packet, TracerBase,
 )
 from hepswitch.wire.batch cimport Batch, Item
 from hepswitch.wire.sip cimport Sip
@@ -45,7 +45,8 @@ cdef class Flow:
         self.packet = Packet.__new__(Packet)
 
     def __call__(self, Batch batch):
-        cdef Py_ssize_t i, octets = 0, routed = 0, unrouted = 0
+        cdef Py_ssize_t i, octets = 0, routed = 0, unrouted = 0, requests = 0, replies = 0
+        cdef int kind
         cdef Packet packet = self.packet
         cdef Gate gate = self.gate
         cdef TracerBase tracer = self.context.tracer
@@ -81,8 +82,15 @@ cdef class Flow:
                     self.context.routed.errors += 1
             if packet.marks is not None:
                 self.traced(tracer, packet)
+            if packet.outcome & CAPTURED:
+                kind = packet.kind()
+                requests += kind == REQUEST
+                replies += kind == REPLY
             if not packet.outcome & (SENT | STORED | DROPPED):
-                unrouted += 1
+                if packet.outcome & HELD:
+                    self.context.count_drop("capture off")
+                else:
+                    unrouted += 1
             packet.sip_view = None
             # Two references are ours (self.packet and packet). A third is a script's, which kept the packet.
             if Py_REFCNT(<PyObject*> packet) > 2:
@@ -93,6 +101,8 @@ cdef class Flow:
         listener.bytes += octets
         self.context.routed.packets += routed
         self.context.routed.unrouted += unrouted
+        self.context.routed.captured_requests += requests
+        self.context.routed.captured_replies += replies
 
     cdef int traced(self, TracerBase tracer, Packet packet) except -1:
         try:

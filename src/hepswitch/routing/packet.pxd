@@ -11,6 +11,14 @@ cdef enum Outcome:           # what a route did with a packet: a set of bits
     DROPPED = 4
     RESUME = 8               # go on in the SIP route
     REFUSED = 16             # somebody was asked to take it and did not
+    HELD = 32                # a store would have been asked: capturing is off
+    CAPTURED = 64            # stored by store(), not by report()
+
+
+cdef enum Kind:              # of SIP
+    OTHER = 0
+    REQUEST = 1
+    REPLY = 2
 
 
 cdef class TracerBase:
@@ -27,12 +35,15 @@ cdef class Context:
     cdef readonly object routed          # books.Routed
     cdef readonly dict masks             # functions that mask a packet in place
     cdef public TracerBase tracer        # None: nothing is traced here
+    cdef public bint capturing           # False: stores are not asked
+    cdef readonly object held            # Counter by store: packets that it was not asked to take
 
     cdef dict senders                    # Received by (listener, sender)
 
     cdef object received(self, Batch batch, Item* item)
     cdef object destination(self, name)
     cdef object store(self, name)
+    cdef bint keeps(self, outlet) except -1
     cdef object mask(self, name)
     cdef int count_drop(self, reason) except -1
 
@@ -52,6 +63,7 @@ cdef class Packet(Hep):
     cdef int keep(self) except -1
     cdef Context flow(self)
     cdef int took(self, outlet) except -1
+    cdef int kind(self) except -1
 
 
 cdef class Message(Sip):

@@ -1,3 +1,4 @@
+from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping, Set
 from typing import Any, NamedTuple
 
@@ -32,6 +33,10 @@ class Context:
     routed: Routed
     masks: MutableMapping[str, Callable[[Hep], object]]
     tracer: TracerBase | None
+    capturing: bool
+    """False: stores are not asked."""
+    held: Counter[str]
+    """Packets that a store was not asked to take, by its name."""
     def __init__(
         self,
         destinations: Mapping[str, Any],
@@ -79,7 +84,8 @@ class Packet(Hep):
     ) -> bool:
         """Put the packet, as it is now, into the store `name` (None: the default store). Never blocks.
 
-        `table` may hold strftime fields (UTC, the packet's own time). True when the store accepted it.
+        `table` may hold strftime fields (UTC, the packet's own time). True when the store accepted it; while capturing is
+        switched off none does.
         """
     def report(self, correlation_id: str | bytes, *, store: str | None = None, table: str | None = None) -> bool:
         """Store a packet that is no SIP (RTCP, a log, a quality report) under `correlation_id`.

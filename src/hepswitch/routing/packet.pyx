@@ -6,13 +6,17 @@ outlets do with a packet (`destinations`).
 """
 
 from libc.string cimport memcpy
-from libc.stdint cimport uint8_t, uint16_t
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
+from collections import Counter
 import ipaddress
 from typing import NamedTuple
 
 from hepswitch.wire.hep cimport Hep
+from hepswitch.wire.index cimport PROTO_TYPE, SIP
 from hepswitch.wire.sip cimport Sip
+from hepswitch.wire.sip_scan cimport sip_looks
+from hepswitch.wire.sip_text cimport first_line
 from hepswitch.books import MOST_LABEL, label
 from hepswitch.units import local_address
 
@@ -59,6 +63,8 @@ cdef class Context:
         self.routed = routed
         self.masks = {} if masks is None else masks
         self.tracer = tracer
+        self.capturing = True
+        self.held = Counter()
         self.senders = {}
 
     cdef object destination(self, name):
@@ -76,6 +82,15 @@ cdef class Context:
         if outlet is None:
             raise RouteError(_unknown("store", name, self.stores))
         return outlet
+
+    cdef bint keeps(self, outlet) except -1:
+        """Whether the store `outlet` may be asked to take a packet. While capturing is off none is: counted by its name."""
+        if self.capturing:
+            return True
+        for name, store in self.stores.items():
+            if store is outlet:
+                self.held[name] += 1
+        return False
 
     cdef object mask(self, name):
         mask = self.masks.get(name)
@@ -184,9 +199,14 @@ cdef class Packet(Hep):
     def store(self, name=None, *, table=None, custom_field1=None, custom_field2=None, custom_field3=None):
         """Put the packet, as it is now, into the store `name` (None: the default store). Never blocks.
 
-        `table` may hold strftime fields (UTC, the packet's own time). True when the store accepted it.
+        `table` may hold strftime fields (UTC, the packet's own time). True when the store accepted it; while capturing is
+        switched off none does.
         """
-        outlet = self.flow().store(name)
+        cdef Context context = self.flow()
+        outlet = context.store(name)
+        if not context.keeps(outlet):
+            self.outcome |= HELD
+            return False
         if table is None and custom_field1 is None and custom_field2 is None and custom_field3 is None:
             accepted = outlet.offer(self)
         else:
@@ -197,7 +217,7 @@ cdef class Packet(Hep):
                 custom_field2=custom_field2,
                 custom_field3=custom_field3,
             )
-        self.outcome |= STORED if accepted else REFUSED
+        self.outcome |= STORED | CAPTURED if accepted else REFUSED
         if accepted:
             self.took(outlet)
         return accepted
@@ -211,7 +231,11 @@ cdef class Packet(Hep):
             raise ValueError("report() needs a correlation id: pass hep.correlation_id or the call's Call-ID")
         if isinstance(correlation_id, bytes):
             correlation_id = correlation_id.decode("utf-8", "surrogateescape")
-        outlet = self.flow().store(store)
+        cdef Context context = self.flow()
+        outlet = context.store(store)
+        if not context.keeps(outlet):
+            self.outcome |= HELD
+            return False
         accepted = outlet.offer(self, table=table, correlation_id=correlation_id)
         self.outcome |= STORED if accepted else REFUSED
         if accepted:
@@ -239,6 +263,22 @@ cdef class Packet(Hep):
     def went_to(self, outlet):
         """Whether this outlet has taken the packet (known while there is a tracer)."""
         return self.handed is not None and outlet in self.handed
+
+    cdef int kind(self) except -1:
+        """Request, reply or no SIP: by the beginning of the payload alone, for this is asked of every packet stored."""
+        cdef const unsigned char* p = NULL
+        cdef Py_ssize_t n = 0
+        cdef uint64_t proto_type = SIP
+        self.number(PROTO_TYPE, &proto_type)
+        if proto_type != SIP:
+            return OTHER
+        self.span(&p, &n)
+        if n and p[0] == c"{":                                  # wrapped in JSON, perhaps
+            sip = self.sip
+            return OTHER if sip is None else REQUEST if sip.is_request else REPLY
+        if not sip_looks(p, n):
+            return OTHER
+        return REPLY if p[first_line(p, n) + 3] == c"/" else REQUEST    # SIP/2.0 200 …: no method has a slash
 
     cdef int took(self, outlet) except -1:
         if self.context.tracer is not None:

@@ -14,6 +14,7 @@ is SIP (`wire.plain_sip`).
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 
 from hepswitch.net.sip_receiver import SipReceiver, tell_more
 from hepswitch.net.sockets import bind_shared, listen_shared
@@ -31,16 +32,18 @@ name = bound_name
 
 
 def parse(url: str) -> Endpoint:
-    """See `Way`."""
+    """See `Way`. Over UDP the endpoint says nothing of a transport, whether the URL did or not."""
     endpoint = parse_listener(url, "sip", (*ACCESS, "transport"))
-    if endpoint.options.get("transport", "udp") not in TRANSPORTS:
-        raise ValueError(f"{url!r}: transport={endpoint.options['transport']} is none of {', '.join(TRANSPORTS)}")
-    return endpoint
+    transport = endpoint.options.get("transport", "udp")
+    if transport not in TRANSPORTS:
+        raise ValueError(f"{url!r}: transport={transport} is none of {', '.join(TRANSPORTS)}")
+    told = {key: value for key, value in endpoint.options.items() if (key, value) != ("transport", "udp")}
+    return replace(endpoint, options=told)
 
 
 def bind(endpoint: Endpoint, workers: int, receive_buffer: int) -> list[list[socket.socket]]:
     """See `Way`."""
-    if endpoint.options.get("transport") == "tcp":
+    if "transport" in endpoint.options:
         return listen_shared(endpoint, workers)
     shares = bind_shared(endpoint, workers, receive_buffer)
     for (sock,) in shares:

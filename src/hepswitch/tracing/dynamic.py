@@ -67,11 +67,13 @@ class Watch:
 
     def wants(self, packet: Packet, sip: Sip | None) -> bool:
         """Whether a trace begins with this packet. A dialog begins with its first INVITE, a transaction with a request."""
-        if self.scope != "message":
+        if self.scope == "message":
+            pass
+        elif self.scope == "transaction":
             if sip is None or not sip.is_request:
                 return False
-            if self.scope != "transaction" and (sip.method != "INVITE" or sip.to_tag):
-                return False
+        elif sip is None or sip.method != "INVITE" or sip.to_tag:
+            return False
         return self._condition is None or self._condition(packet)
 
 

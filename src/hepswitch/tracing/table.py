@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from hepswitch.tracing.calls import Call
 from hepswitch.tracing.marks import Order
@@ -114,6 +114,10 @@ class CallTable:
 
     # ── finding ────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    def may_know(self, sip: Sip) -> bool:
+        """False when a SIP message certainly belongs to no call here: most do not, and that is found out fast."""
+        return bool(self._sessions) or _name(sip.call_id) in self._by_id
+
     def of_message(self, packet: Hep, sip: Sip, now: float) -> list[Call]:
         """The calls that a SIP message belongs to, with their state brought up to date."""
         known = self._by_id.get(_name(sip.call_id), ())
@@ -143,14 +147,14 @@ class CallTable:
             leg.add(order)
         return [leg] if new else []
 
-    def of_identity(self, identity: str) -> list[Call]:
+    def of_identity(self, identity: str) -> Sequence[Call]:
         """The calls that something other than SIP (RTCP, a log …) with this correlation id belongs to."""
         name = _name(identity)
         known = self._by_id.get(name)
         if known:
             return known
         session = self._sessions.get(name)
-        return session.legs[:1] if session is not None else []
+        return session.legs[:1] if session is not None else ()
 
     # ── ending ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

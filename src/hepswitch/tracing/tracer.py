@@ -60,21 +60,22 @@ class Tracer(TracerBase):
 
     def enter(self, packet: Packet) -> None:
         """Mark the packet if it belongs to a live call, or if a dynamic trace wants it."""
-        marks: list[Mark] = []
         sip = packet.sip
-        now = self._clock()
+        calls = self.calls
         if sip is None:
             identity = correlation(packet)
-            calls = self.calls.of_identity(identity) if identity else []
+            found = calls.of_identity(identity) if identity else ()
         else:
-            calls = self.calls.of_message(packet, sip, now)
-        for call in calls:
+            found = calls.of_message(packet, sip, self._clock()) if calls.may_know(sip) else ()
+        marks: list[Mark] = []
+        for call in found:
             call.mark(packet, marks)
         for trace in self._dynamic:
             watch = trace.watch
             if watch is not None and trace.on and watch.wants(packet, sip):
-                self._begin(packet, sip, watch.scope, trace.order, marks, now)
-        packet.marks = marks or None
+                self._begin(packet, sip, watch.scope, trace.order, marks, self._clock())
+        if marks:
+            packet.marks = marks
 
     # ── in the route ───────────────────────────────────────────────────────────────────────────────────────────────
 

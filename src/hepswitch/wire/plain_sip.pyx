@@ -118,8 +118,10 @@ cdef class SipReader(FrameReader):
                 self.head += 1
         p += self.head
         have = self.tail - self.head
+        if have < START:
+            return 0
         if not self.whole:
-            if have >= START and not sip_looks(p, have) and (find(p, 0, have, 10) >= 0 or have > LONGEST):
+            if not sip_looks(p, have) and (find(p, 0, have, 10) >= 0 or have > LONGEST):
                 raise WireError(0, "not SIP")
             self.whole = sized(p, have, max(self.searched - 3, <Py_ssize_t> 0))
             self.searched = have

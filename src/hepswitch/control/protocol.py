@@ -1,0 +1,66 @@
+"""What the control listener asks of the supervisor, whoever asks it: the HTTP API or MI.
+
+Not here: how it is asked (`http`, `mi`), and how it is done (`supervisor`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, NamedTuple, Protocol
+
+from msgspec import Struct
+
+from hepswitch.books import Snapshot
+from hepswitch.destinations.sets import NodeChange
+from hepswitch.tracing.dynamic import TraceStart
+
+
+class Reloaded(Struct, frozen=True):
+    """What came of a reload: keys of the file that differed and hold now, and those that need a restart to hold."""
+
+    changed: list[str]
+    restart: list[str]
+
+
+class ProcessInfo(NamedTuple):
+    """One process of the switch, and what it is."""
+
+    pid: int
+    kind: str
+
+
+class Switch(Protocol):
+    """The running switch."""
+
+    capturing: bool
+    """Whether packets are put into stores."""
+
+    async def stats(self) -> Snapshot:
+        """The books of all workers, now."""
+
+    def processes(self) -> list[ProcessInfo]:
+        """The processes that there are at this moment."""
+
+    async def dispatcher(self) -> dict[str, Any]:
+        """Every set's policy and nodes."""
+
+    async def set_node(self, change: NodeChange) -> None:
+        """Make the change in every worker. Raises RefusedError."""
+
+    async def set_capture(self, on: bool) -> None:
+        """Put packets into stores, or do not. Raises RefusedError."""
+
+    async def reload(self, only: Collection[str] = ...) -> Reloaded:
+        """Read the file again, as far as the keys `only`. Raises RefusedError."""
+
+    async def traces(self) -> dict[str, Any]:
+        """The traces: {"on", "traces": {id: {"on", "to", "dynamic", "filter", …}}, "calls", "evicted"}."""
+
+    async def start_trace(self, start: TraceStart) -> None:
+        """Start a dynamic trace. Raises RefusedError: 400 for words that mean nothing, 409 when there is such a one."""
+
+    async def stop_trace(self, id: str) -> None:
+        """Stop the dynamic traces of this id. Raises RefusedError (404)."""
+
+    async def set_tracing(self, on: bool, id: str | None = None) -> None:
+        """Switch tracing on or off, or one trace of the file. Raises RefusedError (404)."""

@@ -1,0 +1,111 @@
+"""A stand-in for the supervisor, and requests to a control listener."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Collection
+from typing import Any
+
+from hepswitch import books
+from hepswitch.control.protocol import ProcessInfo, Reloaded
+from hepswitch.control.refusal import RefusedError
+from hepswitch.destinations.sets import NodeChange
+from hepswitch.tracing.dynamic import TraceStart
+
+JSON = {"Content-Type": "application/json"}
+NODE = "udp://10.0.0.1:9060"
+
+
+def trace(to: list[str], **said: Any) -> dict[str, Any]:
+    """A trace as the supervisor tells it."""
+    row = {
+        "on": True,
+        "to": to,
+        "dynamic": False,
+        "filter": None,
+        "scope": "",
+        "types": [],
+        "until": None,
+        "left": None,
+    }
+    return row | dict.fromkeys(("packets", "requests", "replies", "calls"), 0) | said
+
+
+class Switch:
+    """Remembers what it was asked for. `reload` works twice."""
+
+    def __init__(self) -> None:
+        self.book = books.close(books.empty(), 61.5)
+        self.capturing = True
+        self.changes: list[NodeChange] = []
+        self.reloads: list[Collection[str] | None] = []
+        self.started: list[TraceStart] = []
+        self.tracing = True
+        self.rows = {"fraud": trace(["store:lake", "sip:10.0.0.11:5060"], requests=3)}
+
+    async def stats(self) -> books.Snapshot:
+        return self.book
+
+    def processes(self) -> list[ProcessInfo]:
+        return [ProcessInfo(41, "supervisor"), ProcessInfo(42, "worker 0")]
+
+    async def dispatcher(self) -> dict[str, Any]:
+        node = {"url": NODE, "state": "active,probing", "accepted": 7, "weight": 2.0, "priority": 1}
+        return {"homer": {"policy": "call", "nodes": [node, node | {"url": "tcp://h:1", "state": "disabled"}]}}
+
+    async def set_node(self, change: NodeChange) -> None:
+        if change.set != "homer":
+            raise RefusedError("no such set", 404)
+        self.changes.append(change)
+
+    async def set_capture(self, on: bool) -> None:
+        self.capturing = on
+
+    async def reload(self, only: Collection[str] | None = None) -> Reloaded:
+        self.reloads.append(only)
+        if len(self.reloads) > 2:
+            raise RefusedError("hepswitch.toml:1: workers: no\nhepswitch.toml:2: listen: no")
+        return Reloaded(["destinations"], ["workers"])
+
+    async def traces(self) -> dict[str, Any]:
+        return {"on": self.tracing, "traces": self.rows, "calls": 2, "evicted": {"full": 1}}
+
+    async def start_trace(self, start: TraceStart) -> None:
+        if start.id in self.rows:
+            raise RefusedError(f"there is a trace {start.id!r} already")
+        if start.scope == "x":
+            raise RefusedError("'x' is no scope", 400)
+        self.started.append(start)
+        self.rows[start.id] = trace(start.to, dynamic=True, filter=start.filter, scope=start.scope)
+
+    async def stop_trace(self, id: str) -> None:
+        if not self.rows.get(id, {}).get("dynamic"):
+            raise RefusedError(f"no dynamic trace {id!r}", 404)
+        del self.rows[id]
+
+    async def set_tracing(self, on: bool, id: str | None = None) -> None:
+        if id is None:
+            self.tracing = on
+        elif id not in self.rows:
+            raise RefusedError(f"no trace {id!r}", 404)
+        else:
+            self.rows[id]["on"] = on
+
+
+async def ask(url: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+    """Status and JSON of a request; with a body it is a POST. `headers` on top of those that a change needs."""
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+    given = {key: value for key, value in (JSON | (headers or {})).items() if value}
+
+    def fetch() -> tuple[int, Any]:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, data, given), timeout=10) as answer:
+                return answer.status, json.loads(answer.read() or b"null")
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+    return await asyncio.to_thread(fetch)
