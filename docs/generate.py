@@ -291,8 +291,8 @@ def _function(node: ast.FunctionDef, writable: bool) -> str:
 
 CONDITIONS = """# Conditions
 
-One language says which packets are meant: in rules, for a destination, for a trace (`hepswitch ctl trace start --filter`),
-in `hepswitch search --filter`.
+One language says which packets are meant: in rules, for a destination, for a trace (`hepswitch ctl trace start
+--filter`), in `hepswitch search --filter`.
 
     sip.method in [INVITE, BYE] and src_ip in 10.0.0.0/8 and not sip.user_agent ~ "friendly-scanner"
 
