@@ -11,6 +11,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, get_args, get_origin
 
 import click
@@ -20,9 +21,12 @@ from pydantic.fields import FieldInfo
 import hepswitch
 from hepswitch import cli
 from hepswitch.config import Config
+from hepswitch.destinations import file, pcap, rotating, sip, sqlite, syslog, text, uris
+from hepswitch.destinations.stores import KINDS
 from hepswitch.filters.fields import FIELDS, FUNCTIONS, Field
 from hepswitch.filters.language import DEEPEST
 from hepswitch.filters.tokens import LONGEST
+from hepswitch.sources.ways import WAYS
 from hepswitch.wire import chunks
 
 DOCS = Path(__file__).resolve().parent
@@ -45,6 +49,7 @@ def config_page() -> str:
         "`HEPSWITCH_HEP_ROUTE__MODE=sip`.\n"
     ]
     parts += [_table(title, table) for title, table in tables]
+    parts += [_listeners(), _stores(), _targets()]
     return "\n".join(parts)
 
 
@@ -52,8 +57,13 @@ def _tables_of(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
     """The tables below a model with the way in which each is written in the file."""
     for name, field in model.model_fields.items():
         for form, table in _forms(name, field.annotation):
-            yield (f"`{form}`" if model is Config else f"{_owner(model)}: `{name}` as a table"), table
+            yield (f"`{form}`{_kind(table)}" if model is Config else f"{_owner(model)}: `{name}` as a table"), table
             yield from _tables_of(table)
+
+
+def _kind(table: type[BaseModel]) -> str:
+    """Which of the kinds of stores it is, by its URL."""
+    return next((f' with `url = "{scheme}:…"`' for scheme, kind in KINDS.items() if kind is table), "")
 
 
 def _owner(model: type[BaseModel]) -> str:
@@ -117,6 +127,40 @@ def _binary(value: int) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _listeners() -> str:
+    """What each way in says about itself."""
+    schemes: dict[Any, list[str]] = {}
+    for scheme, way in WAYS.items():
+        schemes.setdefault(way, []).append(f"`{scheme}:`")
+    head = "## Listeners\n\nWhat `listen` may name. Which when: [where SIP comes from](../howto/capture.md).\n"
+    return "\n".join([head, *(_module(", ".join(names), way) for way, names in schemes.items())])
+
+
+def _targets() -> str:
+    """What each of the destinations that belong to traces alone says about itself."""
+    head = (
+        "## Targets of traces\n\nWhat `to` of `[traces.NAME]` and `hepswitch ctl trace start --to` may name, besides "
+        "`store:NAME` and `destination:NAME`. What they are for: [trace calls](../howto/tracing.md).\n"
+    )
+    modules = (
+        ("`hep:` and `sip:`", uris), ("What goes to `sip:`", sip), ("`file:`", file), ("`pcap:`", pcap),
+        ("`rotating`", rotating), ("`text`", text), ("`syslog`", syslog),
+    )  # fmt: skip
+    return "\n".join([head, *(_module(title, module) for title, module in modules)])
+
+
+def _stores() -> str:
+    """What the stores that have no page of their own say about themselves."""
+    head = "## Stores\n\nThe lake has [a page of its own](../lake.md).\n"
+    return "\n".join([head, _module("`sqlite:`", sqlite)])
+
+
+def _module(title: str, module: ModuleType) -> str:
+    """A module's docstring without what it says to programmers."""
+    said = inspect.cleandoc(module.__doc__ or "").partition("Not here:")[0].rstrip()
+    return f"### {title}\n\n{said}\n"
 
 
 # ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -191,11 +235,11 @@ def route_page() -> str:
         "most one with `@sip_route` (called with the SIP message after `resume_sip()`, or for every packet in mode "
         '`"sip"`). What they return is ignored. How to write one: [the tutorial](../tutorial.md).\n'
     ]
-    for file, name, said in PARTS:
-        parts.append("\n".join(_class(SOURCE / file, name, said)))
+    for stub, name, said in PARTS:
+        parts.append("\n".join(_class(SOURCE / stub, name, said)))
     parts.append("\n".join(_state()))
-    for file, name, said in STATE_PARTS:
-        parts.append("\n".join(_class(SOURCE / file, name, said)))
+    for module, name, said in STATE_PARTS:
+        parts.append("\n".join(_class(SOURCE / module, name, said)))
     return "\n".join(parts)
 
 
@@ -247,7 +291,8 @@ def _function(node: ast.FunctionDef, writable: bool) -> str:
 
 CONDITIONS = """# Conditions
 
-One language says which packets are meant: in rules, for a destination, in `hepswitch search --filter`.
+One language says which packets are meant: in rules, for a destination, for a trace (`hepswitch ctl trace start
+--filter`), in `hepswitch search --filter`.
 
     sip.method in [INVITE, BYE] and src_ip in 10.0.0.0/8 and not sip.user_agent ~ "friendly-scanner"
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -78,6 +82,12 @@ def post(switch: RunningSwitch, path: str, body: Any) -> Any:
             return json.loads(answer.read())
     except urllib.error.HTTPError as error:
         return json.loads(error.read())
+
+
+def ctl(switch: RunningSwitch, folder: Path, *words: str) -> str:
+    """What `hepswitch ctl` says, run in a folder."""
+    command = [sys.executable, "-m", "hepswitch.cli", "ctl", *words, "--url", switch.control]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30, check=True).stdout
 
 
 ROUTE = """
@@ -175,20 +185,24 @@ def test_a_dynamic_trace_starts_and_stops_under_load(tmp_path: Path) -> None:
     calls = [call(number) for number in range(60)]
     config = 'listen = ["tcp://127.0.0.1:0"]\n[hep_route]\nmode = "store"\n'
     with running_switch(tmp_path, config) as switch:
-        wanted = {"id": "t1", "to": [f"file:{tmp_path / 'x.sip'}"], "filter": "caller = user0007"}
-        assert post(switch, "/api/traces", wanted) == {"started": "t1"}
+        start = ["--id", "t1", "--to", "file:x.sip", "--filter", "caller=user0007", "--scope", "dialog"]
+        assert ctl(switch, tmp_path, "trace", "start", *start) == f"t1: started, to file:{tmp_path / 'x.sip'}\n"
+        wanted = {"id": "t1", "to": [f"file:{tmp_path / 'x.sip'}"]}
         assert "already" in post(switch, "/api/traces", wanted)["error"]
-        assert "caller = " in post(switch, "/api/traces", wanted | {"id": "t2", "filter": "caller ="})["error"]
-        assert "/nowhere" in post(switch, "/api/traces", wanted | {"id": "t2", "to": ["file:/nowhere/x"]})["error"]
-        send_stream(switch, [bytes(message) for message in interleaved(calls)])
+        wanted["id"] = "t2"
+        assert "a value is expected here" in post(switch, "/api/traces", wanted | {"filter": "caller ="})["error"]
+        assert "/proc/nowhere" in post(switch, "/api/traces", wanted | {"to": ["file:/proc/nowhere/x"]})["error"]
+        traffic = threading.Thread(target=send_stream, args=(switch, [bytes(one) for one in interleaved(calls)]))
+        traffic.start()
         switch.wait_stats(lambda book: book["traces"]["t1"]["packets"] == 21, "one call traced")
+        traffic.join()
         shown = json.loads(switch.get("/api/traces"))
         assert shown["traces"]["t1"] | {"until": None} == {
-            "on": True, "to": [f"file:{tmp_path / 'x.sip'}"], "dynamic": True, "filter": "(caller = user0007)",
+            "on": True, "to": [f"file:{tmp_path / 'x.sip'}"], "dynamic": True, "filter": "(caller=user0007)",
             "scope": "dialog", "types": [], "packets": 21, "requests": 10, "replies": 11, "calls": 1, "refused": 0,
             "until": None, "left": None,
         }  # fmt: skip
-        assert post(switch, "/api/traces/stop", {"id": "t1"}) == {"stopped": "t1"}
+        assert ctl(switch, tmp_path, "trace", "stop", "t1") == "t1: stopped\n"
         assert "no dynamic trace" in post(switch, "/api/traces/stop", {"id": "t1"})["error"]
         switch.wait_stats(
             lambda book: book["destinations"][f"file:{tmp_path / 'x.sip'}"]["delivered"] == 21, "the file is written"
@@ -201,9 +215,6 @@ def test_a_dynamic_trace_starts_and_stops_under_load(tmp_path: Path) -> None:
 
 
 def test_traces_are_there_again_when_a_worker_died(tmp_path: Path) -> None:
-    import os
-    import signal
-
     config = 'listen = ["udp://127.0.0.1:0"]\n[hep_route]\nmode = "store"\n[traces.fraud]\nto = ["store:lake"]\n'
     with running_switch(tmp_path, config) as switch:
         post(switch, "/api/traces", {"id": "t1", "to": [f"file:{tmp_path / 'x.sip'}"], "packets": 3, "scope": "m"})

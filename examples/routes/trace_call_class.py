@@ -1,7 +1,8 @@
 """One idea: everything about one class of calls goes to two more places, tied together by a correlation id of our own.
 
-OpenSIPS: `trace("tid", "d", "sip|xlog|rest", $fu, "C", $avp(master_cid))`. Here the INVITE puts its call on a list; what
-belongs to a call on the list follows it: SIP in both directions, RTCP and logs, which carry the Call-ID as correlation id.
+OpenSIPS: `trace("tid", "d", "sip|xlog|rest", $fu, "C", $avp(master_cid))`. The INVITE begins the trace; what belongs to its
+dialog follows, whichever agent captured it: SIP in both directions on every hop, RTCP and logs, which carry the Call-ID as
+correlation id. With flags="C" it would be the caller's side alone.
 
 Configuration:
 
@@ -17,24 +18,20 @@ Configuration:
 
     [destinations.archive]
     urls = ["tcp://10.1.1.3:9060"]
+    spool = "1GiB"
+
+    [traces.fraud]
+    to = ["destination:fraud", "destination:archive"]
 """
 
-from hepswitch import hep_route, table
+from hepswitch import hep_route
 
 CALLERS = {"alice", "+4930111"}
-
-traced = table("traced", ttl="4h", size=100_000)  # call: our correlation id; the oldest call is forgotten first
 
 
 @hep_route
 def trace(hep):
     hep.relay("homer")
-    call, sip = hep.call_identity, hep.sip
-    if sip and sip.method == "INVITE" and not sip.to_tag and sip.from_user in CALLERS and call not in traced:
-        traced[call] = f"{sip.from_user}/{sip.call_id}"
-    if call in traced:
-        if hep.version < 3:
-            hep.version = 3  # v1 and v2 have no room for a correlation id
-        hep.correlation_id = traced[call]
-        hep.relay("fraud")
-        hep.relay("archive")
+    sip = hep.sip
+    if sip and sip.method == "INVITE" and not sip.to_tag and sip.from_user in CALLERS:
+        hep.trace("fraud", scope="dialog", types="sip|rtcp|log", correlation_id=f"{sip.from_user}/{sip.call_id}")

@@ -160,8 +160,8 @@ class Config(Table):
     listen: list[ListenUrl] = Field(
         ["udp://127.0.0.1:9060", "tcp://127.0.0.1:9060"],
         min_length=1,
-        description="Where HEP arrives: udp://, tcp://, tls://host:port?cert=FILE&key=FILE[&client_ca=FILE]; and plain "
-        "SIP: sip://host:port[?transport=tcp]. "
+        description="Where packets arrive. HEP: udp://, tcp://, tls://host:port?cert=FILE&key=FILE[&client_ca=FILE]. Plain "
+        "SIP: sip://host:port[?transport=tcp]. Interfaces, tunnels and recordings: see Listeners below. "
         "`?allow=10.0.0.0/8,192.0.2.1&deny=…` replaces the lists of [access] for one listener.",
     )
     workers: int = Field(1, ge=1, le=256, description="Processes that receive and route.")

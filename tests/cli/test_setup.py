@@ -53,6 +53,7 @@ def test_what_init_has_commented_out_is_accepted_too(tmp_path: Path, monkeypatch
     assert _run("init", str(tmp_path))[0] == 0
     monkeypatch.setenv("HEP_KEY", "secret")
     (tmp_path / "mask.key").write_text("0123456789abcdef")
+    (tmp_path / "token").write_text("secret")
     path = tmp_path / "hepswitch.toml"
     lines = [line.removeprefix("# ") if _is_toml(line) else line for line in path.read_text().splitlines()]
     path.write_text("\n".join(lines))

@@ -275,9 +275,9 @@ async def test_a_trace_is_started_without_names_of_parameters(switch: Switch) ->
 @pytest.mark.parametrize(
     ("uri", "target"),
     [
-        ("hep:10.0.0.1:9060;transport=udp;version=3", "hep:10.0.0.1:9060;transport=udp;version=3"),
+        ("hep:10.0.0.1:9060;transport=udp;version=3", "hep:10.0.0.1:9060;transport=udp;version=3;mark=no"),
         ("hep:homer", "destination:homer"),
-        ("hep:homer.example.net", "hep:homer.example.net"),
+        ("hep:homer.example.net", "hep:homer.example.net;mark=no"),
         ("sip:10.0.0.1", "sip:10.0.0.1"),
         ("syslog", "syslog"),
         ("store:lake", "store:lake"),

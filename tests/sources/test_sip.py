@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,10 +38,8 @@ class Rig:
         self.port: int = self.sock.getsockname()[1]
         self.packets: list[Hep] = []
         self.senders: set[tuple[str, int]] = set()
-        given = {"allowed": lambda ip: True} | options
-        self.source = sip.source(
-            Inlet(endpoint, [self.sock], self.listener, self.flow, self.after, places=Places(), worker=0, **given)
-        )
+        given = {"allowed": lambda ip: True, "places": Places(), "worker": 0, "folder": Path()} | options
+        self.source = sip.source(Inlet(endpoint, [self.sock], self.listener, self.flow, self.after, **given))
 
     def flow(self, batch: Batch) -> None:
         self.packets += [Hep(packet) for packet in batch]

@@ -53,3 +53,5 @@ def cli(config: Path | None, recordings: tuple[Path, ...], as_json: bool) -> Non
         click.echo(f"  destination   {name}: {destination.policy} of {', '.join(destination.urls)}")
     for name, store in settings.stores.items():
         click.echo(f"  store         {name}: {store.url}")
+    for name, trace in settings.traces.items():
+        click.echo(f"  trace         {name}: {', '.join(trace.to)}")

@@ -51,7 +51,10 @@ def _received(rows: dict[str, Any]) -> Iterator[Metric]:
     for key, text in {
         "packets": "Packets read.",
         "bytes": "Bytes of the packets read.",
-        "kernel_drops": "Datagrams that the kernel dropped because the receive buffer was full.",
+        "kernel_drops": "Datagrams or frames that the kernel dropped because the receive buffer or ring was full.",
+        "frames": "Frames read by listeners that capture, whatever is in them.",
+        "truncated": "Captured frames that were cut short (snaplen).",
+        "interruptions": "How often an interface that is captured from went away.",
     }.items():
         yield _counter(
             f"hepswitch_received_{key}", text, ["listener"], [([url], row[key]) for url, row in rows.items()]

@@ -89,7 +89,7 @@ class LakeStore(Table):
         """The same with an absolute path."""
         return self.model_copy(update={"url": f"lake:{absolute(self.path)}"})
 
-    def build(self, name: str, worker: int) -> LakeOutlet:
+    def build(self, name: str, worker: int = 0) -> LakeOutlet:
         """The outlet of the store `name` in worker number `worker`."""
         return LakeOutlet(name, self, worker)
 

@@ -74,7 +74,7 @@ COLUMNS = [
     ("received_ip", pa.string(), "who sent it to us: address"),
     ("received_port", pa.uint16(), "who sent it to us: port"),
     ("store_table", pa.string(), "table= of store(), its strftime fields filled in from ts (UTC)"),
-    ("custom_field1", pa.string(), "custom_field1= of store()"),
+    ("custom_field1", pa.string(), "custom_field1= of store(); attrs= of trace()"),
     ("custom_field2", pa.string(), "custom_field2= of store()"),
     ("custom_field3", pa.string(), "custom_field3= of store()"),
     ("chunks", pa.binary(), "HEP chunks without a column, as they were, end to end; the authentication key is left out"),
