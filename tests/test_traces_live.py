@@ -248,10 +248,17 @@ def test_a_reload_changes_traces_between_two_packets(tmp_path: Path) -> None:
         switch.send_udp(*(bytes(message) for message in messages[4:]))
         book = switch.wait_stats(lambda book: book["traces"]["fraud"]["packets"] == 21, "all of it traced")
         assert set(book["traces"]) == {"fraud", "more"}
+        (tmp_path / "hepswitch.toml").write_text(config("file:two.sip?mode=0640"))
+        assert post(switch, "/api/reload", {})["changed"] == ["traces"]
+        switch.send_udp(bytes(messages[0]))
+        name = f"file:{tmp_path / 'two.sip'}"
+        switch.wait_stats(lambda book: book["destinations"][name]["delivered"] == 18, "written with other options")
+        (tmp_path / "hepswitch.toml").write_text(config("file:/proc/nowhere/x"))
+        assert "traces.fraud.to: file:/proc/nowhere/x: " in post(switch, "/api/reload", {})["error"]
         (tmp_path / "hepswitch.toml").write_text(config("destination:homer"))
         assert "no destination is named 'homer'" in post(switch, "/api/reload", {})["error"]
     assert in_text(tmp_path / "one.sip") == [message.payload for message in messages[:4]]
-    assert in_text(tmp_path / "two.sip") == [message.payload for message in messages[4:]]
+    assert in_text(tmp_path / "two.sip") == [message.payload for message in (*messages[4:], messages[0])]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ Not here: who asks for one (`control`), what tracing means (`tracer`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Container, Mapping
 from ipaddress import ip_network
 from typing import Annotated, Any
@@ -27,7 +28,7 @@ class TraceStart(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     `seconds`, or when it has sent `packets`; None: when it is stopped.
     """
 
-    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)]
+    id: Annotated[str, Meta(max_length=100)]
     to: Annotated[list[Annotated[str, Meta(min_length=1, max_length=4096)]], Meta(min_length=1, max_length=16)]
     filter: Text | None = None
     caller: Text | None = None
@@ -58,6 +59,8 @@ class Watch:
     """What a dynamic trace looks for. Raises ValueError (FilterError too) for words that mean nothing."""
 
     def __init__(self, start: TraceStart, lists: Mapping[str, Container[str]]) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", start.id):
+            raise ValueError(f"{start.id!r} is no id of a trace: letters, digits, _, . and -, the first no . or -")
         self.scope: Scope = parse_scope(start.scope)
         self.types: Types = parse_types(start.types) if start.types else None
         self.side: Side = parse_flags(start.flags)

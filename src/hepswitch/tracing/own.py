@@ -36,12 +36,14 @@ USAGE = "store:NAME, destination:NAME, sip:HOST:PORT, hep:HOST:PORT, file:PATH, 
 
 @dataclass(frozen=True, slots=True)
 class OwnTarget:
-    """A target as its URI says it. `name` is its name in the books; `relays`: it knows no more than packets.
+    """A target as its URI says it. `name` is its name in the books, `url` says its options too; `relays`: it knows no more
+    than packets.
 
     `build` makes its outlet, with who resolves names and the switch's id (`HepOutlet`).
     """
 
     name: str
+    url: str
     relays: bool
     build: Callable[[Resolver | None, int], Any]
 
@@ -51,12 +53,12 @@ def parse_own(text: str) -> OwnTarget:
     scheme = _scheme(text)
     if scheme in WRITTEN:
         target = WRITTEN[scheme].parse(text)
-        return OwnTarget(str(target), False, lambda *_: target.build())
+        return OwnTarget(str(target), target.url, False, lambda *_: target.build())
     if scheme in SENT:
         parse, outlet = SENT[scheme]
         far_end = parse(text)
         name, config = far_end
-        return OwnTarget(name, True, lambda resolver, id: outlet(name, config, resolver=resolver, switch_id=id))
+        return OwnTarget(name, name, True, lambda resolver, id: outlet(name, config, resolver=resolver, switch_id=id))
     raise ValueError(f"{text!r} is no target: write {USAGE}")
 
 

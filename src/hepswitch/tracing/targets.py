@@ -1,7 +1,8 @@
 """Targets: the destinations of traces. A store or a HEP destination of the switch, or one that belongs to traces alone.
 
 Several traces share a target of one name. A target of its own is open while a trace needs it, and its row in the books stays
-when it is closed. Not here: what it does with packets (`destinations`).
+when it is closed. One whose options a reload changes is opened anew beside the old one, which delivers what it holds. Not
+here: what it does with packets (`destinations`).
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from pydantic import AfterValidator, ValidationInfo
 
 from hepswitch import books
 from hepswitch.books import Snapshot
+from hepswitch.logs import words
 from hepswitch.net.resolve import Resolver
 from hepswitch.references import check_name
 from hepswitch.routing.packet import Packet
 from hepswitch.tracing.marks import Mark
-from hepswitch.tracing.own import parse_own
+from hepswitch.tracing.own import OwnTarget, parse_own
 
 log = structlog.get_logger("hepswitch.tracing")
 
@@ -54,12 +56,18 @@ TargetText = Annotated[str, AfterValidator(check_target)]
 
 
 class Target:
-    """One destination of a trace. `find` gives its outlet at this moment, None when it is not configured any more."""
+    """One destination of a trace. `find` gives its outlet at this moment, None when it is not configured any more.
 
-    __slots__ = ("_find", "_give", "name")
+    `url`: its name with its options, if it belongs to traces alone.
+    """
 
-    def __init__(self, name: str, find: Callable[[], Any], give: Callable[[Any, Packet, Mark], bool]) -> None:
+    __slots__ = ("_find", "_give", "name", "url")
+
+    def __init__(
+        self, name: str, find: Callable[[], Any], give: Callable[[Any, Packet, Mark], bool], url: str = ""
+    ) -> None:
         self.name = name
+        self.url = url
         self._find = find
         self._give = give
 
@@ -157,55 +165,62 @@ class Targets:
                 return Target(text, find, give)
         wanted = parse_own(text)
         async with self._opening:
-            if wanted.name not in self._own:
-                if wanted.name in self._leaving:
-                    await self._leaving[wanted.name][1]  # its file or spool is still in use
-                outlet = wanted.build(self._resolver, self._switch_id)
-                await outlet.open()
-                self._own[wanted.name] = outlet
-                self._users[wanted.name] = 0
-                self._on_change()
-        self._users[wanted.name] += 1
-        outlet = self._own[wanted.name]
-        return Target(wanted.name, lambda: outlet, _relay if wanted.relays else _store)
+            outlet = self._own.get(wanted.url) or await self._open(wanted)
+        self._users[wanted.url] += 1
+        return Target(wanted.name, lambda: outlet, _relay if wanted.relays else _store, wanted.url)
+
+    async def _open(self, wanted: OwnTarget) -> Outlet:
+        """Raises OSError that names the target."""
+        if wanted.url in self._leaving:
+            await self._leaving[wanted.url][1]  # its connection or thread still has something to do
+        outlet: Outlet = wanted.build(self._resolver, self._switch_id)
+        try:
+            await outlet.open()
+        except OSError as error:
+            raise OSError(f"{wanted.name}: {words(error)}") from error
+        self._own[wanted.url] = outlet
+        self._users[wanted.url] = 0
+        self._on_change()
+        return outlet
 
     def release(self, targets: Iterable[Target]) -> None:
         """These are not needed any more."""
         for target in targets:
-            if target.name not in self._users:
+            if target.url not in self._users:
                 continue
-            self._users[target.name] -= 1
-            if not self._users[target.name]:
-                self._leave(target.name)
+            self._users[target.url] -= 1
+            if not self._users[target.url]:
+                self._leave(target.url)
                 self._on_change()
 
-    def _leave(self, name: str) -> None:
-        outlet = self._own.pop(name)
-        del self._users[name]
-        self._leaving[name] = outlet, asyncio.create_task(self._say_farewell(name, outlet))
+    def _leave(self, url: str) -> None:
+        outlet = self._own.pop(url)
+        del self._users[url]
+        self._leaving[url] = outlet, asyncio.create_task(self._say_farewell(url, outlet))
 
-    async def _say_farewell(self, name: str, outlet: Outlet) -> None:
+    async def _say_farewell(self, url: str, outlet: Outlet) -> None:
         try:
             await outlet.close(self._drain)
         except OSError as error:
-            log.error("target of a trace cannot be closed", target=name, error=str(error))
+            log.error("target of a trace cannot be closed", target=outlet.name, error=str(error))
         finally:
-            self._past[name] = self._row(name, outlet)
-            del self._leaving[name]
+            _add(self._past, outlet)
+            del self._leaving[url]
 
     async def close(self) -> None:
         """Close all, at the end."""
-        for name in list(self._own):
-            self._leave(name)
+        for url in list(self._own):
+            self._leave(url)
         await asyncio.gather(*(task for _, task in self._leaving.values()))
 
     def account(self) -> dict[str, Snapshot]:
         """The rows of those that belong, or belonged, to traces alone."""
         rows = dict(self._past)
-        for name, outlet in (*((name, outlet) for name, (outlet, _) in self._leaving.items()), *self._own.items()):
-            rows[name] = self._row(name, outlet)
+        for outlet in (*(outlet for outlet, _ in self._leaving.values()), *self._own.values()):
+            _add(rows, outlet)
         return rows
 
-    def _row(self, name: str, outlet: Outlet) -> Snapshot:
-        row = outlet.account()
-        return books.add(self._past[name], row) if name in self._past else row
+
+def _add(rows: dict[str, Snapshot], outlet: Outlet) -> None:
+    row = outlet.account()
+    rows[outlet.name] = books.add(rows[outlet.name], row) if outlet.name in rows else row

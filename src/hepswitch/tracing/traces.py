@@ -14,6 +14,7 @@ import structlog
 from pydantic import Field
 
 from hepswitch.books import Snapshot
+from hepswitch.logs import words
 from hepswitch.tables import Duration, Table
 from hepswitch.tracing.dynamic import TraceStart, Watch
 from hepswitch.tracing.marks import Order
@@ -149,7 +150,10 @@ class Traces:
         plan = Plan(dict(tables), {})
         try:
             for name, table in tables.items():
-                plan.targets[name] = await self.targets.acquire(table.to)
+                try:
+                    plan.targets[name] = await self.targets.acquire(table.to)
+                except OSError as error:
+                    raise OSError(f"traces.{name}.to: {words(error)}") from error
         except BaseException:
             self.abandon(plan)
             raise
