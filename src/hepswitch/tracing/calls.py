@@ -124,46 +124,42 @@ class Call:
         """Whether a message with this Call-ID belongs here."""
         _, tag, cseq = self.identity
         if cseq is None:
-            return tag in (short(sip.from_tag), short(sip.to_tag))
+            return short(sip.from_tag) == tag or short(sip.to_tag) == tag
         return sip.cseq == cseq and short(sip.from_tag) == tag
 
     # ── how long it lives ──────────────────────────────────────────────────────────────────────────────────────────
 
     def track(self, sip: Sip, now: float) -> bool:
         """A message of this call has come: whether that changes more than the time."""
-        before = self._extent()
-        if sip.is_request:
-            self._request(sip)
-        else:
-            self._reply(sip, now)
+        changed = self._request(sip) if sip.is_request else self._reply(sip, now)
         self._hear(now)
-        return self._extent() != before
+        return changed
 
-    def _request(self, sip: Sip) -> None:
+    def _request(self, sip: Sip) -> bool:
         if sip.method == "INVITE":
-            _remember(self._opened, _transaction(sip))
-        elif sip.method == "BYE" and self.identity.cseq is None:
-            _remember(self._said_goodbye, self._callee(sip))
+            return _remember(self._opened, _transaction(sip))
+        if sip.method == "BYE" and self.identity.cseq is None:
+            return _remember(self._said_goodbye, self._callee(sip))
+        return False
 
-    def _reply(self, sip: Sip, now: float) -> None:
+    def _reply(self, sip: Sip, now: float) -> bool:
         status = sip.status or 0
         if status < 200:
-            return
-        if sip.cseq_method == "INVITE":
-            _remember(self._closed, _transaction(sip))
+            return False
+        invited = sip.cseq_method == "INVITE"
+        changed = invited and _remember(self._closed, _transaction(sip))
         if self.identity.cseq is not None or status >= 300 or sip.cseq_method not in ("INVITE", "UPDATE"):
-            return
-        if sip.cseq_method == "INVITE":
-            _remember(self._talked, self._callee(sip))
-        self._session = max(self._session, (now, _seconds(sip.header("Session-Expires"))), key=lambda said: said[0])
+            return changed
+        if invited:
+            changed |= _remember(self._talked, self._callee(sip))
+        before, session = self._session, _seconds(sip.header("Session-Expires"))
+        if now >= before[0]:
+            self._session = now, session
+        return changed or self._session[1] != before[1]
 
     def _callee(self, sip: Sip) -> str:
         tags = short(sip.from_tag), short(sip.to_tag)
         return tags[1] if tags[0] == self.identity.tag else tags[0]
-
-    def _extent(self) -> tuple[int, float | None]:
-        grown = len(self._opened) + len(self._closed) + len(self._talked) + len(self._said_goodbye)
-        return grown, self._session[1]
 
     def _hear(self, now: float) -> None:
         self._heard = max(self._heard, now)
@@ -251,9 +247,12 @@ def _transaction(sip: Sip) -> str:
     return f"{sip.cseq} {short(sip.via_branch)}"
 
 
-def _remember(words: set[str], word: str) -> None:
-    if len(words) < MOST_FORKS:
-        words.add(word)
+def _remember(words: set[str], word: str) -> bool:
+    """True when that is new, and is remembered."""
+    if word in words or len(words) >= MOST_FORKS:
+        return False
+    words.add(word)
+    return True
 
 
 def _seconds(session_expires: str | None) -> float | None:
