@@ -13,7 +13,7 @@ from hepswitch import books
 from hepswitch.control.protocol import ProcessInfo, Reloaded
 from hepswitch.control.refusal import RefusedError
 from hepswitch.destinations.sets import NodeChange
-from hepswitch.tracing.dynamic import TraceStart
+from hepswitch.tracing.dynamic import TraceStart, Watch
 
 JSON = {"Content-Type": "application/json"}
 NODE = "udp://10.0.0.1:9060"
@@ -76,8 +76,10 @@ class Switch:
     async def start_trace(self, start: TraceStart) -> None:
         if start.id in self.rows:
             raise RefusedError(f"there is a trace {start.id!r} already")
-        if start.scope == "x":
-            raise RefusedError("'x' is no scope", 400)
+        try:
+            Watch(start, {})
+        except ValueError as error:
+            raise RefusedError(str(error), 400) from error
         self.started.append(start)
         self.rows[start.id] = trace(start.to, dynamic=True, filter=start.filter, scope=start.scope)
 
