@@ -250,11 +250,11 @@ async def test_tracing_is_switched_as_a_whole_and_by_id(switch: Switch) -> None:
          TraceStart("t1", ["file:/x"], caller="alice", callee="bob@example.net", ip="192.0.2.1")),
         ({"filter": "caller=alice", "scope": "t", "type": "sip|xlog"},
          TraceStart("t1", ["file:/x"], caller="alice", scope="t", types="sip|xlog")),
-        ({"filter": ["method = INVITE"], "seconds": "60", "packets": 10},
-         TraceStart("t1", ["file:/x"], filter="method = INVITE", seconds=60, packets=10)),
-        ({"filter": ["caller=alice", "method = INVITE or method = BYE", "src_ip = 10.0.0.0/8"]},
+        ({"filter": ["sip.method = INVITE"], "seconds": "60", "packets": 10},
+         TraceStart("t1", ["file:/x"], filter="sip.method = INVITE", seconds=60, packets=10)),
+        ({"filter": ["caller=alice", "sip.method = INVITE or sip.method = BYE", "src_ip in 10.0.0.0/8"]},
          TraceStart("t1", ["file:/x"], caller="alice",
-                    filter="(method = INVITE or method = BYE) and (src_ip = 10.0.0.0/8)")),
+                    filter="(sip.method = INVITE or sip.method = BYE) and (src_ip in 10.0.0.0/8)")),
     ],
 )  # fmt: skip
 async def test_a_trace_is_started(switch: Switch, said: dict[str, Any], started: TraceStart) -> None:
