@@ -123,8 +123,8 @@ class ControlTable(Table):
 
     listen: Annotated[str, AfterValidator(_control_address)] = Field(
         "127.0.0.1:9080",
-        description="address:port; port 0 takes a free one. Without a token, changes and MI are for this machine alone; "
-        "statistics are for all who reach it.",
+        description="address:port; port 0 takes a free one. Without a token, changes and MI are for root and the "
+        "user of the switch on this machine; statistics are for all who reach it.",
     )
     token: Annotated[Secret, AfterValidator(_control_token)] | None = Field(
         None,

@@ -255,9 +255,7 @@ def _lock(fd: int, path: str) -> bool:
     fcntl.flock(fd, fcntl.LOCK_EX)
     try:
         if _is_planted(path):
-            raise OSError(
-                errno.EACCES, "was put there by another user: move it away, or write into a folder of our own", path
-            )
+            raise OSError(errno.EACCES, "was put there by another user: move it away, or name another folder", path)
         return os.path.samestat(found, os.stat(path))  # noqa: PTH116 (once a batch)
     except FileNotFoundError:
         return False

@@ -12,9 +12,9 @@ every way has other marks between messages than a line end; what becomes of them
 #015#012 unless told otherwise, journald keeps them). NUL bytes are written #000, as rsyslog does.
 
 The local socket gets what libc's syslog() writes, which is what daemons expect there. Over the network there is structured
-data: [hepswitch@32473 callid="…" attrs="…" size="…"], `size` being the bytes of the whole text. (32473 is the number kept for
-examples, RFC 5612: we have none of our own.) A datagram that would be too long is cut, and has less: a compressed payload
-may hold four times what a datagram can.
+data: [hepswitch@32473 callid="…" attrs="…" size="…"], `size` being the bytes of the whole text. (32473 is the number kept
+for examples, RFC 5612: we have none of our own.) A datagram that would be too long is cut, and has less: a compressed
+payload may hold four times what a datagram can.
 
 Syslog acknowledges nothing: delivered means handed to the kernel. Not here: queue and retries (`writer`).
 """
