@@ -34,11 +34,11 @@ def _spellings(peer: tuple[str, int], here: tuple[str, int]) -> Iterator[tuple[s
     """The tables that may have the connection, and what the peer's end and ours are called there."""
     try:
         packed = [(socket.inet_pton(socket.AF_INET, host), port) for host, port in (peer, here)]
-        yield "tcp", *(_spelled(*end) for end in packed)
+        yield "tcp", _spelled(*packed[0]), _spelled(*packed[1])
         ends = [(bytes(10) + b"\xff\xff" + four, port) for four, port in packed]  # by a socket for both kinds
     except OSError:
         ends = [(socket.inet_pton(socket.AF_INET6, host.partition("%")[0]), port) for host, port in (peer, here)]
-    yield "tcp6", *(_spelled(*end) for end in ends)
+    yield "tcp6", _spelled(*ends[0]), _spelled(*ends[1])
 
 
 def _spelled(address: bytes, port: int) -> str:
