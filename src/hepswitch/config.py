@@ -35,7 +35,7 @@ from hepswitch.routing.rules import Rule
 from hepswitch.sources import ways
 from hepswitch.state.configured import ListTable
 from hepswitch.tables import REVEALED, Duration, Secret, Size, Table
-from hepswitch.tracing.own import anchored
+from hepswitch.tracing.own import anchored, leads_to
 from hepswitch.tracing.traces import TracerTable, TraceTable
 from hepswitch.units import PORTS, Endpoint, parse_endpoint
 
@@ -123,8 +123,8 @@ class ControlTable(Table):
 
     listen: Annotated[str, AfterValidator(_control_address)] = Field(
         "127.0.0.1:9080",
-        description="address:port; port 0 takes a free one. Without a token, changes and MI are for this machine alone; "
-        "statistics are for all who reach it.",
+        description="address:port; port 0 takes a free one. Without a token, changes and MI are for root and the "
+        "user of the switch on this machine; statistics are for all who reach it.",
     )
     token: Annotated[Secret, AfterValidator(_control_token)] | None = Field(
         None,
@@ -214,6 +214,17 @@ class Config(Table):
         twice = {url for url in listeners if listeners.count(url) > 1}
         if twice:
             raise ValueError(f"listen names {', '.join(sorted(twice))} more than once")
+        return self
+
+    @model_validator(mode="after")
+    def _traces_do_not_come_back(self) -> Config:
+        for name, trace in self.traces.items():
+            for to in trace.to:
+                if listener := leads_to(to, self.endpoints):
+                    raise ValueError(
+                        f"traces.{name}: what goes to {to} comes back at {listener}, and would go in circles: name another "
+                        "far end"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
@@ -230,7 +233,29 @@ def test_without_a_token_changes_are_for_this_machine() -> None:
     with pytest.raises(RefusedError, match="need a token"):
         check(headers, "0.0.0.0", None, guarded=False)
     check(headers, "0.0.0.0", "192.0.2.1", guarded=True)
-    check(headers | {"host": "localhost"}, "0.0.0.0", "::1", guarded=False)
+    for user in (0, os.geteuid()):
+        check(headers | {"host": "localhost"}, "0.0.0.0", "::1", guarded=False, user=user)
+    for stranger in (os.geteuid() + 12_345, None):
+        with pytest.raises(RefusedError, match="changes and MI are for root"):
+            check(headers | {"host": "localhost"}, "0.0.0.0", "::1", guarded=False, user=stranger)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can ask as another user")
+async def test_another_user_of_this_machine_needs_the_token(url: str, switch: Switch) -> None:
+    ask_as_nobody = f"""
+import encodings.idna, json, os, urllib.error, urllib.request
+os.setuid(65534)
+headers = {{"Content-Type": "application/json", "X-Forwarded-For": "127.0.0.1"}}
+request = urllib.request.Request({url + "/api/traces"!r}, json.dumps({{"id": "t", "to": ["file:/etc/x"]}}).encode(), headers)
+try:
+    urllib.request.urlopen(request, timeout=10)
+except urllib.error.HTTPError as error:
+    print(error.code, json.load(error)["error"])
+"""
+    ran = await asyncio.create_subprocess_exec(sys.executable, "-c", ask_as_nobody, stdout=subprocess.PIPE)
+    said, _ = await ran.communicate()
+    assert said.startswith(b"403 changes and MI are for root, as whom the switch runs, not for nobody: ")
+    assert switch.started == []
 
 
 async def test_a_change_has_to_be_posted(url: str) -> None:

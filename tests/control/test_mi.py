@@ -242,6 +242,16 @@ async def test_tracing_is_switched_as_a_whole_and_by_id(switch: Switch) -> None:
     assert (await refused(switch, "tracer:trace", mode="maybe"))[:2] == (500, "Bad parameter value")
 
 
+async def test_a_syslog_daemon_elsewhere_has_no_facility_in_front(switch: Switch) -> None:
+    switch.rows = {"fraud": trace(["syslog@udp://10.0.0.5", "syslog", "syslog:local0@unix:/run/log"])}
+    rows = (await mi(switch, "tracer:trace", id="fraud"))["trace destinations"]
+    assert [(row["type"], row["uri"]) for row in rows] == [
+        ("Syslog", "@udp://10.0.0.5"), ("Syslog", ""), ("Syslog", "local0@unix:/run/log"),
+    ]  # fmt: skip
+    assert await mi(switch, "tracer:start", id="t1", uri="syslog@udp://10.0.0.5") == "OK"
+    assert switch.started[-1].to == ["syslog@udp://10.0.0.5"]
+
+
 @pytest.mark.parametrize(
     ("said", "started"),
     [

@@ -110,6 +110,59 @@ async def test_a_file_that_cannot_be_had_is_told_at_the_start(tmp_path: Path) ->
             await target(path).build().open()
 
 
+def test_a_file_of_somebody_else_is_neither_written_to_nor_put_aside(tmp_path: Path) -> None:
+    """The API starts traces: nobody may add a line of SIP to keys, crontabs or the lake's journal by it."""
+    path = tmp_path / "authorized_keys"
+    for content in (b"ssh-ed25519 AAAA root\n", b"HSB1" + bytes(2 << 20), b"in the beginning\n"):
+        path.write_bytes(content)
+        for query in ("", "?rotate_size=1MiB&keep=0"):
+            with pytest.raises(OSError, match="move it away"):
+                FileWriter(target(path, query)).open()
+            assert path.read_bytes() == content
+            assert list(tmp_path.iterdir()) == [path]
+    path.unlink()
+    write(target(path), packet())
+    write(target(path), packet())
+    assert path.read_bytes().count(OPTIONS) == 2, "another writer of ours goes on with it"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of other users")
+def test_what_another_user_put_into_tmp_is_not_written_to(tmp_path: Path) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    path, link, aim = folder / "x", folder / "y", tmp_path / "aim"
+    path.touch()
+    os.chown(path, 65_534, 65_534)
+    aim.touch()
+    link.symlink_to(aim)
+    os.chown(link, 65_534, 65_534, follow_symlinks=False)
+    for planted in (path, link):
+        with pytest.raises(OSError, match="another user"):
+            FileWriter(target(planted)).open()
+    assert (path.stat().st_size, aim.stat().st_size) == (0, 0)
+    os.chown(path, 0, 0)
+    write(target(path), packet())
+    assert path.stat().st_size > 0
+
+
+def test_a_file_that_cannot_be_made_anew_is_closed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closed twice it would be, in a process with other threads, the file or connection of somebody else."""
+    writer = FileWriter(target(tmp_path / "x", "?rotate_size=1MiB"))
+    writer.write(written(packet(bytes(60_000), proto_type=100)))
+    monkeypatch.setattr(RotatingFile, "_is_over", lambda *_: monkeypatch.setattr(rotating, "_lock", refuse) or True)
+
+    def refuse(fd: int, path: str) -> bool:
+        raise OSError(errno.EACCES, "Permission denied", path)
+
+    closed: list[int] = []
+    close = os.close
+    monkeypatch.setattr(rotating.os, "close", lambda fd: (closed.append(fd), close(fd)))
+    with pytest.raises(PermissionError):
+        writer.write(written(packet()))
+    assert len(closed) == len(set(closed)) == 2
+
+
 def test_the_mode_is_the_configured_one_whatever_the_umask(tmp_path: Path) -> None:
     old = os.umask(0o077)
     try:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import socket
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,6 +111,37 @@ async def test_a_datagram_that_would_be_too_long_is_cut_and_says_so(sink: UdpSin
     assert found[5] == b' size="65440"'
     assert len(found[6]) < 65_440
     await outlet.close(1.0)
+
+
+async def test_a_message_that_no_datagram_can_hold_holds_up_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16 KB of HEP with a compressed payload of 248 KB: the kernel would refuse it for ever."""
+    letters = random.Random(1)
+    body = b"".join(bytes([letters.choice(b"abcd")]) * 8 for _ in range(31_000))
+    large = packet(None)
+    large.set("compressed_payload", zlib.compress(OPTIONS + body))
+    assert large.sip
+    assert len(large.sip.raw) > 240_000
+    with local(tmp_path / "log", socket.SOCK_DGRAM) as sock:
+        outlet = await opened(f"syslog@unix:{tmp_path}/log")
+        outlet.offer(large)
+        outlet.offer(packet(b"next", proto_type=100))
+        outlet.flush()
+        await until(lambda: outlet.account()["delivered"] == 2, "both")
+        assert len(sock.recv(1 << 20)) == LONGEST_DATAGRAM
+        assert sock.recv(1 << 20).endswith(b"next")
+        await outlet.close(1.0)
+        monkeypatch.setattr(module, "LONGEST_DATAGRAM", 1 << 20)  # a kernel with small buffers
+        outlet = await opened(f"syslog@unix:{tmp_path}/log")
+        outlet.offer(packet(b"first", proto_type=100))
+        outlet.offer(large)
+        outlet.offer(packet(b"next", proto_type=100))
+        outlet.flush()
+        await until(lambda: outlet.account()["queued"] == 0, "all")
+        row = outlet.account()
+        assert (row["delivered"], row["discarded"], row["state"]) == (2, {"rejected": 1}, "active")
+        await outlet.close(1.0)
 
 
 def counted(stream: bytes) -> list[bytes]:

@@ -330,6 +330,12 @@ async def test_what_cannot_be_opened_says_why(monkeypatch: pytest.MonkeyPatch) -
     sink.trouble = PermissionError(13, "Permission denied", "/x")
     with pytest.raises(PermissionError):
         await opened(sink)
+    sink.trouble = ValueError("embedded null byte")
+    with pytest.raises(ValueError, match="null byte"):
+        await opened(sink)
+    await until(
+        lambda: "hepswitch w" not in {thread.name for thread in threading.enumerate()}, "no thread is left behind"
+    )
     monkeypatch.setattr(module, "PATIENCE", 0.01)
 
     class Hangs(Sink):

@@ -85,7 +85,7 @@ class Courier:
             self._inbox.push(packet)
             self._books.accepted += 1
             self._books.queued += 1
-            if not self._awake:
+            if not self._awake and self._wake >= 0:  # below 0: a signal has come in while the thread is being started
                 self._awake = True
                 os.eventfd_write(self._wake, 1)
         return True

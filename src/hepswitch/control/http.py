@@ -39,6 +39,7 @@ from starlette.routing import Route
 from hepswitch.control import jsonrpc, metrics, origin
 from hepswitch.control.mi import MI
 from hepswitch.control.mi_commands import COMMANDS
+from hepswitch.control.peer import user_of
 from hepswitch.control.protocol import Switch
 from hepswitch.control.refusal import RefusedError
 from hepswitch.control.token import TokenGate
@@ -88,7 +89,7 @@ class _Server(uvicorn.Server):
 class Control:
     """`async with Control(…) as url`: serves while the block runs. OSError names an address that cannot be had.
 
-    `token`: what everybody has to show; None: nothing, and changes are for this machine alone.
+    `token`: what everybody has to show; None: nothing, and changes are for root and our own user on this machine.
     """
 
     def __init__(self, switch: Switch, endpoint: Endpoint, token: str | None = None) -> None:
@@ -121,6 +122,7 @@ class Control:
             ),
             log_config=None, access_log=False, lifespan="off", loop="none",
             timeout_graceful_shutdown=1, server_header=False, ws="none",
+            proxy_headers=False,  # else a header would say who asks
         )  # fmt: skip
         self._server = _Server(config)
 
@@ -170,8 +172,9 @@ class Control:
 
     async def _body(self, request: Request) -> bytes:
         """The body of a request that may change the switch. Raises RefusedError."""
-        server = request.scope["server"]
-        origin.check(request.headers, self._host, server[0] if server else None, guarded=self._guarded)
+        here, there = request.scope["server"], request.scope["client"]
+        user = user_of(there, here) if here and there and not self._guarded else None
+        origin.check(request.headers, self._host, here[0] if here else None, guarded=self._guarded, user=user)
         body = b""
         async for part in request.stream():
             body += part

@@ -241,8 +241,8 @@ def _trace_rows(name: str, trace: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row for each target of a trace."""
     rows = []
     for target in trace["to"]:
-        kind, _, address = target.partition(":")
-        row = {"name": name, "type": TRACE_KINDS[kind], "uri": address, "state": _mode(trace["on"])}
+        kind, address = _parted(target)
+        row: dict[str, Any] = {"name": name, "type": TRACE_KINDS[kind], "uri": address, "state": _mode(trace["on"])}
         if trace["dynamic"]:
             row |= {"state": "dynamic", "filters": [{"filter": trace["filter"]}] if trace["filter"] else []}
         rows.append(row)
@@ -278,7 +278,7 @@ async def _trace_stop(switch: Switch, id: str) -> Any:
 
 async def _target(switch: Switch, uri: str) -> str:
     """Where a trace goes to: hep:NAME is one of the switch's destinations, if there is one of that name."""
-    kind, _, rest = uri.partition(":")
+    kind, rest = _parted(uri)
     if kind not in TRACE_KINDS:
         kinds = ", ".join(f"{kind}:" for kind in TRACE_KINDS)
         raise CallError(
@@ -289,6 +289,12 @@ async def _target(switch: Switch, uri: str) -> str:
     if rest in await switch.dispatcher():
         return f"destination:{rest}"
     return uri if "mark" in rest else f"{uri};mark=no"  # opensips-cli's own `trace` ends at a chunk of another vendor
+
+
+def _parted(target: str) -> tuple[str, str]:
+    """What begins a target (`syslog@udp://…` has no colon there), and the rest."""
+    kind = target.partition(":")[0].partition("@")[0]
+    return kind, target.removeprefix(kind).removeprefix(":")
 
 
 def _conditions(filters: list[str]) -> dict[str, str]:

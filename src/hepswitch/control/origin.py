@@ -1,4 +1,5 @@
-"""Who may ask for a change: programs on this machine or network, but not a web page that somebody happens to look at.
+"""Who may ask for a change: programs of root and of the switch's own user on this machine, or, with a token, whoever shows
+it; but not a web page that somebody happens to look at.
 
 A browser sends what foreign pages tell it to. It does so freely only for what a form can send, so a change has to come as
 application/json, which a browser asks about first (and nobody here answers). A page whose own name was made to point here
@@ -8,6 +9,8 @@ reaches the listener at all (`[control] listen`), who shows its token (`control.
 
 from __future__ import annotations
 
+import os
+import pwd
 import socket
 from collections.abc import Container, Mapping
 from ipaddress import ip_address
@@ -16,15 +19,25 @@ from urllib.parse import urlsplit
 from hepswitch.control.refusal import RefusedError
 
 
-def check(headers: Mapping[str, str], configured: str, reached: str | None, *, guarded: bool) -> None:
+def check(
+    headers: Mapping[str, str], configured: str, reached: str | None, *, guarded: bool, user: int | None = None
+) -> None:
     """Let a request pass that changes the switch. Raises RefusedError.
 
     `configured` is the host of `[control] listen`, `reached` the address of this machine that the request came to. Unless a
-    token guards the listener, that has to be one of loopback: what comes from elsewhere anybody may have sent.
+    token guards the listener, that has to be one of loopback (what comes from elsewhere anybody may have sent), and `user`,
+    whose program asks, root or the one of the switch: others on this machine may not write files as the switch can.
     """
     if not guarded and not _is_loopback(reached or ""):
         raise RefusedError(
             f"changes and MI at {reached} need a token: set [control] token in the configuration and restart", 403
+        )
+    if not guarded and user not in (0, os.geteuid()):
+        owners = " and ".join(dict.fromkeys(("root", _name(os.geteuid()))))
+        raise RefusedError(
+            f"changes and MI are for {owners}, as whom the switch runs, not for {_name(user)}: ask with sudo, or set "
+            "[control] token in the configuration, restart and show it",
+            403,
         )
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
@@ -63,3 +76,12 @@ def _is_loopback(name: str) -> bool:
         return ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def _name(user: int | None) -> str:
+    if user is None:
+        return "a program that cannot be seen"
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"user {user}"

@@ -17,6 +17,7 @@ from hepswitch.books import Snapshot
 from hepswitch.config import Config
 from hepswitch.control.refusal import RefusedError
 from hepswitch.tracing.dynamic import TraceStart, Watch
+from hepswitch.tracing.own import leads_to
 from hepswitch.tracing.words import parse_types
 from hepswitch.wire.chunks import PROTO_TYPES
 
@@ -69,6 +70,13 @@ class TracesAtRunTime:
             raise RefusedError(f"trace {start.id!r} goes to {twice[0]} already: stop it first, or take another id", 409)
         if len(going) >= MOST:
             raise RefusedError(f"{MOST} dynamic traces are going on: stop one of them first", 409)
+        for to in start.to:
+            try:
+                listener = leads_to(to, config.endpoints)
+            except ValueError as error:
+                raise RefusedError(str(error), 400) from error
+            if listener is not None:
+                raise RefusedError(f"what goes to {to} comes back at {listener}, and would go in circles", 400)
         try:
             Watch(start, dict.fromkeys(config.lists, frozenset[str]()))
         except ValueError as error:
@@ -125,7 +133,7 @@ class TracesAtRunTime:
                 structs.replace(
                     each.start,
                     packets=each.left(book),
-                    seconds=None if each.until is None else each.until - time.time(),
+                    seconds=None if each.until is None else max(each.until - time.time(), 0.001),
                 ),
             )
             for each in self._started

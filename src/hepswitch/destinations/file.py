@@ -4,12 +4,16 @@
     file:/var/log/fraud-%Y%m%d.sip?rotate_size=0&keep=31&mode=0640&time=local
 
 Options are those of `rotating`, and `time`: "utc" (default), or "local" for the times of the machine's zone, as OpenSIPS
-writes them. Not here: rotation (`rotating`), queue and retries (`writer`).
+writes them. A file that is there already is continued; one that does not begin with a packet (somebody's log, keys, a
+journal) is left alone. Not here: rotation (`rotating`), queue and retries (`writer`).
 """
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +25,9 @@ from hepswitch.destinations.writer import FLUSH, QUEUE, Writer, WriterOutlet, Wr
 from hepswitch.wire.hep import Hep
 
 ZONES = {"utc": time.gmtime, "local": time.localtime}
+
+_HEAD = re.compile(rb"(?:in|out) \S+ \d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
+"""How a file begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,7 @@ class FileWriter(Writer):
     """Appends packets to the files of a target."""
 
     def __init__(self, target: FileTarget) -> None:
-        self._file = RotatingFile(target.location)
+        self._file = RotatingFile(target.location, _begins)
         self._broken_down = ZONES[target.zone]
 
     def refuses(self, packet: Hep, table: str | None) -> str | None:
@@ -86,3 +93,10 @@ class FileWriter(Writer):
         packet = written.packet
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", self._broken_down(packet.time_us // 1_000_000))
         return head(packet, written.direction, stamp).encode() + b"\n" + message(packet) + b"\n\n"
+
+
+def _begins(fd: int, size: int) -> bytes:
+    """Nothing comes before the first packet. OSError for a file that holds something else."""
+    if size and not _HEAD.match(os.pread(fd, 64, 0)):
+        raise OSError(errno.EINVAL, "there is a file of this name that holds no packets of ours: move it away")
+    return b""

@@ -59,6 +59,8 @@ class HepNode(Node):
     """One far end. `on_change` is called when it became full, has room again, or changed its state."""
 
     full = False
+    peer: tuple[str, int] | None = None
+    """Address and port that it sends to, once it is connected."""
     on_change: Callable[[], None] | None = None
 
     def __init__(self, endpoint: Endpoint, settings: Settings) -> None:

@@ -59,7 +59,7 @@ class Location:
         ValueError with what is wrong.
         """
         path, _, query = text.removeprefix(f"{scheme}:").partition("?")
-        if not text.startswith(f"{scheme}:") or not path or path.endswith("/"):
+        if not text.startswith(f"{scheme}:") or not path or path.endswith("/") or "\0" in path:
             raise ValueError(f"{text!r} names no file: write for example {scheme}:/var/log/fraud.{scheme}")
         if path.startswith("//"):
             host, slash, rest = path[2:].partition("/")
@@ -136,7 +136,8 @@ class RotatingFile:
     """The files of one location. Every method may block.
 
     `begins(fd, size)` is called, under the lock, for each file that was not written to before from here, and gives what
-    comes first; `size` bytes are there already. It may cut them, or raise OSError when they are not ours.
+    comes first; `size` bytes are there already. It may cut them, or raise OSError when they are not ours: such a file is
+    neither written to nor put aside.
     """
 
     def __init__(self, location: Location, begins: Callable[[int, int], bytes] | None = None) -> None:
@@ -157,13 +158,13 @@ class RotatingFile:
         """Append `data` to the file, or raise OSError and leave it as it was. Of an empty `data` only the beginning."""
         fd = self._locked(path)
         try:
-            found = os.fstat(fd)
-            if self._is_over(found, len(data)):
+            begin = self._beginning(fd, path)  # before it is put aside: what is not ours stays where it is
+            if self._is_over(os.fstat(fd), len(data)):
                 self._put_aside(path)
-                os.close(fd)
-                fd = self._locked(path)
-                found = os.fstat(fd)
-            self._write(fd, found, path, data)
+                old, fd = fd, self._locked(path)
+                os.close(old)
+                begin = self._beginning(fd, path)
+            self._write(fd, path, begin + data)
         finally:
             os.close(fd)  # which unlocks it
 
@@ -226,31 +227,45 @@ class RotatingFile:
         for _, old in sorted(others, reverse=True)[keep:]:
             Path(old).unlink(missing_ok=True)
 
-    def _write(self, fd: int, found: os.stat_result, path: str, data: bytes) -> None:
-        place = (found.st_dev, found.st_ino)
-        size = found.st_size
-        if self._begins is not None and (not size or self._known.pop(path, None) != place):
-            data = self._begins(fd, size) + data
-            size = os.fstat(fd).st_size
+    def _beginning(self, fd: int, path: str) -> bytes:
+        """What comes first in the file, unless it was written to before from here."""
+        found = os.fstat(fd)
+        known = found.st_size and self._known.pop(path, None) == (found.st_dev, found.st_ino)
+        return b"" if known or self._begins is None else self._begins(fd, found.st_size)
+
+    def _write(self, fd: int, path: str, data: bytes) -> None:
+        found = os.fstat(fd)
         try:
             rest = memoryview(data)
             while rest:
                 rest = rest[os.write(fd, rest) :]
         except OSError:
-            os.ftruncate(fd, size)
+            os.ftruncate(fd, found.st_size)
             raise
-        self._known[path] = place
+        self._known[path] = found.st_dev, found.st_ino
         if len(self._known) > MOST_KNOWN:
             del self._known[next(iter(self._known))]
 
 
 def _lock(fd: int, path: str) -> bool:
-    """Lock the file. False when it was moved away before we had it. OSError when it is none that can be cut."""
+    """Lock the file. False when it was moved away before we had it. OSError when it is none that can be cut, or a trap."""
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "is no regular file", path)
     fcntl.flock(fd, fcntl.LOCK_EX)
     try:
+        if _is_planted(path):
+            raise OSError(errno.EACCES, "was put there by another user: move it away, or name another folder", path)
         return os.path.samestat(found, os.stat(path))  # noqa: PTH116 (once a batch)
     except FileNotFoundError:
         return False
+
+
+def _is_planted(path: str) -> bool:
+    """Did somebody else put this file, or a link, into a folder where everybody may (/tmp)? What we write would be his, or
+    would go where he wants. The kernel (fs.protected_regular) asks the same when files are made, not when they are opened.
+    """
+    folder = os.stat(os.path.dirname(path) or ".")  # noqa: PTH116, PTH120 (once a batch)
+    if not (folder.st_mode & stat.S_ISVTX and folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+        return False
+    return os.lstat(path).st_uid not in (os.geteuid(), folder.st_uid)

@@ -27,3 +27,7 @@ class SipOutlet(HepOutlet):
         settings = super()._settings(endpoint, config)
         version = Plain.DATAGRAM if endpoint.scheme == "udp" else Plain.STREAM
         return replace(settings, version=version, mark=0, probe=0.0)
+
+    def leads_to(self, ip: str | None, port: int | None) -> bool:
+        """Whether what is sent here goes to this address."""
+        return any(node.peer == (ip, port) for node in self._rows)

@@ -189,13 +189,17 @@ class SqliteWriter(Writer):
             self._forget(database)
 
     def _named(self, table: str) -> Dated | None:
-        if table not in self._tables:
+        """Called in the event loop and in the thread: another one may clear the dict between any two steps."""
+        try:
+            return self._tables[table]
+        except KeyError:
+            named = None
+            with contextlib.suppress(ValueError):  # remembered as None, and counted for every packet
+                named = table_name(table)
             if len(self._tables) >= MOST_TEMPLATES:
                 self._tables.clear()
-            self._tables[table] = None
-            with contextlib.suppress(ValueError):  # remembered as None, and counted for every packet
-                self._tables[table] = table_name(table)
-        return self._tables[table]
+            self._tables[table] = named
+            return named
 
     def _database(self, time_us: int) -> _Database:
         """The database for a packet of that time: the file that has this name now."""

@@ -122,6 +122,8 @@ class StreamNode(HepNode):
 
     def _connected(self, channel: Channel) -> None:
         self._channel = channel
+        with contextlib.suppress(OSError):  # it is broken already, which shows soon
+            self.peer = channel.sock.getpeername()[:2]
         self.active = True
         self._turn("active", spooled=self._spool.pending if self._spool else 0)
         self._loop.add_reader(channel.sock, self._readable)

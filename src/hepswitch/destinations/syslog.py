@@ -12,8 +12,9 @@ every way has other marks between messages than a line end; what becomes of them
 #015#012 unless told otherwise, journald keeps them). NUL bytes are written #000, as rsyslog does.
 
 The local socket gets what libc's syslog() writes, which is what daemons expect there. Over the network there is structured
-data: [hepswitch@32473 callid="…" attrs="…" size="…"], `size` being the bytes of the whole text: a datagram that would have
-been too long is cut, and has less. (32473 is the number kept for examples, RFC 5612: we have none of our own.)
+data: [hepswitch@32473 callid="…" attrs="…" size="…"], `size` being the bytes of the whole text. (32473 is the number kept
+for examples, RFC 5612: we have none of our own.) A datagram that would be too long is cut, and has less: a compressed
+payload may hold four times what a datagram can.
 
 Syslog acknowledges nothing: delivered means handed to the kernel. Not here: queue and retries (`writer`).
 """
@@ -66,7 +67,10 @@ LEVELS = {name: n for n, name in enumerate(["emerg", "alert", "crit", "err", "wa
 LEVELS |= {"error": LEVELS["err"], "warn": LEVELS["warning"]}
 
 LONGEST_DATAGRAM = 65_507
-"""What fits a UDP datagram over IPv4."""
+"""What fits a UDP datagram over IPv4. Local sockets take as much with the usual buffers."""
+
+HEARD = 64
+"""Reads in which the far end may have ended what it says; one that talks without end is not waited for."""
 
 TIMEOUT = 10.0
 """Seconds that the far end may take to accept a connection or data."""
@@ -162,7 +166,9 @@ class SyslogWriter(Writer):
             for written in batch:
                 sock.send(self._framed(written))
                 sent += 1
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.EMSGSIZE and not sent:  # by this socket's own limit: no other one would take it
+                raise ValueError(f"{self._where}: {error.strerror}") from error
             self.close()
             if not sent:
                 raise
@@ -194,7 +200,7 @@ class SyslogWriter(Writer):
         text = text.replace(b"\0", b"#000")
         if not isinstance(self._where, Endpoint):
             said = self._as_libc(written.packet) + text
-            return said + b"\0" if self._is_stream else said
+            return said + b"\0" if self._is_stream else said[:LONGEST_DATAGRAM]
         said = self._as_rfc_5424(written, len(text)) + text
         return b"%d %b" % (len(said), said) if self._is_stream else said[:LONGEST_DATAGRAM]
 
@@ -255,12 +261,10 @@ def _is_over(sock: socket.socket) -> bool:
     """Has the far end closed the connection? What is written then would be lost. What it says is of no interest."""
     sock.setblocking(False)
     try:
-        while sock.recv(4096):
-            pass
+        return not all(sock.recv(4096) for _ in range(HEARD))
     except BlockingIOError:
         return False
     except OSError:
         return True
     finally:
         sock.settimeout(TIMEOUT)
-    return True

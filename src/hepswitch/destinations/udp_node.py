@@ -42,7 +42,6 @@ class UdpNode(HepNode):
         self._resolver = resolver
         self._queue: Frames = self.inbox
         self._candidates: tuple[Candidate, ...] = ()
-        self._peer: Candidate | None = None
         self._sock: socket.socket | None = None
         self._sender: UdpSender | None = None
         self._waiting = False
@@ -74,7 +73,7 @@ class UdpNode(HepNode):
         """Go where the name leads; the seconds for which that holds. Raises OSError when it leads nowhere."""
         answer = await self._resolver.resolve(self._endpoint.host, self._endpoint.port)
         self._candidates = answer.candidates
-        if self._peer not in self._candidates:
+        if self.peer not in self._candidates:
             self._move(self._candidates)
             self._back()
         return answer.seconds
@@ -93,15 +92,15 @@ class UdpNode(HepNode):
                 trouble = error
             else:
                 self._disconnect()
-                self._peer, self._sock, self._sender = candidate, sock, UdpSender(sock)
+                self.peer, self._sock, self._sender = candidate, sock, UdpSender(sock)
                 self._loop.add_reader(sock, self._hear)
                 return
         raise trouble
 
     def _move_on(self) -> None:
         """The candidate that is used has failed: the next one's turn, if there is another."""
-        if self._peer in self._candidates and len(self._candidates) > 1:
-            at = self._candidates.index(self._peer)
+        if self.peer in self._candidates and len(self._candidates) > 1:
+            at = self._candidates.index(self.peer)
             with contextlib.suppress(OSError):  # no way to any other: this one may come back
                 self._move(self._candidates[at + 1 :] + self._candidates[:at])
 
@@ -223,7 +222,7 @@ class UdpNode(HepNode):
         self._wait(False)
         self._loop.remove_reader(self._sock)
         self._sock.close()
-        self._peer = self._sock = self._sender = None
+        self.peer = self._sock = self._sender = None
 
     @property
     def queued(self) -> int:

@@ -127,11 +127,10 @@ class WriterOutlet:
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._hand.do(self._writer.open)
-        except TimeoutError as error:
+        except BaseException as error:
             self._hand.let_go()
-            raise OSError(str(error) or f"{self.name} does not answer") from error
-        except OSError:
-            self._hand.let_go()
+            if isinstance(error, TimeoutError):
+                raise OSError(str(error) or f"{self.name} does not answer") from error
             raise
         self._open = True
 

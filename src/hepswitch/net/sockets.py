@@ -69,6 +69,16 @@ def listen_shared(endpoint: Endpoint, workers: int) -> list[list[socket.socket]]
     return [[sock] for _ in range(workers)]
 
 
+def is_local(ip: str) -> bool:
+    """Whether this machine has the address: then, and only then, a socket can be bound to it."""
+    with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind((ip, 0))
+        except OSError:
+            return False
+    return True
+
+
 def raise_descriptor_limit() -> None:
     """Let this process, and those that it starts, have as many descriptors as the system gives them."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

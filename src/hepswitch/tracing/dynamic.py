@@ -13,8 +13,10 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from hepswitch.filters import compile_filter
+from hepswitch.filters.language import parse
 from hepswitch.routing.packet import Packet
 from hepswitch.tracing.words import Scope, Side, Types, parse_flags, parse_scope, parse_types
+from hepswitch.units import MOST_SECONDS
 from hepswitch.wire.sip import Sip
 
 Text = Annotated[str, Meta(max_length=8192)]
@@ -36,8 +38,8 @@ class TraceStart(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     ip: Text | None = None
     scope: Text = "dialog"
     types: Text = ""
-    seconds: Annotated[float, Meta(gt=0)] | None = None
-    packets: Annotated[int, Meta(gt=0)] | None = None
+    seconds: Annotated[float, Meta(gt=0, le=MOST_SECONDS)] | None = None
+    packets: Annotated[int, Meta(gt=0, le=2**63 - 1)] | None = None
     attrs: Text | None = None
     correlation_id: Text | None = None
     flags: Text = ""
@@ -65,6 +67,8 @@ class Watch:
         self.types: Types = parse_types(start.types) if start.types else None
         self.side: Side = parse_flags(start.flags)
         self.start = start
+        if start.filter:
+            parse(start.filter, lists)  # by itself: its brackets must not reach out of those that are put around it
         said = start.condition
         self._condition: Callable[[Any], bool] | None = None if said is None else compile_filter(said, lists)
 

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, ValidationInfo
 
 from hepswitch import books
 from hepswitch.books import Snapshot
+from hepswitch.destinations.sip import SipOutlet
 from hepswitch.logs import words
 from hepswitch.net.resolve import Resolver
 from hepswitch.references import check_name
@@ -25,6 +26,12 @@ from hepswitch.tracing.marks import Mark
 from hepswitch.tracing.own import OwnTarget, parse_own
 
 log = structlog.get_logger("hepswitch.tracing")
+
+MOST_PAST = 1000
+"""Targets that are closed and whose figures are kept apart in the books; those of older ones are summed up."""
+
+OTHERS = "(earlier targets)"
+"""The row of their sum: it cannot be the name of a target."""
 
 STORE, DESTINATION = "store:", "destination:"
 
@@ -92,6 +99,13 @@ def _relay(outlet: Any, packet: Packet, mark: Mark) -> bool:
     except ValueError:  # it would be too large: better without
         copy = packet.copy()
     return bool(outlet.offer(copy))
+
+
+def _is_on_its_way(packet: Packet, outlets: Iterable[Outlet]) -> bool:
+    """Whether the packet was sent to one of the `sip:` targets among `outlets`: by this switch, in all likelihood, whose
+    mirror has captured it. It bears no trail, and would go in circles."""
+    ends = packet.dst_ip, packet.dst_port
+    return any(isinstance(outlet, SipOutlet) and outlet.leads_to(*ends) for outlet in outlets)
 
 
 def _store(outlet: Any, packet: Packet, mark: Mark) -> bool:
@@ -167,7 +181,14 @@ class Targets:
         async with self._opening:
             outlet = self._own.get(wanted.url) or await self._open(wanted)
         self._users[wanted.url] += 1
-        return Target(wanted.name, lambda: outlet, _relay if wanted.relays else _store, wanted.url)
+        give = self._sip if isinstance(outlet, SipOutlet) else _relay if wanted.relays else _store
+        return Target(wanted.name, lambda: outlet, give, wanted.url)
+
+    def _sip(self, outlet: SipOutlet, packet: Packet, mark: Mark) -> bool:
+        if _is_on_its_way(packet, self._own.values()):
+            outlet.refused["loop"] += 1
+            return False
+        return _relay(outlet, packet, mark)
 
     async def _open(self, wanted: OwnTarget) -> Outlet:
         """Raises OSError that names the target."""
@@ -206,6 +227,12 @@ class Targets:
         finally:
             _add(self._past, outlet)
             del self._leaving[url]
+            while len(self._past) > MOST_PAST:
+                oldest = next(each for each in self._past if each != OTHERS)
+                row = self._past.pop(oldest)
+                row.pop("nodes", None)
+                row["state"] = "closed"
+                self._past[OTHERS] = books.add(self._past.get(OTHERS, {}), row)
 
     async def close(self) -> None:
         """Close all, at the end."""
