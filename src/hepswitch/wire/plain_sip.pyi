@@ -40,4 +40,4 @@ def head_size(data: bytes | bytearray | memoryview, searched: int = 0) -> int:
     """Bytes of the headers that `data` begins with; 0 when they are not all there, as in the first `searched` bytes."""
 
 def message_start(data: bytes | bytearray | memoryview) -> int:
-    """Where the first line is that a message, SIP or HEP, begins with or may yet begin with; len(data) when there is none."""
+    """Where the first line is that a message (SIP, HEP) begins with or may yet begin with; len(data) when there is none."""

@@ -156,7 +156,7 @@ def head_size(const unsigned char[::1] data not None, Py_ssize_t searched=0) -> 
 
 
 def message_start(const unsigned char[::1] data not None) -> int:
-    """Where the first line is that a message, SIP or HEP, begins with or may yet begin with; len(data) when there is none."""
+    """Where the first line is that a message (SIP, HEP) begins with or may yet begin with; len(data) when there is none."""
     cdef const unsigned char* p
     cdef Py_ssize_t at = 0, n = data.shape[0], end
     if not n:
