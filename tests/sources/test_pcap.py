@@ -266,6 +266,8 @@ async def test_a_file_is_another_when_only_its_first_frame_tells(folder: Path) -
     path.write_bytes(section + recording(range(2))[28:])
     async with Taking(folder) as taking:
         await taking.until([0, 1])
+        looks = taking.count_looks()
+        await until(lambda: looks, "a look: nobody has the file open")
         path.write_bytes(section + recording(range(5, 8))[28:])
         await taking.until([0, 1, 5, 6, 7])
 
@@ -320,6 +322,10 @@ async def test_only_the_first_worker_reads(folder: Path) -> None:
     ("url", "what"),
     [
         ("pcap:", "names no file"),
+        ("pcap://", "names no file"),
+        ("pcap:x\0y", "names no file"),
+        ("pcap:x?ports=5060&ports=5070", "says ports more than once"),
+        ("pcap:x?node_name=" + 256 * "n", "node_name has 256 bytes"),
         ("pcap:x?follow=maybe", "write yes or no"),
         ("pcap:x?from=middle", "write start or end"),
         ("pcap:x?ports=0", "is no port and no range"),

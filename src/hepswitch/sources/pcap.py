@@ -31,14 +31,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import parse_qsl
 
 import structlog
 
 from hepswitch.books import Listener
 from hepswitch.logs import words
 from hepswitch.sources.inlet import Inlet, Source
-from hepswitch.sources.options import choice, number, ports, yes
+from hepswitch.sources.options import choice, number, ports, told, yes
 from hepswitch.sources.recordings import HEAD, PIECE, Recording, first_time, note, recall
 from hepswitch.units import Endpoint
 from hepswitch.wire.batch import Batch
@@ -78,12 +77,15 @@ class Settings:
     captagent_id: int
     node_name: str | None
 
+    def envelopes(self, listener: Listener) -> Envelopes:
+        return Envelopes(listener, self.captagent_id, self.node_name)
+
 
 def parse(url: str) -> Endpoint:
     """See `Way`. The path is the endpoint's host."""
     where, _, query = url.removeprefix("pcap:").partition("?")
-    endpoint = Endpoint("pcap", where, 0, dict(parse_qsl(query, keep_blank_values=True)))
     try:
+        endpoint = Endpoint("pcap", where, 0, told(query))
         settings(endpoint)
     except ValueError as error:
         raise ValueError(f"{url!r}: {error}") from None
@@ -95,9 +97,9 @@ def settings(endpoint: Endpoint) -> Settings:
     options = endpoint.options
     if unknown := sorted(options.keys() - set(OPTIONS)):
         raise ValueError(f"unknown options: {', '.join(unknown)}; known here: {', '.join(OPTIONS)}")
-    if not endpoint.host:
+    if not endpoint.host.strip("/") or "\0" in endpoint.host:
         raise ValueError("names no file: write for example pcap:/var/spool/captures")
-    return Settings(
+    made = Settings(
         path=Path(endpoint.host),
         ports=ports(options["ports"]) if "ports" in options else (),
         is_followed=yes(options, "follow"),
@@ -107,6 +109,8 @@ def settings(endpoint: Endpoint) -> Settings:
         captagent_id=number(options, "captagent_id", 2001, 0xFFFFFFFF),
         node_name=options.get("node_name"),
     )
+    made.envelopes(Listener(endpoint.scheme))
+    return made
 
 
 def name(endpoint: Endpoint, sockets: list[socket.socket]) -> str:  # noqa: ARG001
@@ -159,8 +163,7 @@ class PcapSource:
         self._after = after
         self._note = folder / f"pcap-{hashlib.sha256(os.fsencode(settings.path)).hexdigest()[:16]}.json"
         self._intake = Intake(
-            Envelopes(listener, settings.captagent_id, settings.node_name),
-            settings.ports, rtcp=settings.rtcp, hep=settings.hep,
+            settings.envelopes(listener), settings.ports, rtcp=settings.rtcp, hep=settings.hep,
         )  # fmt: skip
         self._recordings: dict[str, Recording] = {}
         self._seen: dict[str, tuple[int, int]] = {}  # size and time of change of every file at the last look
@@ -202,6 +205,8 @@ class PcapSource:
         is_first = not self._recall()
         while not self._stopping.is_set():
             for recording in await asyncio.to_thread(self._due, is_first and self._settings.from_end):
+                if self._stopping.is_set():
+                    break
                 await self._read(recording)
             is_first = False
             if not self._settings.is_followed:
@@ -223,6 +228,8 @@ class PcapSource:
         """The files that have something to be read, by the time of their first frames. Forgets those that are gone."""
         found, seen, due = {}, {}, []
         for path, status in self._files():
+            if self._stopping.is_set():
+                return []
             key = f"{status.st_dev}:{status.st_ino}"
             seen[key] = (status.st_size, status.st_mtime_ns)
             recording = self._recordings.get(key)
@@ -247,13 +254,15 @@ class PcapSource:
     def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
         path = self._settings.path
         try:
-            paths = sorted(path.iterdir()) if path.is_dir() else [path]
+            paths = [path]
+            if path.is_dir():
+                paths = sorted(
+                    (found for found in path.iterdir() if found.name[0] != "."), key=lambda found: found.name
+                )
         except OSError as error:
             self._complain(path, words(error))
             return
         for path in paths:
-            if path.name.startswith("."):
-                continue
             try:
                 status = path.stat()
             except OSError as error:
