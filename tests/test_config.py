@@ -100,6 +100,13 @@ def test_name_servers_are_addresses(tmp_path: Path) -> None:
         load(_write(tmp_path, '[dns]\nservers = ["ns.example"]\n'), {})
 
 
+@pytest.mark.parametrize("path", ["~nobody-at-all/x", r"x\u0000y"])
+def test_what_is_no_path_is_said(tmp_path: Path, path: str) -> None:
+    (tmp_path / "c.toml").write_text(f'spool_dir = "{path}"\n')
+    with pytest.raises(ConfigError, match="is no path"):
+        load(tmp_path / "c.toml")
+
+
 def test_a_listener_twice(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"udp://0\.0\.0\.0:9060 more than once"):
         load(_write(tmp_path, 'listen = ["udp://0.0.0.0:9060", "udp://0.0.0.0"]\n'), {})

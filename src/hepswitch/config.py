@@ -293,7 +293,10 @@ def _anchored(config: Config, base: Path) -> Config:
     """The same configuration with paths made absolute from the file's folder."""
 
     def absolute(path: Path) -> Path:
-        return (base / path.expanduser()).resolve()
+        try:
+            return (base / path.expanduser()).resolve()
+        except (RuntimeError, ValueError) as error:
+            raise ConfigError(f"{str(path)!r} is no path: {error}") from error
 
     route = config.hep_route
     if route.script is not None:

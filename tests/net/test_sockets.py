@@ -49,6 +49,8 @@ def test_foreign_address_and_unknown_name_are_told_apart() -> None:
         sockets.bind_udp(Endpoint("udp", "192.0.2.1", 0), 65536)
     with pytest.raises(OSError, match=r"'no-such-host\.invalid' is no address here"):
         sockets.listen_tcp(Endpoint("tcp", "no-such-host.invalid", 0))
+    with pytest.raises(OSError, match="'a..b' is no address here: no host can be called so"):
+        sockets.listen_tcp(Endpoint("tcp", "a..b", 0))
 
 
 def test_receive_buffer_reads_back_what_was_asked() -> None:

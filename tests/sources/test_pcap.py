@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import structlog
 
 from far_ends import until
 from hepswitch.books import Listener
@@ -65,6 +68,12 @@ class Taking:
         """Wait until these came."""
         await until(lambda: len(self.packets) >= len(numbers), "packets")
         assert self.numbers == numbers
+
+    def count_looks(self) -> list[None]:
+        """Gets one more item with each look at the files from now on."""
+        looks, due = list[None](), self.source._due
+        self.source._due = lambda from_end: looks.append(None) or due(from_end)  # type: ignore[method-assign]
+        return looks
 
     async def __aenter__(self) -> Taking:
         await self.source.start(asyncio.get_running_loop())
@@ -216,6 +225,93 @@ async def test_a_broken_recording_is_counted_once(folder: Path) -> None:
     assert taking.listener.malformed_reasons == {"frame length out of range": 1}
 
 
+async def test_what_was_captured_long_ago_is_not_late_when_it_is_copied_slowly(folder: Path) -> None:
+    file, builder = io.BytesIO(), FrameBuilder()
+    writer = Writer(file)
+    for part in (sip(1)[:30], sip(1)[30:]):
+        for frame in builder.frames(6, "192.0.2.1", 5060, "192.0.2.2", 5060, part):
+            writer.write(START, frame)
+    data, path = file.getvalue(), folder / "x"
+    path.write_bytes(data[:-8])
+    async with Taking(path) as taking:
+        await until(lambda: taking.listener.frames == 1, "the first part")
+        looks = taking.count_looks()
+        await until(lambda: len(looks) == 3, "looks at what is waiting")
+        path.write_bytes(data)
+        await taking.until([1])
+    assert taking.packets[0].payload == sip(1)
+
+
+async def test_times_that_no_clock_ever_says(folder: Path) -> None:
+    """A resolution of whole seconds and the largest number: the frame is not lost in silence, and reading goes on."""
+    (folder / "a").write_bytes(recording(range(1)))
+    later = bytearray(recording(range(1, 2)))
+    resolution = struct.pack("<HHB3xI", 9, 1, 0, 0)
+    later[28:48] = struct.pack("<IIHHI", 1, 32, 1, 0, 0) + resolution + struct.pack("<I", 32)
+    later[72:80] = b"\xff" * 8
+    (folder / "b").write_bytes(later)
+    async with Taking(folder) as taking:
+        await until(lambda: taking.listener.malformed == 1, "the frame of no time")
+        (folder / "c").write_bytes(recording(range(2, 3)))
+        await taking.until([0, 2])
+    assert taking.listener.malformed_reasons == {"time after 2106": 1}
+
+
+async def test_a_file_is_another_when_only_its_first_frame_tells(folder: Path) -> None:
+    """Names of systems stand before it, and the inode of a file that was removed is used again."""
+    comment = struct.pack("<HH", 1, 200) + bytes(200) + bytes(4)
+    section = struct.pack("<IIIHHq", 0x0A0D0D0A, 28 + len(comment), 0x1A2B3C4D, 1, 0, -1) + comment
+    section += struct.pack("<I", 28 + len(comment))
+    path = folder / "x"
+    path.write_bytes(section + recording(range(2))[28:])
+    async with Taking(folder) as taking:
+        await taking.until([0, 1])
+        looks = taking.count_looks()
+        await until(lambda: looks, "a look: nobody has the file open")
+        path.write_bytes(section + recording(range(5, 8))[28:])
+        await taking.until([0, 1, 5, 6, 7])
+
+
+async def test_a_file_that_is_as_it_was_is_not_opened_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "x").write_bytes(recording(range(1)))
+    (folder / "y").write_bytes(b"no capture")
+    async with Taking(folder) as taking:
+        await taking.until([0])
+        looks = taking.count_looks()
+        await until(lambda: looks, "a look")
+        monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("opened"))
+        await until(lambda: len(looks) > 3, "more looks")
+        monkeypatch.undo()
+
+
+async def test_what_may_not_be_looked_at_is_said_and_reading_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "a").write_bytes(recording(range(1)))
+    (folder / "b").write_bytes(recording(range(1, 2)))
+    stat = Path.stat
+
+    def refuse(self: Path, **how: bool) -> os.stat_result:
+        if self.name == "a":
+            raise PermissionError(13, "Permission denied")
+        return stat(self, **how)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with structlog.testing.capture_logs() as logs:
+        async with Taking(folder) as taking:
+            await taking.until([1])
+    assert [(entry["file"], entry["reason"]) for entry in logs] == [(str(folder / "a"), "Permission denied")]
+
+
+async def test_when_it_cannot_be_noted_how_far_it_was_read(folder: Path) -> None:
+    (folder.parent / "spool").write_text("in the way")
+    (folder / "a").write_bytes(recording(range(1)))
+    with structlog.testing.capture_logs() as logs:
+        async with Taking(folder) as taking:
+            await taking.until([0])
+    assert logs[-1]["event"] == "how far recordings were read cannot be noted"
+
+
 async def test_only_the_first_worker_reads(folder: Path) -> None:
     endpoint = parse(f"pcap:{folder}")
     assert WAYS["pcap"].bind(endpoint, 3, 0) == [[], [], []]
@@ -226,6 +322,10 @@ async def test_only_the_first_worker_reads(folder: Path) -> None:
     ("url", "what"),
     [
         ("pcap:", "names no file"),
+        ("pcap://", "names no file"),
+        ("pcap:x\0y", "names no file"),
+        ("pcap:x?ports=5060&ports=5070", "says ports more than once"),
+        ("pcap:x?node_name=" + 256 * "n", "node_name has 256 bytes"),
         ("pcap:x?follow=maybe", "write yes or no"),
         ("pcap:x?from=middle", "write start or end"),
         ("pcap:x?ports=0", "is no port and no range"),

@@ -6,18 +6,23 @@ import itertools
 import struct
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hepswitch.wire import plain_sip
+from hepswitch.wire import tcp as tcp_module
 from hepswitch.wire.tcp import (
     GAP_US,
     IDLE_US,
     LINGER_US,
+    LONGEST_MESSAGE,
     LOST,
     MOST_HELD,
     MOST_STREAMS,
     NO_ROOM,
     NOT_SIP,
+    SEGMENT,
     Streams,
 )
 
@@ -189,6 +194,54 @@ def test_streams_are_bounded_in_number_and_in_bytes() -> None:
             capture.see(at * 60_000, bytes(59_000), sport=number)
         assert capture.streams.held <= MOST_HELD
     assert capture.losses[NO_ROOM] > 50
+
+
+def test_many_small_segments_behind_a_gap_hold_what_they_cost() -> None:
+    capture = Capture()
+    capture.see(0, b"ab")
+    for number in range(100):
+        capture.see(10 + 2 * number, b"x")
+    assert capture.streams.held >= 100 * SEGMENT
+
+
+def test_headers_that_come_in_small_pieces_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+
+    def head_size(data: bytearray, searched: int) -> int:
+        looked.append(len(data) - searched)
+        return plain_sip.head_size(data, searched)
+
+    monkeypatch.setattr(tcp_module, "head_size", head_size)
+    message = sip(1, 30_000).replace(b"\r\n\r\n", b"\r\n" + b"a: b\r\n" * 10_000 + b"\r\n")
+    capture = Capture()
+    for at in range(0, len(message), 20):
+        capture.see(at, message[at : at + 20])
+    assert capture.found == [message]
+    assert sum(looked) < 2 * len(message)
+
+
+def test_what_is_no_message_is_passed_over_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    starts = []
+    monkeypatch.setattr(
+        tcp_module, "message_start", lambda data: starts.append(plain_sip.message_start(data)) or starts[-1]
+    )
+    capture = Capture()
+    capture.see(0, b"x\n" * 30_000 + sip(1) + b"no line of SIP\n")
+    assert (capture.found, capture.losses) == ([sip(1)], {NOT_SIP: 1})
+    assert len(starts) == 2
+
+
+@pytest.mark.parametrize(
+    "long", [b"MESSAGE sip:bob@h SIP/2.0\r\n", b"MESSAGE sip:bob@h SIP/2.0\r\nl: 99999999\r\n", b"HEP3\0\5"]
+)
+def test_a_message_that_is_too_long_is_none(long: bytes) -> None:
+    """Start lines without an end are given up together: each of them would be looked at to the end otherwise."""
+    capture = Capture()
+    data = long * (LONGEST_MESSAGE // len(long) + 1) + b"\r\n\r\n"
+    for at in range(0, len(data), 60_000):
+        capture.see(at, data[at : at + 60_000])
+    capture.see(len(data), sip(1))
+    assert (capture.found[-1], capture.losses) == (sip(1), {NOT_SIP: 1})
 
 
 def ws(data: bytes, opcode: int = 1, key: bytes = b"", final: bool = True) -> bytes:

@@ -131,8 +131,9 @@ def _bound(endpoint: Endpoint, kind: socket.SocketKind, *, reuse_port: bool) -> 
     """A non-blocking socket bound to the first address of `endpoint.host` that can be had."""
     try:
         found = socket.getaddrinfo(endpoint.host, endpoint.port, type=kind, flags=socket.AI_PASSIVE)
-    except socket.gaierror as error:
-        raise OSError(f"{endpoint}: {endpoint.host!r} is no address here: {error.strerror}") from error
+    except (socket.gaierror, UnicodeError) as error:
+        why = error.strerror if isinstance(error, socket.gaierror) else "no host can be called so"
+        raise OSError(f"{endpoint}: {endpoint.host!r} is no address here: {why}") from error
     failure = OSError(errno.EADDRNOTAVAIL, "no address")
     for family, _, _, _, address in found:
         sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)

@@ -25,13 +25,13 @@ Not here: opening sockets (`net.packet_socket`), and what is in a frame (`wire.i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from urllib.parse import parse_qsl
 
 import structlog
 
@@ -42,7 +42,7 @@ from hepswitch.net.packet_filter import capture_filter, tunnel_filter
 from hepswitch.net.packet_ring import RETIRE, PacketRing
 from hepswitch.net.packet_socket import Capture, close_door, group, is_up, open_again, open_readers, watches
 from hepswitch.sources.inlet import Inlet, Source
-from hepswitch.sources.options import number, ports, yes
+from hepswitch.sources.options import number, ports, told, yes
 from hepswitch.units import Endpoint, parse_size
 from hepswitch.wire.batch import Batch
 from hepswitch.wire.envelopes import Envelopes
@@ -67,7 +67,7 @@ LEAST_RING, MOST_RING = 1 << 20, 4 << 30
 """Bytes. The kernel counts the larger end in 32 bits."""
 
 LEAST_SNAPLEN, MOST_SNAPLEN = 128, 0xFFFF
-_INTERFACE = re.compile(r"[^/\s:?#]{1,15}")
+_INTERFACE = re.compile(r"[^/\s:?#\x00-\x1f\x7f-\U0010ffff]{1,15}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,9 @@ class Settings:
     def capture(self) -> Capture:
         return Capture(self.interface, self._filter, self.promiscuous, self.ring)
 
+    def envelopes(self, listener: Listener) -> Envelopes:
+        return Envelopes(listener, self.captagent_id, self.node_name)
+
     def _filter(self, cooked: bool) -> list[Instruction]:
         if self.address is not None:
             return tunnel_filter(self.address, self.ports, rtcp=self.rtcp, snaplen=self.snaplen)
@@ -97,10 +100,12 @@ class Settings:
 
 def parse(url: str) -> Endpoint:
     """See `Way`."""
-    scheme, _, rest = url.partition("://")
-    where, _, query = rest.partition("?")
-    endpoint = Endpoint(scheme, where.rstrip("/").strip("[]"), 0, dict(parse_qsl(query, keep_blank_values=True)))
+    scheme, _, rest = url.partition(":")
+    if not rest.startswith("//"):
+        raise ValueError(f"{url!r}: write {scheme}://{rest}")
+    where, _, query = rest[2:].partition("?")
     try:
+        endpoint = Endpoint(scheme, where.rstrip("/").strip("[]"), 0, told(query))
         settings(endpoint)
     except ValueError as error:
         raise ValueError(f"{url!r}: {error}") from None
@@ -129,6 +134,7 @@ def settings(endpoint: Endpoint) -> Settings:
         node_name=options.get("node_name"),
     )
     made.capture().filter(True)
+    made.envelopes(Listener(endpoint.scheme))
     return made
 
 
@@ -140,12 +146,10 @@ def _size(options: dict[str, str], key: str, default: str, least: int, most: int
 
 
 def _address(text: str) -> IPv4Address | IPv6Address:
-    try:
-        return ip_address(text)
-    except ValueError:
-        raise ValueError(
-            f"{text!r} is no address: write ipip://192.0.2.10, or ipip://0.0.0.0 for tunnels to any"
-        ) from None
+    with contextlib.suppress(ValueError):
+        if "%" not in text:
+            return ip_address(text)
+    raise ValueError(f"{text!r} is no address: write ipip://192.0.2.10, or ipip://0.0.0.0 for tunnels to any")
 
 
 def name(endpoint: Endpoint, sockets: list[socket.socket]) -> str:  # noqa: ARG001
@@ -191,9 +195,7 @@ class MirrorSource:
         self._after = after
         self._group = group(sock)
         self._ring = PacketRing(sock, listener, settings.ring)
-        self._intake = Intake(
-            Envelopes(listener, settings.captagent_id, settings.node_name), settings.ports, rtcp=settings.rtcp
-        )
+        self._intake = Intake(settings.envelopes(listener), settings.ports, rtcp=settings.rtcp)
         self._loop: asyncio.AbstractEventLoop
         self._timer: asyncio.TimerHandle
         self.interrupted = False

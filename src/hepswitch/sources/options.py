@@ -6,8 +6,19 @@ Not here: which source has which (`mirror`, `pcap`).
 from __future__ import annotations
 
 import re
+from urllib.parse import parse_qsl
 
-_RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
+_RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
+
+
+def told(query: str) -> dict[str, str]:
+    """The options in what follows the question mark of a URL, each once."""
+    pairs = parse_qsl(query, keep_blank_values=True)
+    options = dict(pairs)
+    if len(options) < len(pairs):
+        twice = sorted(key for key in options if [name for name, _ in pairs].count(key) > 1)
+        raise ValueError(f"says {', '.join(twice)} more than once: write it once, values separated by commas")
+    return options
 
 
 def ports(text: str) -> tuple[tuple[int, int], ...]:

@@ -15,7 +15,7 @@ or begins anew (rings of tcpdump and dumpcap) is read from its start. While outl
 How far each was read is noted in `spool_dir`, so a restart goes on there. The note is written once a second, after the
 packets were handed on: a crash repeats at most what came since (at least once).
 
-Not here: the format (`wire.pcap`), and what is in a frame (`wire.intake`).
+Not here: the format (`wire.pcap`), the note (`sources.recordings`), and what is in a frame (`wire.intake`).
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ import errno
 import hashlib
 import os
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
-from urllib.parse import parse_qsl
+from typing import BinaryIO
 
-import msgspec
 import structlog
 
 from hepswitch.books import Listener
 from hepswitch.logs import words
 from hepswitch.sources.inlet import Inlet, Source
-from hepswitch.sources.options import choice, number, ports, yes
+from hepswitch.sources.options import choice, number, ports, told, yes
+from hepswitch.sources.recordings import HEAD, PIECE, Recording, first_time, note, recall
 from hepswitch.units import Endpoint
 from hepswitch.wire.batch import Batch
 from hepswitch.wire.envelopes import Envelopes
@@ -54,16 +54,14 @@ OPTIONS = ("captagent_id", "follow", "from", "hep", "node_name", "ports", "rtcp"
 
 LOOK = 0.5
 """Seconds between two looks for what was appended."""
-PIECE = 1 << 16
-"""Bytes read before others get their turn on the event loop."""
 BATCH = 256
 """Packets handed on at once."""
 REMEMBER = 1.0
-"""Seconds between two notes of how far the files were read."""
+"""Seconds between two notes of how far the files were read …"""
+SPARING = 20
+"""… and how many times as long as writing one took: a folder may have many files."""
 MOST_COMPLAINTS = 1000
 """That are remembered, not to be repeated."""
-HEAD = 64
-"""Bytes by which a file is known again: the header and the time of the first frame are among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +77,15 @@ class Settings:
     captagent_id: int
     node_name: str | None
 
+    def envelopes(self, listener: Listener) -> Envelopes:
+        return Envelopes(listener, self.captagent_id, self.node_name)
+
 
 def parse(url: str) -> Endpoint:
     """See `Way`. The path is the endpoint's host."""
     where, _, query = url.removeprefix("pcap:").partition("?")
-    endpoint = Endpoint("pcap", where, 0, dict(parse_qsl(query, keep_blank_values=True)))
     try:
+        endpoint = Endpoint("pcap", where, 0, told(query))
         settings(endpoint)
     except ValueError as error:
         raise ValueError(f"{url!r}: {error}") from None
@@ -96,9 +97,9 @@ def settings(endpoint: Endpoint) -> Settings:
     options = endpoint.options
     if unknown := sorted(options.keys() - set(OPTIONS)):
         raise ValueError(f"unknown options: {', '.join(unknown)}; known here: {', '.join(OPTIONS)}")
-    if not endpoint.host:
+    if not endpoint.host.strip("/") or "\0" in endpoint.host:
         raise ValueError("names no file: write for example pcap:/var/spool/captures")
-    return Settings(
+    made = Settings(
         path=Path(endpoint.host),
         ports=ports(options["ports"]) if "ports" in options else (),
         is_followed=yes(options, "follow"),
@@ -108,6 +109,8 @@ def settings(endpoint: Endpoint) -> Settings:
         captagent_id=number(options, "captagent_id", 2001, 0xFFFFFFFF),
         node_name=options.get("node_name"),
     )
+    made.envelopes(Listener(endpoint.scheme))
+    return made
 
 
 def name(endpoint: Endpoint, sockets: list[socket.socket]) -> str:  # noqa: ARG001
@@ -139,19 +142,6 @@ class _Idle:
         pass
 
 
-@dataclass(slots=True)
-class _Recording:
-    """One file, known by its device, inode and first bytes, whatever it is called."""
-
-    path: Path
-    head: bytes
-    reader: Reader
-    began_us: int = 0
-    left_out: int = 0
-    """Bytes at its beginning whose frames are not wanted."""
-    is_broken: bool = False
-
-
 class PcapSource:
     """Reads the recordings of `settings` and calls `flow(batch)`, which must not raise, and `after()` behind each piece.
 
@@ -173,14 +163,16 @@ class PcapSource:
         self._after = after
         self._note = folder / f"pcap-{hashlib.sha256(os.fsencode(settings.path)).hexdigest()[:16]}.json"
         self._intake = Intake(
-            Envelopes(listener, settings.captagent_id, settings.node_name),
-            settings.ports, rtcp=settings.rtcp, hep=settings.hep,
+            settings.envelopes(listener), settings.ports, rtcp=settings.rtcp, hep=settings.hep,
         )  # fmt: skip
-        self._recordings: dict[str, _Recording] = {}
+        self._recordings: dict[str, Recording] = {}
+        self._seen: dict[str, tuple[int, int]] = {}  # size and time of change of every file at the last look
+        self._captured_us = 0
+        self._read_at = 0.0
         self._reading = asyncio.Event()
         self._reading.set()
         self._stopping = asyncio.Event()
-        self._noted = 0.0
+        self._next_note = 0.0
         self._complaints: set[str] = set()
         self._task: asyncio.Task[None]
 
@@ -213,11 +205,14 @@ class PcapSource:
         is_first = not self._recall()
         while not self._stopping.is_set():
             for recording in await asyncio.to_thread(self._due, is_first and self._settings.from_end):
+                if self._stopping.is_set():
+                    break
                 await self._read(recording)
             is_first = False
             if not self._settings.is_followed:
                 break
-            self._intake.expire(time.time_ns() // 1000)
+            # By the clock of the recordings: what was captured last year is not late when it is copied here now.
+            self._intake.expire(self._captured_us + int((time.monotonic() - self._read_at) * 1e6))
             if self._hand_on():
                 self._after()
             try:
@@ -229,64 +224,75 @@ class PcapSource:
             self._after()
         await self._remember()
 
-    def _due(self, from_end: bool) -> list[_Recording]:
+    def _due(self, from_end: bool) -> list[Recording]:
         """The files that have something to be read, by the time of their first frames. Forgets those that are gone."""
-        found, due = {}, []
-        for path in self._paths():
-            try:
-                with path.open("rb") as file:
-                    key, recording = self._known(path, file)
-                    size = os.fstat(file.fileno()).st_size
-            except OSError as error:
-                self._complain(path, words(error))
-                continue
+        found, seen, due = {}, {}, []
+        for path, status in self._files():
+            if self._stopping.is_set():
+                return []
+            key = f"{status.st_dev}:{status.st_ino}"
+            seen[key] = (status.st_size, status.st_mtime_ns)
+            recording = self._recordings.get(key)
+            if self._seen.get(key) != seen[key]:
+                try:
+                    with path.open("rb") as file:
+                        recording = self._known(path, file, recording)
+                except OSError as error:
+                    self._complain(path, words(error))
+                    del seen[key]
             if recording is None:
                 continue
+            recording.path = path
             found[key] = recording
             if from_end:
-                recording.left_out = size
-            if size > recording.reader.fed and not recording.is_broken:
+                recording.left_out = status.st_size
+            if status.st_size > recording.reader.fed and not recording.is_broken:
                 due.append(recording)
-        self._recordings = found
+        self._recordings, self._seen = found, seen
         return sorted(due, key=lambda recording: (recording.began_us, recording.path))
 
-    def _paths(self) -> Iterator[Path]:
+    def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
         path = self._settings.path
         try:
-            paths = sorted(path.iterdir()) if path.is_dir() else [path]
+            paths = [path]
+            if path.is_dir():
+                paths = sorted(
+                    (found for found in path.iterdir() if found.name[0] != "."), key=lambda found: found.name
+                )
         except OSError as error:
             self._complain(path, words(error))
             return
         for path in paths:
-            if path.is_file() and not path.name.startswith("."):
-                yield path
+            try:
+                status = path.stat()
+            except OSError as error:
+                self._complain(path, words(error))
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield path, status
 
-    def _known(self, path: Path, file: BinaryIO) -> tuple[str, _Recording | None]:
-        """The file's key, and what is known of it; nothing yet when it is new or began anew, None while it is no capture."""
-        status = os.fstat(file.fileno())
-        key = f"{status.st_dev}:{status.st_ino}"
-        head = file.read(HEAD)
-        known = self._recordings.get(key)
-        if known is not None and status.st_size >= known.reader.fed and head.startswith(known.head):
-            known.path, known.head = path, head
-            return key, known
-        if not is_capture(head):
-            if len(head) >= 4:
-                self._complain(path, "is neither pcap nor pcapng")
-            return key, None
-        return key, _Recording(path, head, Reader(), _first_time(head + file.read(PIECE)))
+    def _known(self, path: Path, file: BinaryIO, known: Recording | None) -> Recording | None:
+        """What is `known` of the file; nothing yet when it is new or began anew, None while it is no capture."""
+        beginning = file.read(PIECE)
+        if known is None or os.fstat(file.fileno()).st_size < known.reader.fed or not known.begins_with(beginning):
+            if not is_capture(beginning):
+                if len(beginning) >= 4:
+                    self._complain(path, "is neither pcap nor pcapng")
+                return None
+            known = Recording(path, b"", Reader())
+        known.head, known.began_us = beginning[:HEAD], known.began_us or first_time(beginning)
+        return known
 
-    async def _read(self, recording: _Recording) -> None:
+    async def _read(self, recording: Recording) -> None:
         """To the end that the file has now."""
         try:
-            file = await asyncio.to_thread(recording.path.open, "rb")
+            file = await asyncio.to_thread(recording.opened)
         except OSError as error:
             self._complain(recording.path, words(error))
             return
+        if file is None:
+            return  # another file by now: the next look will tell
         with file:
-            if not file.read(HEAD).startswith(recording.head):
-                return  # another file by now: the next look will tell
-            file.seek(recording.reader.fed)
             while not recording.is_broken:
                 await self._reading.wait()
                 if self._stopping.is_set():
@@ -299,14 +305,16 @@ class PcapSource:
                 if not data:
                     return
                 self._take(recording, data)
-                if time.monotonic() - self._noted > REMEMBER:
+                if time.monotonic() > self._next_note:
                     await self._remember()
 
-    def _take(self, recording: _Recording, data: bytes) -> None:
+    def _take(self, recording: Recording, data: bytes) -> None:
         reader = recording.reader
         reader.feed(data)
+        self._read_at = time.monotonic()
         try:
             for frame in reader.frames():
+                self._captured_us = frame.time_us
                 if reader.at > recording.left_out:
                     self._intake.add(frame)
                     if len(self._intake) >= BATCH:
@@ -329,61 +337,32 @@ class PcapSource:
         self._intake.clear()
         return found
 
-    def _complain(self, path: Path, what: str) -> None:
+    def _complain(self, path: Path, what: str, of: str = "no recording to read") -> None:
         """Once about each file and fault."""
         if len(self._complaints) >= MOST_COMPLAINTS:
             self._complaints.clear()
         if f"{path}: {what}" not in self._complaints:
             self._complaints.add(f"{path}: {what}")
-            log.warning("no recording to read", file=str(path), reason=what)
+            log.warning(of, file=str(path), reason=what)
 
     # ── how far they were read ─────────────────────────────────────────────────────────────────────────────────────
 
     def _recall(self) -> bool:
         """Go on where the last process was. False at the first start."""
         try:
-            noted = msgspec.json.decode(self._note.read_bytes(), type=dict[str, dict[str, Any]])
-            self._recordings = {
-                key: _Recording(
-                    Path(row["path"]), bytes.fromhex(row["head"]), Reader.resumed(row["reader"]), row["began_us"],
-                    row["left_out"], row["is_broken"],
-                )
-                for key, row in noted.items()
-            }  # fmt: skip
+            self._recordings = recall(self._note)
         except FileNotFoundError:
             return False
-        except (OSError, msgspec.DecodeError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError) as error:
             log.warning("note of recordings cannot be read: all are read again", file=str(self._note), error=str(error))
         return True
 
     async def _remember(self) -> None:
-        self._noted = time.monotonic()
-        rows = {
-            key: {
-                "path": str(recording.path), "head": recording.head.hex(), "reader": recording.reader.state(),
-                "began_us": recording.began_us, "left_out": recording.left_out, "is_broken": recording.is_broken,
-            }
-            for key, recording in self._recordings.items()
-        }  # fmt: skip
+        begun = time.monotonic()
         try:
-            await asyncio.to_thread(_write, self._note, msgspec.json.encode(rows))
+            # Nobody else changes the recordings: this task alone does, and it waits here.
+            await asyncio.to_thread(note, self._note, self._recordings)
         except OSError as error:
-            self._complain(self._note, words(error))
-
-
-def _first_time(beginning: bytes) -> int:
-    """Of the first frame, µs; 0 when there is none yet."""
-    reader = Reader()
-    reader.feed(beginning)
-    try:
-        return next((frame.time_us for frame in reader.frames()), 0)
-    except WireError:
-        return 0  # said when it is read
-
-
-def _write(path: Path, data: bytes) -> None:
-    """All of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    fresh.write_bytes(data)
-    fresh.replace(path)
+            self._complain(self._note, words(error), "how far recordings were read cannot be noted")
+        took = time.monotonic() - begun
+        self._next_note = begun + max(REMEMBER, SPARING * took)

@@ -19,6 +19,8 @@ ETHERNET = 1
 LONGEST_FRAME = 1 << 20
 LONGEST_BLOCK = 16 << 20
 MOST_INTERFACES = 1 << 16
+MOST_TIME_US = (1 << 63) - 1
+"""A file may say any resolution: what is later is as good as that."""
 PIECE = 1 << 16
 """Bytes read at once."""
 
@@ -239,7 +241,8 @@ def _packet(at: int, kind: int, body: bytes, order: str, interfaces: list[_Inter
         raise WireError(at + 12, "frame length out of range")
     time_us = 0
     if kind != _SIMPLE_PACKET:
-        time_us = max((high << 32 | low) * 1_000_000 // interface.units + interface.offset_us, 0)
+        time_us = (high << 32 | low) * 1_000_000 // interface.units + interface.offset_us
+        time_us = min(max(time_us, 0), MOST_TIME_US)
     return CapturedFrame(time_us, interface.linktype, body[start : start + size], original)
 
 

@@ -35,3 +35,9 @@ class SipReader(FrameReader):
 
 def message_size(data: bytes | bytearray | memoryview) -> int:
     """Bytes of the SIP message that `data` begins with, by its Content-Length; 0 when its headers are not all there."""
+
+def head_size(data: bytes | bytearray | memoryview, searched: int = 0) -> int:
+    """Bytes of the headers that `data` begins with; 0 when they are not all there, as in the first `searched` bytes."""
+
+def message_start(data: bytes | bytearray | memoryview) -> int:
+    """Where the first line is that a message (SIP, HEP) begins with or may yet begin with; len(data) when there is none."""

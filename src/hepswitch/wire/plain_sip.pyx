@@ -150,6 +150,31 @@ def message_size(const unsigned char[::1] data not None) -> int:
     return sized(&data[0], data.shape[0], 0) if data.shape[0] else 0
 
 
+def head_size(const unsigned char[::1] data not None, Py_ssize_t searched=0) -> int:
+    """Bytes of the headers that `data` begins with; 0 when they are not all there, as in the first `searched` bytes."""
+    return max(head_end(&data[0], max(searched, <Py_ssize_t> 0), data.shape[0]), 0) if data.shape[0] else 0
+
+
+def message_start(const unsigned char[::1] data not None) -> int:
+    """Where the first line is that a message (SIP, HEP) begins with or may yet begin with; len(data) when there is none."""
+    cdef const unsigned char* p
+    cdef Py_ssize_t at = 0, n = data.shape[0], end
+    if not n:
+        return 0
+    p = &data[0]
+    while at < n:
+        if p[at] == 13 or p[at] == 10:
+            at += 1
+            continue
+        if n - at >= 4 and (memcmp(p + at, b"HEP3", 4) == 0 or memcmp(p + at, b"EEP3", 4) == 0):
+            return at
+        end = find(p, at, n, 10)
+        if (end < 0 and n - at < LONGEST) or sip_looks(p + at, (n if end < 0 else end + 1) - at):
+            return at
+        at = n if end < 0 else end + 1
+    return n
+
+
 cdef bint keeps_alive(const unsigned char* p, Py_ssize_t n) noexcept nogil:
     """Blank lines or NULs (RFC 5626 section 3.5.1 and what phones make of it), or a STUN message (RFC 5389 section 6)."""
     cdef Py_ssize_t i

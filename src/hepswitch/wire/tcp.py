@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from hepswitch.wire.plain_sip import message_size
+from hepswitch.wire.plain_sip import head_size, message_size, message_start
 from hepswitch.wire.sip import looks_like_sip
 from hepswitch.wire.websocket import WebSocket, handshake_size
 
@@ -36,8 +36,9 @@ LINGER_US = 10_000_000
 """How long a stream that ended is remembered, so that what is sent again is known again."""
 MOST_BEHIND = 16 << 20
 """Bytes: a segment further back is none sent again, but of a new connection whose beginning was not captured."""
+SEGMENT = 128
+"""Bytes that a segment costs beside its payload: many small ones are not to hold more than `MOST_HELD` says."""
 LONGEST_MESSAGE = 1 << 20
-LONGEST_START = 1 << 16
 
 LOST, NOT_SIP, NO_ROOM = "lost TCP segments", "not SIP", "too many TCP streams"
 
@@ -120,11 +121,18 @@ class Streams:
 
 
 class _Stream:
-    __slots__ = ("buffer", "cut", "end", "gap_us", "junk", "losses", "next", "socket", "start", "time_us", "waiting")
+    __slots__ = (
+        "buffer", "cut", "end", "gap_us", "junk", "losses", "next", "searched", "size", "socket", "start", "time_us",
+        "waiting",
+    )  # fmt: skip
 
     def __init__(self, losses: Counter[str]) -> None:
         self.losses = losses
         self.buffer = bytearray()
+        self.size = 0
+        """Of the message that the buffer begins with, once that is known."""
+        self.searched = 0
+        """Bytes of it in which its headers do not end: not looked at again, however small the segments are."""
         self.start: int | None = None
         self.next: int | None = None
         self.end: int | None = None
@@ -140,7 +148,7 @@ class _Stream:
     def held(self) -> int:
         """Bytes that are waiting for something."""
         framed = self.socket.held if self.socket is not None else 0
-        return len(self.buffer) + framed + sum(map(len, self.waiting.values()))
+        return len(self.buffer) + framed + sum(map(len, self.waiting.values())) + SEGMENT * len(self.waiting)
 
     @property
     def protocol(self) -> int:
@@ -182,7 +190,7 @@ class _Stream:
         self.next = min(self.waiting, key=lambda at: (at - start) % _MODULUS)
         self.gap_us = self.time_us
         cut = bytes(self.buffer)
-        self.buffer.clear()
+        self._drop(len(cut))
         self._join()
         if looks_like_sip(cut):
             self.cut.append(cut)
@@ -206,22 +214,49 @@ class _Stream:
         if self.socket is None and (size := handshake_size(self.buffer)) != 0:
             if size is None:
                 return
-            del self.buffer[:size]
+            self._drop(size)
             self.socket = WebSocket()
         yield from self._plain() if self.socket is None else self._framed(self.socket)
 
     def _plain(self) -> Iterator[bytes]:
-        while True:
-            if self.buffer.startswith((b"\r", b"\n")):  # keep-alives (RFC 5626 section 3.5.1)
-                self.buffer = self.buffer.lstrip(b"\r\n")
-            held = len(self.buffer)
-            size = _message_size(self.buffer)
-            if len(self.buffer) < held:
-                self._not_sip()
-            if size is None:
-                return
+        while size := self._whole():
             yield bytes(self.buffer[:size])
-            del self.buffer[:size]
+            self._drop(size)
+
+    def _whole(self) -> int:
+        """Size of the message that the buffer begins with, 0 when it is not all there."""
+        while self.buffer and not self.size:
+            start = message_start(self.buffer)
+            if self.buffer[:start].strip(b"\r\n"):  # else keep-alives (RFC 5626 section 3.5.1)
+                self._not_sip()
+            if start:
+                self._drop(start)
+            self.size, junk = self._measured()
+            if not self.size and not junk:
+                return 0
+            if junk:
+                self._not_sip()
+                self._drop(junk)
+        return self.size if self.size <= len(self.buffer) else 0
+
+    def _measured(self) -> tuple[int, int]:
+        """Size of the message that the buffer begins with, 0 when it is not known yet; and how much is to be passed over
+        because a message that long is none: what it says of its size is wrong, but its headers were read.
+        """
+        if self.buffer.startswith((b"HEP3", b"EEP3")):
+            size = int.from_bytes(self.buffer[4:6], "big") if len(self.buffer) >= 6 else 0
+            return size, 4 if len(self.buffer) >= 6 > size else 0
+        head = head_size(self.buffer, self.searched)
+        if not head:
+            self.searched = max(len(self.buffer) - 3, 0)
+            return 0, len(self.buffer) if len(self.buffer) >= LONGEST_MESSAGE else 0
+        size = message_size(self.buffer)
+        return (size, 0) if size <= LONGEST_MESSAGE else (0, head)
+
+    def _drop(self, size: int) -> None:
+        """Take a message, or what is none, from the front of the buffer."""
+        del self.buffer[:size]
+        self.size = self.searched = 0
 
     def _framed(self, socket: WebSocket) -> Iterator[bytes]:
         try:
@@ -253,35 +288,4 @@ class _Stream:
             self.socket = WebSocket()
         elif looks_like_sip(bytes(self.buffer)):
             yield bytes(self.buffer)
-        self.buffer.clear()
-
-
-def _message_size(buffer: bytearray) -> int | None:
-    """Size of the whole message that the buffer begins with, None when more is needed.
-
-    Drops keep-alives (RFC 5626 section 3.5.1) and what is no message from the front of the buffer.
-    """
-    while buffer:
-        if buffer[0] in b"\r\n":
-            del buffer[: len(buffer) - len(buffer.lstrip(b"\r\n"))]
-            continue
-        if buffer.startswith((b"HEP3", b"EEP3")):
-            size = int.from_bytes(buffer[4:6], "big")
-            if size >= 6 or len(buffer) < 6:
-                return size if len(buffer) >= max(size, 6) else None
-        elif looks_like_sip(bytes(buffer[:LONGEST_START])):
-            size = _sip_size(buffer)
-            if size <= LONGEST_MESSAGE:
-                return size if 0 < size <= len(buffer) else None
-        elif b"\n" not in buffer[:LONGEST_START] and len(buffer) < LONGEST_START:
-            return None
-        # no message begins here: go on at the next line
-        line = buffer.find(b"\n")
-        del buffer[: line + 1 if line >= 0 else len(buffer)]
-    return None
-
-
-def _sip_size(buffer: bytearray) -> int:
-    """Size of the SIP message that begins here; 0 when its headers are not whole yet. No Content-Length means no body."""
-    size = message_size(buffer)
-    return size or (0 if len(buffer) < LONGEST_MESSAGE else LONGEST_MESSAGE + 1)
+        self._drop(len(self.buffer))
