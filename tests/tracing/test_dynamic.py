@@ -135,6 +135,7 @@ def test_one_id_may_be_used_again_and_its_figures_add_up() -> None:
     [
         ({"filter": "caller ="}, "a value"),
         ({"id": "t 1"}, "'t 1' is no id of a trace"),
+        ({"id": "t\n"}, "is no id of a trace"),
         ({"scope": "x"}, "is no scope"),
         ({"types": "x"}, "no protocol type"),
         ({"to": "store:nowhere"}, "no store is named 'nowhere'"),

@@ -115,7 +115,6 @@ async def test_the_books_of_closed_targets_are_bounded(tmp_path: Path, monkeypat
 @pytest.mark.parametrize(
     "wrong",
     [
-        b'{"id": "t\\n", "to": ["file:/x"]}',
         b'{"id": "t", "to": ["file:/x"], "seconds": 1e300}',
         b'{"id": "t", "to": ["file:/x"], "packets": 9223372036854775808}',
     ],
