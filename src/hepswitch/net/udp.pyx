@@ -13,15 +13,8 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from hepswitch.wire.batch cimport Batch
+from hepswitch.wire.clock cimport wall_us
 from hepswitch.wire.frames cimport Frames
-
-cdef extern from "<time.h>" nogil:
-    ctypedef int clockid_t
-    cdef struct timespec:
-        long tv_sec
-        long tv_nsec
-    clockid_t CLOCK_REALTIME
-    int clock_gettime(clockid_t, timespec*)
 
 cdef extern from *:
     """
@@ -90,7 +83,7 @@ cdef class UdpReceiver:
         """
         cdef Batch batch = self.batch
         cdef mmsghdr* message
-        cdef timespec now
+        cdef uint64_t now
         cdef int i, got
         for i in range(self.filled):
             self.messages[i].msg_hdr.msg_namelen = sizeof(sockaddr_storage)
@@ -99,7 +92,7 @@ cdef class UdpReceiver:
             got = recvmmsg(self.fd, self.messages, self.slots, MSG_DONTWAIT, NULL)
             while got < 0 and errno == EINTR:
                 got = recvmmsg(self.fd, self.messages, self.slots, MSG_DONTWAIT, NULL)
-            clock_gettime(CLOCK_REALTIME, &now)
+            now = wall_us()
         self.drained = got < self.slots
         if got < 0:
             if errno == EAGAIN:
@@ -107,7 +100,7 @@ cdef class UdpReceiver:
             raise _os_error()
         self.filled = got
         batch.count = 0
-        batch.arrival_us = <uint64_t> now.tv_sec * 1000000 + now.tv_nsec // 1000
+        batch.arrival_us = now
         for i in range(got):
             message = &self.messages[i]
             batch.put(<unsigned char*> message.msg_hdr.msg_iov.iov_base, message.msg_len,
