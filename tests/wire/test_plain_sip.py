@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 
 import pytest
 from hypothesis import given
@@ -178,6 +179,22 @@ def test_whatever_was_captured_a_stream_can_be_read_on(parts: list[bytes], reply
     (frame,) = written(captured_in(start + b"".join(parts)), Plain.STREAM)
     assert message_size(frame) == len(frame)
     assert [each.payload for each in collect(reader_of(), frame + message(1))] == [frame, message(1)]
+
+
+@pytest.mark.parametrize(
+    "cut", [b"INVITE sip:bob", b"INVITE sip:bob@example.net SIP/2.0\rVia: x", b"ACK tel:1\rl: 4\rbody"]
+)
+def test_a_start_line_that_was_cut_ends_no_stream(cut: bytes) -> None:
+    assert written(captured_in(cut), Plain.DATAGRAM) == [cut]
+    assert written(captured_in(cut), Plain.STREAM) == []
+    assert written(captured_in(message(1) + cut), Plain.STREAM) in ([message(1)], [])
+
+
+def test_a_message_that_no_reader_takes_is_left_out() -> None:
+    compressed = Hep.new(None, src_ip="192.0.2.1", dst_ip="192.0.2.2", src_port=1, dst_port=2)
+    compressed.set("compressed_payload", zlib.compress(message(1, b"".join(b"%05d" % i for i in range(20_000)))))
+    assert len(compressed.sip.raw) > 65_535  # type: ignore[union-attr]
+    assert written(compressed, Plain.STREAM) == []
 
 
 def test_wrapped_and_compressed_sip_goes_in_its_own_form() -> None:

@@ -24,7 +24,7 @@ cdef int put_sender(Ends* ends, const unsigned char* sender, Py_ssize_t size) no
 cdef bint keeps_alive(const unsigned char* p, Py_ssize_t n) noexcept nogil   # no message, only a sign of life
 
 
-cdef int put_sip(Frames frames, bytes raw, list messages) except -1    # messages: of raw, for a stream; else None
+cdef int put_sip(Frames frames, bytes raw, list messages) except -1    # messages: of raw, for a stream; else None. ValueError
 
 
 cdef class PlainSip:

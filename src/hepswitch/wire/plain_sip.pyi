@@ -10,7 +10,8 @@ class Plain(IntEnum):
     DATAGRAM = 4
     """As it is."""
     STREAM = 5
-    """Framed by Content-Length, which is added or corrected where need be."""
+    """Framed by Content-Length, which is added or corrected where need be. A message whose start line was cut, or that has
+    more than 65,535 bytes, is left out."""
 
 class PlainSip:
     """Puts the SIP that comes to `listener` into envelopes. The rest is counted there, in `refused` by its reason."""

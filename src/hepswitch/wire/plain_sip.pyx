@@ -189,14 +189,20 @@ cdef bint keeps_alive(const unsigned char* p, Py_ssize_t n) noexcept nogil:
 # ── to a destination ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 cdef int put_sip(Frames frames, bytes raw, list messages) except -1:
-    cdef Py_ssize_t n = len(raw), done = 0
+    cdef Py_ssize_t n = len(raw), done = 0, size
     cdef unsigned char* out
     cdef bytes message
     if messages is None:
         return frames.put(raw, n)
     out = frames.reserve(n + MORE * len(messages))
     for message in messages:
-        done += framed(out + done, message, len(message))
+        size = framed(out + done, message, len(message))
+        # Who finds no SIP in a stream, or too much of it, ends the connection, and what is under way is lost. A start line
+        # that the capture has cut is no SIP any more when an end is put to it.
+        if size <= LONGEST and sip_looks(out + done, size):
+            done += size
+    if not done:
+        raise ValueError("there is no message that a stream can hold")
     return frames.commit(done)
 
 
