@@ -14,10 +14,15 @@ from hepswitch.wire import sdp
 
 MOST_MEDIA = 65_536
 """Addresses that are remembered; the one learnt first is forgotten first."""
-MOST_UNREAD = 32 << 20
-"""Bytes of descriptions that nobody has asked for yet; the oldest is forgotten first."""
+MOST_UNREAD = 4 << 20
+"""Bytes of descriptions that nobody has asked for yet; the oldest is forgotten first. The first RTCP waits until all are
+read, and everything else with it."""
+ENTRY = 150
+"""Bytes that remembering a description takes beside its own."""
 LONGEST_CALL_ID = 1024
 """Bytes; a longer one is no use to anybody."""
+LONGEST_ADDRESS = 45
+"""Characters: IPv4 within IPv6. What is longer is not looked at, and not remembered."""
 
 
 class Media:
@@ -28,12 +33,16 @@ class Media:
         self._unread: deque[tuple[bytes, bytes]] = deque()
         self._held = 0
 
+    def __len__(self) -> int:
+        """Addresses, and descriptions that were not read yet."""
+        return len(self._calls) + len(self._unread)
+
     def learn(self, call_id: bytes, body: bytes) -> None:
         """A SIP message of the call `call_id` had this body with a session description in it, offer or answer."""
         if len(call_id) > LONGEST_CALL_ID:
             return
         self._unread.append((call_id, body))
-        self._held += len(call_id) + len(body)
+        self._held += ENTRY + len(call_id) + len(body)
         while self._held > MOST_UNREAD:
             self._next()
 
@@ -45,13 +54,13 @@ class Media:
 
     def _next(self) -> tuple[bytes, bytes]:
         call_id, body = self._unread.popleft()
-        self._held -= len(call_id) + len(body)
+        self._held -= ENTRY + len(call_id) + len(body)
         return call_id, body
 
     def _read(self, call_id: bytes, body: bytes) -> None:
         described = sdp.parse(body)
         for address, port in described.rtcp_addresses if described is not None else ():
-            packed = _packed(address)
+            packed = _packed(address) if len(address) <= LONGEST_ADDRESS else None
             if packed is None:
                 continue
             self._calls.pop((packed, port), None)

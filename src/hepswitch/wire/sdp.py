@@ -6,7 +6,11 @@ and answer, or any check of the grammar.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+
+_LINES = re.compile(rb"[\r\n]([mc]|a(?==[ \t]*rtcp))=([^\r\n]*)")
+"""Those that are read. Most are not, and a hostile body could hold thousands."""
 
 MOST_MEDIA = 256
 """Media sections that are read; a hostile body could hold thousands."""
@@ -54,10 +58,8 @@ def parse(body: bytes) -> Sdp | None:
     """The session description in `body`, None when there is neither a `c=` nor an `m=` line. Raises nothing."""
     sdp = Sdp()
     medium: Media | None = None
-    for line in body.replace(b"\r", b"\n").split(b"\n"):
-        if line[1:2] != b"=":
-            continue
-        kind, value = line[:1], line[2:].decode("utf-8", "surrogateescape").strip()
+    for kind, rest in _LINES.findall(b"\n" + body):
+        value = rest.decode("utf-8", "surrogateescape").strip()
         if kind == b"m":
             if len(sdp.media) == MOST_MEDIA:
                 break
