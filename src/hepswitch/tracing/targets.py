@@ -28,6 +28,9 @@ log = structlog.get_logger("hepswitch.tracing")
 MOST_PAST = 1000
 """Targets that are closed and whose figures are kept apart in the books; those of older ones are summed up."""
 
+FAREWELL = 5.0
+"""Seconds that a start waits for a target that is being closed. A worker that does not answer for long is replaced."""
+
 OTHERS = "(earlier targets)"
 """The row of their sum: it cannot be the name of a target."""
 
@@ -172,8 +175,12 @@ class Targets:
         wanted = parse_own(text)
         async with self._opening:
             if wanted.name not in self._own:
-                if wanted.name in self._leaving:
-                    await self._leaving[wanted.name][1]  # its file or spool is still in use
+                if wanted.name in self._leaving:  # its file or spool is still in use
+                    await asyncio.wait({self._leaving[wanted.name][1]}, timeout=FAREWELL)
+                    if wanted.name in self._leaving:
+                        raise OSError(
+                            f"{wanted.name} is being closed, and does not take what waits for it: try again later"
+                        )
                 outlet = wanted.build(self._resolver, self._switch_id)
                 await outlet.open()
                 self._own[wanted.name] = outlet
