@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import ssl
 import threading
@@ -292,6 +293,35 @@ def test_a_signal_handler_may_send(make: Make, sink: UdpSink) -> None:
         signal.signal(signal.SIGALRM, before)
     assert sender.flush()
     assert sender.stats["accepted"] == sender.stats["delivered"] == sent + sum(interruptions)
+
+
+def test_a_signal_may_come_in_while_the_first_packet_starts_the_thread(
+    make: Make, sink: UdpSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads for one queue would deliver packets twice."""
+    sender = make(sink.url)
+    thread, eventfd, handled = threading.Thread, os.eventfd, []
+
+    def interrupted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            if len(handled) < 4:
+                handled.append(sender.log("before"))
+            result = function(*arguments, **options)
+            if len(handled) < 4:
+                handled.append(sender.log("behind"))
+            return result
+
+        return call
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading, "Thread", interrupted(thread))
+        patched.setattr(os, "eventfd", interrupted(eventfd))
+        assert sender.log("main")
+    assert handled == [True] * 4
+    arrived(sink, 5)
+    assert sender.flush()
+    assert sender.stats["accepted"] == sender.stats["delivered"] == 5
+    assert [each.name for each in threading.enumerate()].count("hepswitch-agent") == 1
 
 
 def test_the_thread_takes_no_signal_of_the_programs(make: Make, sink: UdpSink) -> None:

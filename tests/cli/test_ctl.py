@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -178,6 +179,33 @@ def test_control_is_found_by_the_configuration_file(tmp_path: Path) -> None:
     assert (status, f"no switch answers at http://{address}" in said) == (1, True)
     config.write_text('[control]\nlisten = "127.0.0.1:0"\n')
     assert _run("ctl", "reload", "--config", str(config))[0] == 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b'HTTP/1.1 409 No\r\nContent-Length: 43\r\n\r\n{"error": "one \\u001b]0;x\\u0007\\ntwo"}     ',
+        b"HTTP/1.1 500 one \x1b[2J two\r\nContent-Length: 0\r\n\r\n",
+        b"one \x1b[2J two\r\n\r\n",
+    ],
+)
+def test_what_another_program_answers_is_not_obeyed_by_a_terminal(said: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(said)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        code, output = _run("ctl", "reload", "--url", f"http://127.0.0.1:{server.getsockname()[1]}")
+        thread.join()
+    assert code == 1
+    assert "one ?" in output
+    assert "two" in output
+    assert not set(output) & {"\x1b", "\x07"}
 
 
 def test_capturing_is_switched_in_all_workers_and_those_to_come(tmp_path: Path) -> None:

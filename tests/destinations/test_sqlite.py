@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -150,6 +152,20 @@ async def test_a_table_that_no_name_can_be_is_refused(tmp_path: Path, name: str)
     assert not outlet.offer(packet(), table=name)
     assert outlet.account()["refused"] == {"bad table name": 1}
     await outlet.close(1.0)
+
+
+def test_names_of_tables_are_looked_up_from_two_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop asks whether a name can be used while the thread writes, and either may clear what is remembered."""
+    monkeypatch.setattr(module, "MOST_TEMPLATES", 2)
+    writer = SqliteWriter(store(tmp_path / "x.db"))
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            looks = [threads.submit(lambda: [writer._named(f"t{i % 5}") for i in range(20_000)]) for _ in range(2)]
+            assert all(None not in each.result() for each in looks)
+    finally:
+        sys.setswitchinterval(usual)
 
 
 async def test_a_locked_database_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

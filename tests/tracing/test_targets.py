@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from far_ends import TcpSink, UdpSink, packet, until
 from hepswitch.config import Config
 from hepswitch.control.refusal import RefusedError
 from hepswitch.control.traces import TracesAtRunTime
+from hepswitch.destinations.file import FileWriter
 from hepswitch.destinations.sip import SipOutlet
 from hepswitch.sources.ways import parse
 from hepswitch.tracing import targets as module
@@ -109,6 +111,26 @@ async def test_the_books_of_closed_targets_are_bounded(tmp_path: Path, monkeypat
     assert sum(row["accepted"] for row in rows.values()) == sum(row["delivered"] for row in rows.values()) == 8
     (target,) = await targets.acquire([f"file:{tmp_path}/0"])
     assert sum(row["delivered"] for row in targets.account().values()) == 8
+    await targets.close()
+
+
+async def test_a_target_that_is_being_closed_is_not_waited_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its disk hangs: whoever waited longer than a worker may take for an answer would cost the worker."""
+    monkeypatch.setattr(module, "FAREWELL", 0.05)
+    disk = threading.Event()
+    write = FileWriter.write
+    monkeypatch.setattr(FileWriter, "write", lambda *arguments: disk.wait() and write(*arguments))
+    targets = Targets({}, {}, None, 0, 60.0)
+    (target,) = await targets.acquire([f"file:{tmp_path}/x"])
+    assert targets.outlets[0].offer(packet(1))
+    targets.release([target])
+    with pytest.raises(OSError, match="is being closed"):
+        await targets.acquire([f"file:{tmp_path}/x"])
+    disk.set()
+    await until(lambda: not targets._leaving, "closed")
+    assert await targets.acquire([f"file:{tmp_path}/x"])
     await targets.close()
 
 

@@ -57,6 +57,7 @@ class Courier:
         """Nothing has been sent by this process yet."""
         # Its lock is re-entrant: a signal handler, or a finalizer that logs, may come in while its own thread sends.
         self._changed = threading.Condition(threading.RLock())
+        self._starting = threading.Lock()
         self._books = Account(state="closed" if self._closing else "idle")
         self._connects = self._replayed = 0
         self._inbox = Frames()
@@ -85,7 +86,7 @@ class Courier:
             self._inbox.push(packet)
             self._books.accepted += 1
             self._books.queued += 1
-            if not self._awake and self._wake >= 0:  # below 0: a signal has come in while the thread is being started
+            if not self._awake and self._wake >= 0:  # below 0: see `_start`
                 self._awake = True
                 os.eventfd_write(self._wake, 1)
         return True
@@ -130,11 +131,20 @@ class Courier:
             if self._thread is None:
                 self._finish()
             else:
-                os.eventfd_write(self._wake, 1)
+                if self._wake >= 0:
+                    os.eventfd_write(self._wake, 1)
                 self._changed.notify_all()
 
     def _start(self) -> bool:
         """False when there can be no thread: the interpreter ends, or the system has no more of them, or of descriptors."""
+        if not self._starting.acquire(blocking=False):
+            return True  # a signal handler, come in below: what it sends is found by the thread that is started there
+        try:
+            return self._thread is not None or self._begin_thread()
+        finally:
+            self._starting.release()
+
+    def _begin_thread(self) -> bool:
         # A daemon: else the interpreter would wait for it before `atexit` tells it to end.
         self._thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
         self._awake = False

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hepswitch.cli.terminal import safe
+
 if TYPE_CHECKING:
     from hepswitch.config import ControlTable
 
@@ -53,11 +55,11 @@ class Remote:
             with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
                 return json.load(answer)
         except urllib.error.HTTPError as error:
-            click.echo(_words(error), err=True)
+            words = _words(error)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            click.echo(
-                f"no switch answers at {self._url}: {error}. Is it running? Is [control] listen the same?", err=True
-            )
+            words = f"no switch answers at {self._url}: {error}. Is it running? Is [control] listen the same?"
+        # It may be another program's: a terminal must not obey it.
+        click.echo("\n".join(safe(line) for line in words.splitlines()), err=True)
         raise SystemExit(1)
 
 

@@ -30,6 +30,9 @@ log = structlog.get_logger("hepswitch.tracing")
 MOST_PAST = 1000
 """Targets that are closed and whose figures are kept apart in the books; those of older ones are summed up."""
 
+FAREWELL = 5.0
+"""Seconds that a start waits for a target that is being closed. A worker that does not answer for long is replaced."""
+
 OTHERS = "(earlier targets)"
 """The row of their sum: it cannot be the name of a target."""
 
@@ -179,8 +182,25 @@ class Targets:
                 return Target(text, find, give)
         wanted = parse_own(text)
         async with self._opening:
+<<<<<<< HEAD
             outlet = self._own.get(wanted.url) or await self._open(wanted)
         self._users[wanted.url] += 1
+=======
+            if wanted.name not in self._own:
+                if wanted.name in self._leaving:  # its file or spool is still in use
+                    await asyncio.wait({self._leaving[wanted.name][1]}, timeout=FAREWELL)
+                    if wanted.name in self._leaving:
+                        raise OSError(
+                            f"{wanted.name} is being closed, and does not take what waits for it: try again later"
+                        )
+                outlet = wanted.build(self._resolver, self._switch_id)
+                await outlet.open()
+                self._own[wanted.name] = outlet
+                self._users[wanted.name] = 0
+                self._on_change()
+        self._users[wanted.name] += 1
+        outlet = self._own[wanted.name]
+>>>>>>> 66eaa89abcdfdaaa538b86eeea2480228cde1d65
         give = self._sip if isinstance(outlet, SipOutlet) else _relay if wanted.relays else _store
         return Target(wanted.name, lambda: outlet, give, wanted.url)
 
