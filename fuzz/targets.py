@@ -21,7 +21,7 @@ from hepswitch.wire.frames import Frames
 from hepswitch.wire.hep import Hep
 from hepswitch.wire.intake import Intake
 from hepswitch.wire.pcap import CapturedFrame
-from hepswitch.wire.plain_sip import SipReader, head_size, message_size, message_start
+from hepswitch.wire.plain_sip import PlainSip, SipReader, head_size, message_size, message_start
 from hepswitch.wire.record import read, write
 from hepswitch.wire.sip import Sip
 from hepswitch.wire.stream import FrameReader
@@ -117,7 +117,11 @@ def plain_sip(data: bytes, random: Random) -> None:
     """The same for a stream of plain SIP; what its first message measures does not raise, and is all of its headers."""
     must(message_size(data) >= head_size(data), "the headers are part of the message")
     must(0 <= message_start(data) <= len(data), "a message starts in the data or nowhere")
-    one_for_all_reads(data, random, lambda: SipReader(Listener("sip://fuzz"), ("192.0.2.1", 1), ("2001:db8::1", 2)))
+    one_for_all_reads(
+        data,
+        random,
+        lambda: SipReader(PlainSip(Listener("sip://fuzz"), stream=True), ("192.0.2.1", 1), ("2001:db8::1", 2)),
+    )
 
 
 def one_for_all_reads(data: bytes, random: Random, reader_of: Callable[[], FrameReader]) -> None:

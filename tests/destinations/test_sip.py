@@ -16,7 +16,7 @@ from hepswitch.destinations.sip import SipOutlet
 from hepswitch.destinations.uris import parse_hep, parse_sip
 from hepswitch.wire.batch import Batch
 from hepswitch.wire.hep import Hep
-from hepswitch.wire.plain_sip import SipReader
+from hepswitch.wire.plain_sip import PlainSip, SipReader
 
 Opened = Callable[..., Coroutine[Any, Any, HepOutlet]]
 
@@ -33,7 +33,11 @@ def traced(number: int, length: bool = True) -> Hep:
 
 def read(data: bytes) -> list[bytes]:
     """The messages of a stream, as a far end cuts it."""
-    reader, batch, found = SipReader(Listener("sip://far"), ("192.0.2.1", 1), ("192.0.2.2", 2)), Batch(None), []
+    reader, batch, found = (
+        SipReader(PlainSip(Listener("sip://far"), stream=True), ("192.0.2.1", 1), ("192.0.2.2", 2)),
+        Batch(None),
+        [],
+    )
     for at in range(0, len(data), 60_000):
         piece = data[at : at + 60_000]
         with reader.get_buffer() as buffer:

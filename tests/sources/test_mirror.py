@@ -195,6 +195,20 @@ async def test_stop_takes_what_was_captured_already(ends) -> None:
     assert reader.listener.kernel_drops == 0
 
 
+async def test_a_block_that_brings_trouble_is_not_read_again(ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    troubles = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: troubles.append(context["exception"]))
+    async with readers(ends[1], f"mirror://east?{RING}") as (reader,):
+        with udp(ends[0], "10.9.0.1", 5060) as sock:
+            with monkeypatch.context() as broken:
+                broken.setattr(reader.source, "_hand_on", lambda: 1 / 0)
+                sock.sendto(message(1), ("10.9.0.2", 5060))
+                await until(lambda: troubles, "the trouble")
+            sock.sendto(message(2), ("10.9.0.2", 5060))
+            await until(lambda: len(reader.packets) == 2, "the messages")
+    assert (len(troubles), reader.payloads) == (1, [message(1), message(2)])
+
+
 def frame(source: str, target: str, payload: bytes) -> bytes:
     return FrameBuilder().frames(17, source, 5060, target, 5060, payload)[0]
 

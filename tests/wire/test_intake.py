@@ -181,6 +181,20 @@ def test_tcp_and_fragments() -> None:
     assert wire.balanced
 
 
+def test_rests_of_datagrams_that_nobody_wants_are_nothing_and_make_room() -> None:
+    """The filter of a mirror holds their first fragments back and lets the others through."""
+    wire = Wire()
+    ip = FrameBuilder().frames(17, A, 5060, B, 5060, sip(body=bytes(3000)))[0][14:]
+    wire.frame(ip[:2] + struct.pack("!HHH", 1500, 7, 0x2000) + ip[8:1500], 101)
+    for number in range(1000):
+        wire.frame(ip[:2] + struct.pack("!HHH", 520, 100 + number, 185) + ip[8:20] + bytes(500), 101)
+    rest = ip[1500:]
+    wire.frame(ip[:2] + struct.pack("!HHH", 20 + len(rest), 7, 185) + ip[8:20] + rest, 101)
+    assert [hep.payload for hep in wire.packets()] == [sip(body=bytes(3000))]
+    wire.intake.finish()
+    assert (wire.listener.malformed, wire.balanced) == (0, True)
+
+
 def test_a_stream_of_something_else_is_counted_once() -> None:
     wire = Wire()
     for number in range(5):

@@ -14,7 +14,7 @@ from hepswitch.destinations.balance import Balancer, Node
 from hepswitch.wire.batch import Batch
 from hepswitch.wire.errors import WireError
 from hepswitch.wire.hep import Hep
-from hepswitch.wire.plain_sip import Plain, SipReader, message_size
+from hepswitch.wire.plain_sip import Plain, PlainSip, SipReader, message_size
 
 PEER, LOCAL = ("192.0.2.1", 5062), ("192.0.2.9", 5060)
 
@@ -27,7 +27,7 @@ def message(number: int, body: bytes = b"", length: str | None = "Content-Length
 
 
 def reader_of(listener: Listener | None = None) -> SipReader:
-    return SipReader(listener or Listener("sip://test?transport=tcp"), PEER, LOCAL)
+    return SipReader(PlainSip(listener or Listener("sip://test?transport=tcp"), stream=True), PEER, LOCAL)
 
 
 def collect(reader: SipReader, *pieces: bytes) -> list[Hep]:
@@ -209,3 +209,18 @@ def test_wrapped_and_compressed_sip_goes_in_its_own_form() -> None:
 def test_what_is_no_sip_is_refused(payload: bytes, kind: str) -> None:
     assert written(captured_in(payload, kind), Plain.DATAGRAM) == []
     assert written(captured_in(payload, kind), Plain.STREAM) == []
+
+
+def test_connections_share_what_makes_packets() -> None:
+    """Each would keep the room for a whole read of the smallest messages there are otherwise."""
+    sip, batch, seen = PlainSip(Listener("sip://test?transport=tcp"), stream=True), Batch(None), []
+    readers = [SipReader(sip, (f"192.0.2.{number}", 5060), LOCAL) for number in (1, 2)]
+    message = b"INVITE a SIP/2.0\n\n"
+    for reader in readers:
+        with reader.get_buffer() as buffer:
+            buffer[: 300 * len(message)] = 300 * message
+        reader.fed(300 * len(message))
+    for reader in (*readers, *readers):
+        assert reader.fill(batch)
+        seen.append((len(batch), Hep(batch[-1]).src_ip))
+    assert seen == [(256, "192.0.2.1"), (256, "192.0.2.2"), (44, "192.0.2.1"), (44, "192.0.2.2")]

@@ -106,3 +106,13 @@ def test_frames_arrive_when_they_were_read() -> None:
 def test_more_than_the_buffer_was_never_read() -> None:
     with pytest.raises(ValueError, match="were not read into the buffer"):
         FrameReader().fed(1 << 20)
+
+
+def test_a_batch_holds_few_frames_however_small_they_are() -> None:
+    reader, batch, sizes = FrameReader(), Batch(None), []
+    with reader.get_buffer() as buffer:
+        buffer[:6000] = b"HEP3\0\6" * 1000
+    reader.fed(6000)
+    while reader.fill(batch):
+        sizes.append(len(batch))
+    assert sizes == [256, 256, 256, 232]

@@ -188,6 +188,10 @@ def test_streams_are_bounded_in_number_and_in_bytes() -> None:
     assert len(capture.streams) == MOST_STREAMS
     assert (capture.losses, len(capture.found)) == ({NO_ROOM: 3}, 3)
     capture = Capture()
+    for number in range(MOST_STREAMS + 3):
+        capture.see(0, flags=SYN, sport=number)  # somebody looks for open ports
+    assert (len(capture.streams), capture.losses) == (MOST_STREAMS, {})
+    capture = Capture()
     for number in range(200):
         capture.see(0, b"x", sport=number, flags=SYN)
         for at in range(10, 20):

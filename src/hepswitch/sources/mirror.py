@@ -58,7 +58,10 @@ OPTIONS = ("ports", "rtcp", "ring", "snaplen", "captagent_id", "node_name")
 ONLY_MIRROR = ("promisc", "tunnels")
 
 BLOCKS = 4
-"""Blocks taken in one turn of the loop, before others get theirs."""
+"""Blocks taken in one turn of the loop, before others get theirs …"""
+
+TURN = 0.02
+"""… and seconds after which no other is begun: a block of small TCP segments takes as long as ten of SIP over UDP."""
 
 TICK = 1.0
 """Seconds between two looks at what waits for its rest, and for an interface that is down or gone."""
@@ -228,20 +231,32 @@ class MirrorSource:
 
     def _turn(self) -> bool:
         """Take up to BLOCKS blocks; False when none was there."""
-        found = False
+        found, end = False, time.monotonic() + TURN
         try:
             for _ in range(BLOCKS):
-                if not self._ring.read(self._intake):
+                if not self._block():
                     break
                 found = True
-                self._hand_on()
-                self._ring.release()
+                if time.monotonic() > end:
+                    break
             self._ring.count_drops()
         except OSError as error:
             self._complain("cannot read", error)
         if found:
             self._after()
         return found
+
+    def _block(self) -> bool:
+        """Take one block; False when none was there. Whatever comes of it: one that stayed would be read for ever."""
+        is_ready = True
+        try:
+            is_ready = self._ring.read(self._intake)
+            if is_ready:
+                self._hand_on()
+        finally:
+            if is_ready:
+                self._ring.release()
+        return is_ready
 
     def _hand_on(self) -> bool:
         """False when there was nothing to hand on."""

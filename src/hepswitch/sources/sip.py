@@ -22,7 +22,7 @@ from hepswitch.sources.inlet import ACCESS, Inlet, Source, bound_name, parse_lis
 from hepswitch.sources.tcp import TcpSource
 from hepswitch.sources.udp import UdpSource
 from hepswitch.units import Endpoint
-from hepswitch.wire.plain_sip import SipReader
+from hepswitch.wire.plain_sip import PlainSip, SipReader
 
 KEYLESS = True
 
@@ -57,11 +57,12 @@ def source(inlet: Inlet) -> Source:
     listener = inlet.listener
     if sock.type == socket.SOCK_DGRAM:
         return UdpSource(sock, listener, inlet.flow, receiver=SipReceiver, after=inlet.after)
+    sip = PlainSip(listener, stream=True)
     return TcpSource(
         sock,
         listener,
         inlet.flow,
-        reader=lambda ends: SipReader(listener, *ends),
+        reader=lambda ends: SipReader(sip, *ends),
         after=inlet.after,
         allowed=inlet.allowed,
         places=inlet.places,

@@ -1,7 +1,9 @@
 """Datagrams that came in fragments, put together (RFC 791 section 3.2, RFC 8200 section 4.5).
 
-Of overlapping fragments the one that begins earlier counts. Bounded in number, in bytes and in time of capture; what is
-given up is counted. Not here: IP headers (`wire.ip`).
+Of overlapping fragments the one that begins earlier counts. Bounded in number, in bytes and in time of capture. What is
+given up is counted if its first fragment is there, which says the ports. The others are mostly of datagrams that nobody
+wants: a filter in front (`net.packet_filter`) holds back their first fragments, and cannot tell the rest. They make room
+first. Not here: IP headers (`wire.ip`).
 """
 
 from __future__ import annotations
@@ -32,6 +34,11 @@ class _Partial:
         self.size = -1
         self.since_us = since_us
 
+    @property
+    def begun(self) -> bool:
+        """Whether its first fragment is there."""
+        return 0 in self.parts
+
     def add(self, offset: int, more: bool, data: bytes) -> bytes | None:
         """The whole datagram once every part is there."""
         if offset + len(data) > 65_535 or len(self.parts) == MOST_FRAGMENTS or offset in self.parts:
@@ -51,7 +58,7 @@ class _Partial:
 
 
 class Fragments:
-    """The datagrams of a capture that are not whole yet. `losses` is told of each that is given up."""
+    """The datagrams of a capture that are not whole yet. `losses` is told of those that are given up."""
 
     def __init__(self, losses: Counter[str]) -> None:
         self._losses = losses
@@ -75,7 +82,8 @@ class Fragments:
         if whole is not None:
             self._forget(key)
         while len(self._partial) > MOST_PARTIAL or self._held > MOST_HELD:
-            self._give_up(next(iter(self._partial)))
+            without = (key for key, partial in self._partial.items() if not partial.begun)
+            self._give_up(next(without, None) or next(iter(self._partial)))
         return whole
 
     def expire(self, time_us: int) -> None:
@@ -89,7 +97,8 @@ class Fragments:
             self._give_up(key)
 
     def _give_up(self, key: Key) -> None:
-        self._losses[INCOMPLETE] += 1
+        if self._partial[key].begun:
+            self._losses[INCOMPLETE] += 1
         self._forget(key)
 
     def _forget(self, key: Key) -> None:

@@ -16,22 +16,23 @@ class Plain(IntEnum):
 class PlainSip:
     """Puts the SIP that comes to `listener` into envelopes. The rest is counted there, in `refused` by its reason."""
 
-    def __init__(self, listener: Any, stream: bool = False, peer: tuple[str, int] | None = None) -> None: ...
+    def __init__(self, listener: Any, stream: bool = False) -> None: ...
 
 class SipReader(FrameReader):
     """A `FrameReader` for a stream of SIP, framed by Content-Length (RFC 3261 section 18.3; none means no body).
 
     `fill` gives the messages as HEP packets from `peer` to `local` (each "ip", port), sent over TCP and captured when
     they arrived. Blank lines between messages are keep-alives (RFC 5626 section 3.5.1), and nothing is counted for them.
+    `sip` makes the packets: one for the readers of all connections, for what it holds is gone with the next `fill()`.
     """
 
-    def __init__(self, listener: Any, peer: tuple[str, int], local: tuple[str, int]) -> None:
+    def __init__(self, sip: PlainSip, peer: tuple[str, int], local: tuple[str, int]) -> None:
         """ValueError or OSError for what is no address."""
     def fill(self, batch: Batch) -> bool:
-        """Put every complete message into `batch` (emptied first). False when there is none.
+        """Put the complete messages into `batch` (emptied first), 256 at most. False when there is none.
 
-        The packets live until the next `fill()`. WireError when what comes next is no SIP ("not SIP"), or "too long";
-        messages before it are given out first, the error is raised by the call after.
+        The packets live until the next `fill()` of a reader with the same `sip`. WireError when what comes next is no SIP
+        ("not SIP"), or "too long"; messages before it are given out first, the error is raised by the call after.
         """
 
 def message_size(data: bytes | bytearray | memoryview) -> int:

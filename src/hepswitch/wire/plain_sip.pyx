@@ -44,10 +44,10 @@ cdef unsigned char[12] V4_MAPPED = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF]
 cdef class PlainSip:
     """Puts the SIP that comes to `listener` into `envelopes`. The rest is counted there, in `refused` by its reason."""
 
-    def __cinit__(self, listener, bint stream=False, peer=None):
+    def __cinit__(self, listener, bint stream=False):
         self.listener = listener
         self.protocol = TCP if stream else UDP
-        self.envelopes = Envelopes(listener, peer=peer)
+        self.envelopes = Envelopes(listener)
 
     cdef int take(self, const unsigned char* p, Py_ssize_t n, Ends* ends, uint64_t time_us,
                   const unsigned char* sender, Py_ssize_t sender_size) except -1:
@@ -76,21 +76,22 @@ cdef class SipReader(FrameReader):
 
     `fill` gives the messages as HEP packets from `peer` to `local` (each "ip", port), sent over TCP and captured when
     they arrived. Blank lines between messages are keep-alives (RFC 5626 section 3.5.1), and nothing is counted for them.
+    `sip` makes the packets: one for the readers of all connections, for what it holds is gone with the next `fill()`.
     """
 
-    def __init__(self, listener, peer, local):
-        self.sip = PlainSip(listener, True, peer)
-        self.cut = Batch(listener, peer)
+    def __init__(self, PlainSip sip not None, peer, local):
+        self.sip = sip
+        self.cut = Batch(sip.listener, peer)
         memset(&self.ends, 0, sizeof(Ends))
         put_address(self.ends.src, peer[0])
         put_address(self.ends.dst, local[0])
         self.ends.sport, self.ends.dport = peer[1], local[1]
 
     def fill(self, Batch batch not None) -> bool:
-        """Put every complete message into `batch` (emptied first). False when there is none.
+        """Put the complete messages into `batch` (emptied first), 256 at most. False when there is none.
 
-        The packets live until the next `fill()`. WireError when what comes next is no SIP, or too long; messages before it
-        are given out first, the error is raised by the call after.
+        The packets live until the next `fill()` of a reader with the same `sip`. WireError when what comes next is no SIP
+        ("not SIP"), or "too long"; messages before it are given out first, the error is raised by the call after.
         """
         cdef Envelopes envelopes = self.sip.envelopes
         cdef Batch packets

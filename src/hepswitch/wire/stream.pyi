@@ -8,7 +8,7 @@ class FrameReader:
     def fed(self, size: int) -> None:
         """`size` bytes were read into the buffer, just now: the time is the arrival of the frames that they complete."""
     def fill(self, batch: Batch) -> bool:
-        """Put every complete frame into `batch` (emptied first). False when there is none.
+        """Put the complete frames into `batch` (emptied first), 256 at most. False when there is none.
 
         The frames are views on the buffer: they live until the next `get_buffer()`. WireError when what comes next is no
         frame ("bad magic", "bad length"); frames before it are given out first, the error is raised by the call after.

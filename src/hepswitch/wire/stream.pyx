@@ -17,6 +17,7 @@ cdef enum:
     LEAST_FRAME = 6
     MOST_FRAME = 65535
     READ = 65536                   # a read may bring as much, whatever of a frame is waiting
+    AT_ONCE = 256                  # frames in a batch, however small they are: a batch keeps the room that it had to have
 
 
 cdef class FrameReader:
@@ -43,7 +44,7 @@ cdef class FrameReader:
         self.arrival_us = wall_us()
 
     def fill(self, Batch batch not None) -> bool:
-        """Put every complete frame into `batch` (emptied first). False when there is none.
+        """Put the complete frames into `batch` (emptied first), 256 at most. False when there is none.
 
         The frames are views on the buffer: they live until the next `get_buffer()`. WireError when what comes next is no
         frame ("bad magic", "bad length"); frames before it are given out first, the error is raised by the call after.
@@ -53,7 +54,7 @@ cdef class FrameReader:
         batch.count = 0
         batch.arrival_us = self.arrival_us
         batch.keeper = self
-        while True:
+        while batch.count < AT_ONCE:
             try:
                 size = self.frame()
             except WireError:
@@ -64,6 +65,7 @@ cdef class FrameReader:
                 return batch.count > 0
             batch.put(at + self.head, size, NULL, 0)
             self.head += size
+        return True
 
     cdef Py_ssize_t frame(self) except -1:
         cdef const unsigned char* p = <const unsigned char*> PyByteArray_AS_STRING(self.memory) + self.head

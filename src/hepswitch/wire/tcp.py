@@ -92,7 +92,8 @@ class Streams:
             oldest = next(iter(self._streams))
             given_up = self._streams.pop(oldest)
             self.held -= given_up.held
-            self._losses[NO_ROOM] += not given_up.ended
+            if given_up.held:  # else what comes next is read as if nothing had been there
+                self._losses[NO_ROOM] += 1
             yield from self._rest(oldest, given_up)
 
     def expire(self, time_us: int) -> Iterator[Found]:
