@@ -3,17 +3,10 @@
     sip:10.0.0.11:5060    sip:[2001:db8::11];transport=tcp
 
 Over UDP a message goes as it was captured. Over TCP its Content-Length must say where it ends (RFC 3261 section 18.3): it
-<<<<<<< HEAD
 is added where it is missing and corrected where the capture lost the end of a body; a message whose start line was cut, or
 of more than 65,535 bytes, would end the connection and is refused. SIP that an agent wrapped in JSON, or compressed, goes
 in its own form. What is no SIP is refused. Queue, spool and state are those of a HEP node; there are no probes, for SIP has
 no packet that means nothing, and what the far end answers is thrown away.
-=======
-is added where it is missing and corrected where the capture lost the end of a body. A message whose start line was cut, or
-one of more than 65,535 bytes, would end the connection and is refused. SIP that an agent wrapped in JSON, or compressed,
-goes in its own form. What is no SIP is refused. Queue, spool and state are those of a HEP node; there are no
-probes, for SIP has no packet that means nothing, and what the far end answers is thrown away.
->>>>>>> 66eaa89abcdfdaaa538b86eeea2480228cde1d65
 
 Not here: the URI (`uris`), queues and connections (`hep`), the text (`wire.plain_sip`).
 """

@@ -182,25 +182,8 @@ class Targets:
                 return Target(text, find, give)
         wanted = parse_own(text)
         async with self._opening:
-<<<<<<< HEAD
             outlet = self._own.get(wanted.url) or await self._open(wanted)
         self._users[wanted.url] += 1
-=======
-            if wanted.name not in self._own:
-                if wanted.name in self._leaving:  # its file or spool is still in use
-                    await asyncio.wait({self._leaving[wanted.name][1]}, timeout=FAREWELL)
-                    if wanted.name in self._leaving:
-                        raise OSError(
-                            f"{wanted.name} is being closed, and does not take what waits for it: try again later"
-                        )
-                outlet = wanted.build(self._resolver, self._switch_id)
-                await outlet.open()
-                self._own[wanted.name] = outlet
-                self._users[wanted.name] = 0
-                self._on_change()
-        self._users[wanted.name] += 1
-        outlet = self._own[wanted.name]
->>>>>>> 66eaa89abcdfdaaa538b86eeea2480228cde1d65
         give = self._sip if isinstance(outlet, SipOutlet) else _relay if wanted.relays else _store
         return Target(wanted.name, lambda: outlet, give, wanted.url)
 
@@ -212,8 +195,10 @@ class Targets:
 
     async def _open(self, wanted: OwnTarget) -> Outlet:
         """Raises OSError that names the target."""
-        if wanted.url in self._leaving:
-            await self._leaving[wanted.url][1]  # its connection or thread still has something to do
+        if wanted.url in self._leaving:  # its connection or thread still has something to do
+            await asyncio.wait({self._leaving[wanted.url][1]}, timeout=FAREWELL)
+            if wanted.url in self._leaving:
+                raise OSError(f"{wanted.name} is being closed, and does not take what waits for it: try again later")
         outlet: Outlet = wanted.build(self._resolver, self._switch_id)
         try:
             await outlet.open()
