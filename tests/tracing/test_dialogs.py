@@ -218,6 +218,14 @@ def test_the_table_is_bounded_and_says_what_it_gave_up() -> None:
     assert len(bench["lake"].got) == 5 + 3
 
 
+def test_calls_of_one_call_id_are_bounded() -> None:
+    bench = Bench(FRAUD, sip_route=lambda msg: msg.method == "INVITE" and msg.trace("fraud"), most=1000)
+    for number in range(100):
+        bench.run(hop("INVITE", from_tag=f"t{number}"))
+    assert len(bench.table) == 64
+    assert bench.table.evicted == {"too many of one Call-ID": 36}
+
+
 def test_call_ids_of_any_length_are_told_apart() -> None:
     bench = Bench(FRAUD, sip_route=lambda msg: msg.method == "INVITE" and msg.trace("fraud"))
     bench.run(hop("INVITE", call_id="x" * 5000 + "1"))

@@ -18,6 +18,9 @@ from hepswitch.wire.sip import Sip
 MOST_NAMES = 64
 """Call-IDs and other names of one session; further legs are not recognised."""
 
+MOST_NAMESAKES = 64
+"""Calls with one Call-ID: each of its messages is compared with all of them."""
+
 TELL_EVERY = 1.0
 """Seconds after which others are told that a call is still heard of, if nothing else is to be said about it."""
 
@@ -98,10 +101,10 @@ class CallTable:
 
     def _add(self, identity: Identity, ends: Ends) -> Call:
         while len(self._calls) >= self._most:
-            oldest = next(iter(self._calls))
-            if self._is_ours(oldest):
-                self.evicted["table full"] += 1
-            self._remove(oldest)
+            self._evict(next(iter(self._calls)), "table full")
+        namesakes = self._by_id.get(identity.call_id, ())
+        if len(namesakes) >= MOST_NAMESAKES:
+            self._evict(namesakes[0], "too many of one Call-ID")
         call = Call(identity, ends, self._max_age)
         self._calls[call] = None
         self._by_id.setdefault(identity.call_id, []).append(call)
@@ -111,6 +114,11 @@ class CallTable:
         hops = sum(value.count(",") + 1 for value in sip.headers("Via"))
         begun = hops, packet.time_us, self._worker
         return Ends(begun, (packet.src_ip, packet.src_port), (packet.dst_ip, packet.dst_port))
+
+    def _evict(self, call: Call, reason: str) -> None:
+        if self._is_ours(call):
+            self.evicted[reason] += 1
+        self._remove(call)
 
     def _is_ours(self, call: Call) -> bool:
         return call.ends.begun[2] == self._worker
