@@ -102,7 +102,7 @@ class CallTable:
     def _add(self, identity: Identity, ends: Ends) -> Call:
         while len(self._calls) >= self._most:
             self._evict(next(iter(self._calls)), "table full")
-        namesakes = self._by_id.get(identity.call_id, ())
+        namesakes = self._by_id.get(identity.call_id, [])
         if len(namesakes) >= MOST_NAMESAKES:
             self._evict(namesakes[0], "too many of one Call-ID")
         call = Call(identity, ends, self._max_age)
