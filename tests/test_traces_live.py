@@ -215,19 +215,25 @@ def test_a_dynamic_trace_starts_and_stops_under_load(tmp_path: Path) -> None:
 
 
 def test_traces_are_there_again_when_a_worker_died(tmp_path: Path) -> None:
-    config = 'listen = ["udp://127.0.0.1:0"]\n[hep_route]\nmode = "store"\n[traces.fraud]\nto = ["store:lake"]\n'
+    config = 'listen = ["udp://127.0.0.1:0"]\n[traces.fraud]\nto = ["store:lake", "file:gone/fraud.sip"]\n'
     with running_switch(tmp_path, config) as switch:
         post(switch, "/api/traces", {"id": "t1", "to": [f"file:{tmp_path / 'x.sip'}"], "packets": 3, "scope": "m"})
         post(switch, "/api/traces/switch", {"on": False, "id": "fraud"})
         switch.send_udp(bytes(call(1)[0]), bytes(hep_packet(b"a log", proto_type=100)))
         switch.wait_stats(lambda book: book["traces"]["t1"]["packets"] == 2, "traced")
         (worker,) = switch.workers()
+        (tmp_path / "gone" / "fraud.sip").unlink()
+        (tmp_path / "gone").rmdir()
+        (tmp_path / "gone").touch()  # no target of the file may keep packets from being stored
         os.kill(worker, signal.SIGKILL)
         wait_for(lambda: switch.workers() not in ([], [worker]), "another worker")
         switch.wait_stats(lambda book: "t1" in book["traces"], "the trace is there")
         assert json.loads(switch.get("/api/traces"))["traces"]["fraud"]["on"] is False
         switch.send_udp(*(bytes(rtcp()) for _ in range(3)))
         switch.wait_stats(lambda book: book["traces"]["t1"]["packets"] == 3, "as many as were asked for")
+        event = switch.event("trace goes on without a target")
+        assert event is not None
+        assert "gone/fraud.sip" in event["error"]
 
 
 def test_a_reload_changes_traces_between_two_packets(tmp_path: Path) -> None:

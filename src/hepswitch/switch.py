@@ -196,11 +196,11 @@ class Switch:
 
     # ── life ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def open(self) -> None:
-        """Open the outlets."""
+    async def open(self, *, again: bool = False) -> None:
+        """Open the outlets. `again`: this worker replaces one that died, and packets matter more than targets of traces."""
         self._outlets_changed()
         await open_all(self._outlets)
-        self.traces.change(await self.traces.prepare(self.config.traces))
+        self.traces.change(await self.traces.prepare(self.config.traces, whatever=again))
         self.tracer.changed()
         if self._bus is not None:
             self._bus.listen(asyncio.get_running_loop(), self.tracer.hear, self.flush)

@@ -78,7 +78,7 @@ async def _serve(channel: socket.socket) -> None:
         said = first["said"] or {"nodes": [], "capturing": True, "traces": None}
         _apply(switch, said["nodes"])
         switch.context.capturing = said["capturing"]
-        await switch.open()
+        await switch.open(again=first["said"] is not None)
         if said["traces"] is not None:
             await _trace_again(switch, said["traces"])
             if switch.tracer.sharing is not None:

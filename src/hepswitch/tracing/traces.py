@@ -145,15 +145,22 @@ class Traces:
 
     # ── those of the file ──────────────────────────────────────────────────────────────────────────────────────────
 
-    async def prepare(self, tables: Mapping[str, TraceTable]) -> Plan:
-        """Make the targets of `tables` ready. Raises OSError or ValueError: then nothing has changed."""
+    async def prepare(self, tables: Mapping[str, TraceTable], *, whatever: bool = False) -> Plan:
+        """Make the targets of `tables` ready. Raises OSError or ValueError: then nothing has changed.
+
+        `whatever`: a target that cannot be had is left out, and logged.
+        """
         plan = Plan(dict(tables), {})
         try:
             for name, table in tables.items():
-                try:
-                    plan.targets[name] = await self.targets.acquire(table.to)
-                except OSError as error:
-                    raise OSError(f"traces.{name}.to: {words(error)}") from error
+                plan.targets[name] = []
+                for text in table.to:
+                    try:
+                        plan.targets[name] += await self.targets.acquire([text])
+                    except OSError as error:
+                        if not whatever:
+                            raise OSError(f"traces.{name}.to: {words(error)}") from error
+                        log.error("trace goes on without a target", trace=name, error=words(error))
         except BaseException:
             self.abandon(plan)
             raise
