@@ -34,6 +34,15 @@ def test_merge_keeps_what_only_one_side_has() -> None:
     assert set(books.merge([one, other])["received"]) == {"udp://127.0.0.1:9060", "tcp://127.0.0.1:9060"}
 
 
+def test_what_is_gone_is_kept_apart_up_to_a_number_and_then_summed_up() -> None:
+    rows: dict[str, books.Snapshot] = {}
+    for number in range(20):  # the row of the others comes to the front and must not be counted twice
+        rows[f"t{number}"] = {"packets": 1}
+        books.fold_oldest(rows, 3, "others", lambda before, row: books.add(before or {}, row))
+        assert sum(row["packets"] for row in rows.values()) == number + 1
+    assert set(rows) == {"others", "t18", "t19"}
+
+
 def test_states_that_differ_are_both_told() -> None:
     one, other = _book(1, 1), _book(1, 1)
     other["destinations"]["homer"]["nodes"]["udp://10.0.0.1:9060"]["state"] = "inactive"

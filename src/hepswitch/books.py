@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -169,6 +170,15 @@ def hand_over(row: Snapshot, reason: str) -> None:
         if account["queued"]:
             account["discarded"][reason] = account["discarded"].get(reason, 0) + account["queued"]
         account["queued"] = account["spooled"] = 0
+
+
+def fold_oldest(
+    rows: dict[str, Snapshot], most: int, others: str, add_rows: Callable[[Snapshot | None, Snapshot], Snapshot]
+) -> None:
+    """Keep `most` rows of what is gone: older ones are summed up by `add_rows` in the row `others`, which counts as one."""
+    while len(rows) > most:
+        oldest = next(name for name in rows if name != others)
+        rows[others] = add_rows(rows.get(others), rows.pop(oldest))
 
 
 def add(left: Any, right: Any) -> Any:

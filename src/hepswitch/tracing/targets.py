@@ -232,12 +232,7 @@ class Targets:
         finally:
             _add(self._past, outlet)
             del self._leaving[url]
-            while len(self._past) > MOST_PAST:
-                oldest = next(each for each in self._past if each != OTHERS)
-                row = self._past.pop(oldest)
-                row.pop("nodes", None)
-                row["state"] = "closed"
-                self._past[OTHERS] = books.add(self._past.get(OTHERS, {}), row)
+            books.fold_oldest(self._past, MOST_PAST, OTHERS, _closed)
 
     async def close(self) -> None:
         """Close all, at the end."""
@@ -251,6 +246,12 @@ class Targets:
         for outlet in (*(outlet for outlet, _ in self._leaving.values()), *self._own.values()):
             _add(rows, outlet)
         return rows
+
+
+def _closed(before: Snapshot | None, row: Snapshot) -> Snapshot:
+    """The sum of targets that are closed, without what told one from the other."""
+    sums: Snapshot = books.add(before or {}, {key: value for key, value in row.items() if key != "nodes"})
+    return sums | {"state": "closed"}
 
 
 def _add(rows: dict[str, Snapshot], outlet: Outlet) -> None:

@@ -74,6 +74,9 @@ class Tracer(TracerBase):
             self.sharing.look_again()
             self._keep()
             self._settle()
+        self._look_busy()
+
+    def _look_busy(self) -> None:
         self.busy = bool(self._dynamic) or len(self.calls) > 0
 
     def _keep(self) -> None:
@@ -226,7 +229,7 @@ class Tracer(TracerBase):
         assert self.sharing is not None
         self.sharing.hear(message)
         self._settle()
-        self.busy = bool(self._dynamic) or len(self.calls) > 0
+        self._look_busy()
 
     def _settle(self) -> None:
         """Tell others what has changed, and trace what has gone through and is known to belong to a call since."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import structlog
 from pydantic import Field
 
-from hepswitch.books import Snapshot
+from hepswitch.books import Snapshot, fold_oldest
 from hepswitch.logs import words
 from hepswitch.tables import Duration, Table
 from hepswitch.tracing.dynamic import TraceStart, Watch
@@ -234,9 +234,7 @@ class Traces:
         self.targets.release(trace.targets)
         trace.targets = []
         self._put(self._past, trace)
-        while len(self._past) > MOST_PAST:
-            oldest = next(iter(self._past))
-            self._past[OTHERS] = _sum(self._past.get(OTHERS), self._past.pop(oldest))
+        fold_oldest(self._past, MOST_PAST, OTHERS, _sum)
         log.info("trace ended", trace=trace.id, packets=trace.packets)
 
     # ── switches and books ─────────────────────────────────────────────────────────────────────────────────────────
