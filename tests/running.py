@@ -76,6 +76,13 @@ class RunningSwitch:
         with urllib.request.urlopen(f"{self.control}{path}", timeout=10) as answer:
             return str(answer.read().decode())
 
+    def post(self, path: str, body: Any) -> Any:
+        """What is answered to a change. Raises HTTPError."""
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.control}{path}", json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.loads(answer.read())
+
     def stats(self) -> dict[str, Any]:
         book: dict[str, Any] = json.loads(self.get("/api/stats"))
         return book

@@ -74,12 +74,9 @@ def send_stream(switch: RunningSwitch, packets: list[bytes]) -> None:
 
 
 def post(switch: RunningSwitch, path: str, body: Any) -> Any:
-    request = urllib.request.Request(
-        f"{switch.control}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
+    """What is answered, a refusal too."""
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.loads(answer.read())
+        return switch.post(path, body)
     except urllib.error.HTTPError as error:
         return json.loads(error.read())
 

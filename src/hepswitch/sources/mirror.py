@@ -42,7 +42,7 @@ from hepswitch.net.packet_filter import capture_filter, tunnel_filter
 from hepswitch.net.packet_ring import RETIRE, PacketRing
 from hepswitch.net.packet_socket import Capture, close_door, group, is_up, open_again, open_readers, watches
 from hepswitch.sources.inlet import Inlet, Source
-from hepswitch.sources.options import number, ports, told, yes
+from hepswitch.sources.options import check_known, number, ports, told, yes
 from hepswitch.units import Endpoint, parse_size
 from hepswitch.wire.batch import Batch
 from hepswitch.wire.envelopes import Envelopes
@@ -119,9 +119,7 @@ def settings(endpoint: Endpoint) -> Settings:
     """What the options mean. ValueError with a hint."""
     options = endpoint.options
     mirror = endpoint.scheme == "mirror"
-    known = (*OPTIONS, *ONLY_MIRROR) if mirror else OPTIONS
-    if unknown := sorted(options.keys() - set(known)):
-        raise ValueError(f"unknown options: {', '.join(unknown)}; known here: {', '.join(sorted(known))}")
+    check_known(options, (*OPTIONS, *ONLY_MIRROR) if mirror else OPTIONS)
     if mirror and not _INTERFACE.fullmatch(endpoint.host):
         raise ValueError(f"{endpoint.host!r} is no name of an interface: write mirror://eth0, or mirror://{ANY}")
     made = Settings(

@@ -6,6 +6,7 @@ Not here: which source has which (`mirror`, `pcap`).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from urllib.parse import parse_qsl
 
 _RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
@@ -19,6 +20,12 @@ def told(query: str) -> dict[str, str]:
         twice = sorted(key for key in options if [name for name, _ in pairs].count(key) > 1)
         raise ValueError(f"says {', '.join(twice)} more than once: write it once, values separated by commas")
     return options
+
+
+def check_known(options: dict[str, str], known: Iterable[str]) -> None:
+    """No other option than these may be there."""
+    if unknown := sorted(options.keys() - set(known)):
+        raise ValueError(f"unknown options: {', '.join(unknown)}; known here: {', '.join(sorted(known))}")
 
 
 def ports(text: str) -> tuple[tuple[int, int], ...]:

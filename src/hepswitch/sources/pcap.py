@@ -37,7 +37,7 @@ import structlog
 from hepswitch.books import Listener
 from hepswitch.logs import words
 from hepswitch.sources.inlet import Inlet, Source
-from hepswitch.sources.options import choice, number, ports, told, yes
+from hepswitch.sources.options import check_known, choice, number, ports, told, yes
 from hepswitch.sources.recordings import HEAD, PIECE, Recording, first_time, note, recall
 from hepswitch.units import Endpoint
 from hepswitch.wire.batch import Batch
@@ -95,8 +95,7 @@ def parse(url: str) -> Endpoint:
 def settings(endpoint: Endpoint) -> Settings:
     """What the options mean. ValueError with a hint."""
     options = endpoint.options
-    if unknown := sorted(options.keys() - set(OPTIONS)):
-        raise ValueError(f"unknown options: {', '.join(unknown)}; known here: {', '.join(OPTIONS)}")
+    check_known(options, OPTIONS)
     if not endpoint.host.strip("/") or "\0" in endpoint.host:
         raise ValueError("names no file: write for example pcap:/var/spool/captures")
     made = Settings(
