@@ -82,8 +82,6 @@ class TcpSink:
         self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._socks: set[socket.socket] = set()
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
         self._numbers: list[list[int]] = []
         self._parsed: list[int] = []
 
@@ -101,10 +99,7 @@ class TcpSink:
         listener.setblocking(False)
         self.port = listener.getsockname()[1]
         self._listener = listener
-        if self._tls is not None:
-            self._server = await asyncio.start_server(self._serve_tls, sock=listener, ssl=self._tls)
-        else:
-            self._spawn(self._accept(listener))
+        self._spawn(self._accept(listener))
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)
@@ -116,8 +111,11 @@ class TcpSink:
         while True:
             sock, _ = await loop.sock_accept(listener)
             sock.setblocking(False)
-            self._socks.add(sock)
-            self._spawn(self._serve(sock))
+            if self._tls is not None:
+                self._spawn(self._serve_tls(sock, self._tls))
+            else:
+                self._socks.add(sock)
+                self._spawn(self._serve(sock))
 
     async def _serve(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -132,23 +130,26 @@ class TcpSink:
         self._socks.discard(sock)
         sock.close()
 
-    async def _serve_tls(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_tls(self, sock: socket.socket, tls: ssl.SSLContext) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
         data = bytearray()
-        self.connections.append(data)
-        self._writers.add(writer)
-        with contextlib.suppress(ConnectionError, ssl.SSLError):
-            while received := await reader.read(65536):
-                data += received
-        self._writers.discard(writer)
-        writer.close()
+        try:
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
+                transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock, ssl=tls)
+                self.connections.append(data)
+                try:
+                    while received := await reader.read(65536):
+                        data += received
+                finally:
+                    transport.close()
+        finally:
+            # The loop closes it in a later turn, also after a handshake that failed.
+            await until(lambda: sock.fileno() == -1, "the socket is closed")
 
     async def stop(self, *, reset: bool = False) -> None:
         """Stop listening and end every connection: as a closing program does, or with a reset."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for writer in list(self._writers):
-            writer.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
