@@ -13,6 +13,8 @@ want sipp sip-tester
 want tshark tshark
 want ip iproute2
 want rsyslogd rsyslog
+want mariadbd mariadb-server
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need="$need postgresql"
 [ -n "$need" ] || exit 0
 
 sudo=

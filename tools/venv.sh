@@ -46,5 +46,5 @@ echo 'making .venv …'
 pip='.venv/bin/python -m pip --quiet --disable-pip-version-check'
 $pip install --upgrade 'pip>=25.1'   # the first that reads dependency groups
 $pip install --group dev
-$pip install --no-build-isolation --editable .
+$pip install --no-build-isolation --editable '.[all]'
 touch .venv/.installed

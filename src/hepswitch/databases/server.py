@@ -1,0 +1,57 @@
+"""What the loader asks of a server: rows in, whole and once. A module for each kind of server keeps this contract.
+
+Not here: which rows (`layouts`), when and in what batches (`loader`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import pyarrow as pa
+
+MARKS = "hepswitch_loaded"
+"""The table that remembers which batches were loaded: journal, first, last (frame numbers), loaded_at."""
+
+
+class ContentError(Exception):
+    """The server will never take these rows; says why. Nothing of the batch was stored."""
+
+
+class Mark(NamedTuple):
+    """Which frames a batch is: `first` up to, but not including, `last` of the journal `journal` (32 hex digits).
+
+    `done`: every frame below it is loaded; marks that end there or before may be forgotten.
+    """
+
+    journal: str
+    first: int
+    last: int
+    done: int
+
+
+class Server(Protocol):
+    """One connection. Methods are called one at a time."""
+
+    async def open(self) -> None:
+        """Connect. OSError when the server is away, refuses, or lacks something; its text says what to do."""
+
+    async def load(self, batch: pa.RecordBatch, mark: Mark) -> None:
+        """Store the rows of a batch and its mark in one transaction, or nothing when the mark is there already.
+
+        A batch that was given up half-way may be offered again with the same mark: its rows are stored once.
+        OSError: the server is away, busy, or lacks a table or a right; the batch is offered again later, after `close` and
+        `open`. ContentError: it is the rows; the loader finds out which.
+        """
+
+    async def maintain(self) -> None:
+        """What is to be done from time to time: partitions ahead, old ones away, indexes. OSError as above.
+
+        Called after `open` and about once a minute on one connection of a store.
+        """
+
+    async def rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """What a query gives. Placeholders are the driver's own. OSError as above; ValueError when the query is wrong."""
+
+    async def close(self) -> None:
+        """Let go of the connection, without waiting for a server that does not answer."""

@@ -1,0 +1,135 @@
+"""Stores in databases: their tables in the configuration, `[stores.NAME]`. What they share, and each kind of server.
+
+    [stores.homer]
+    url = "postgresql://homer@db.example.net/homer_data"
+    password = "env:HOMER_PASSWORD"
+    layout = "homer7"
+
+Packets go into a journal on disk first, as with the lake, so that nothing waits for a server and nothing is lost while it is
+away; a process of its own loads them (`databases.loader`). Not here: layouts (`databases.layouts`), servers (`databases`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from hepswitch.tables import Duration, Secret, Size, Table
+
+
+def table_name(text: str) -> str:
+    """The name of a table, with or without date fields. ValueError when it is none that can be used."""
+    if not re.fullmatch(r"(?!sqlite_)[A-Za-z_][A-Za-z0-9_%]{0,62}", text, re.IGNORECASE | re.ASCII) or "%%" in text:
+        raise ValueError(
+            f"{text!r} is no name of a table: at most 63 letters, digits, _ and fields such as %Y%m%d, not sqlite_ in front"
+        )
+    from hepswitch.destinations.dated import Dated
+
+    Dated(text)
+    return text
+
+
+TableName = Annotated[str, AfterValidator(table_name)]
+
+
+class DatabaseStore(Table):
+    """What every store in a database has."""
+
+    schemes: ClassVar[tuple[str, ...]]
+
+    url: str
+    create: bool = Field(True, description="Make tables that are missing. Without it: `hepswitch ddl` prints them.")
+    flush: Annotated[Duration, Field(gt=0, le=60)] = Field(
+        1.0, description="How long a packet may wait for others to be loaded with."
+    )
+    batch: int = Field(10_000, ge=1, le=100_000, description="So many packets do not wait for more.")
+    connections: int = Field(2, ge=1, le=32, description="Batches that are loaded at the same time.")
+    spool: Annotated[Size, Field(ge=1 << 20)] = Field(
+        4 << 30, description="Bytes on disk that wait while the server is away. Beyond it the oldest are discarded."
+    )
+    queue: Annotated[Size, Field(ge=1 << 20, le=1 << 30)] = Field(
+        64 << 20, description="Bytes that wait in memory, for each worker, while the disk refuses."
+    )
+
+    def anchored(self, absolute: Callable[[Path], Path]) -> DatabaseStore:
+        """The same with absolute paths, where there are any."""
+        return self
+
+
+def _server_url(*schemes: str) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        try:
+            parts = urlsplit(text)
+            port = parts.port
+        except ValueError as error:
+            raise ValueError(f"{text!r} is no URL: {error}") from None
+        example = f"{schemes[0]}://user@host/database"
+        if parts.password is not None:
+            raise ValueError(
+                'the password does not belong into the URL: write password = "…", "env:NAME" or "file:PATH"'
+            )
+        if not parts.hostname or port == 0 or parts.fragment or len(parts.path) < 2 or "/" in parts.path[1:]:
+            raise ValueError(f"{text!r} names no database: write for example url = {example!r}")
+        return text
+
+    return check
+
+
+class OpensipsTables(Table):
+    """`[stores.NAME.opensips]`: the tables of layout "opensips"."""
+
+    table: TableName = Field(
+        "sip_capture", description="SIP that a route stored (`sip_capture`); strftime fields in UTC."
+    )
+    report_table: TableName = Field("report_capture", description="What is no SIP: RTCP, logs … (`report_capture`).")
+    trace_table: TableName = Field("sip_trace", description="SIP that was traced (`sip_trace`).")
+    report: Literal["homer5", "homer6"] = Field("homer5", description="The columns of `report_table`.")
+    node: str = Field(
+        "", description="OpenSIPS' `capture_node`: column `node` is NODE:CAPTAGENT_ID. Empty: the agent's name."
+    )
+    columns: dict[str, TableName] = Field(
+        {}, description='Other names of columns, as OpenSIPS\' `…_column`: { callid = "call_id" }.'
+    )
+
+
+class PostgresStore(DatabaseStore):
+    """`[stores.NAME]`: a PostgreSQL database."""
+
+    schemes = ("postgresql", "postgres")
+
+    url: Annotated[str, AfterValidator(_server_url("postgresql", "postgres"))] = Field(
+        description="postgresql://USER@HOST[:PORT]/DATABASE[?sslmode=require]. HOST may be a percent-encoded socket folder."
+    )
+    password: Secret | None = Field(None, description='The password: a text, "env:NAME" or "file:PATH".')
+    layout: Literal["opensips", "homer7"] = Field("opensips", description="Whose tables: OpenSIPS' or Homer 7's.")
+    opensips: OpensipsTables = OpensipsTables()
+
+
+class MysqlStore(DatabaseStore):
+    """`[stores.NAME]`: a MySQL or MariaDB database."""
+
+    schemes = ("mysql", "mariadb")
+
+    url: Annotated[str, AfterValidator(_server_url("mysql", "mariadb"))] = Field(
+        description="mysql://USER@HOST[:PORT]/DATABASE."
+    )
+    password: Secret | None = Field(None, description='The password: a text, "env:NAME" or "file:PATH".')
+    layout: Literal["opensips", "homer5"] = Field("opensips", description="Whose tables: OpenSIPS' or Homer 5's.")
+    opensips: OpensipsTables = OpensipsTables()
+
+
+class ClickhouseStore(DatabaseStore):
+    """`[stores.NAME]`: a ClickHouse database, over HTTP."""
+
+    schemes = ("clickhouse", "clickhouses")
+
+    url: Annotated[str, AfterValidator(_server_url("clickhouse", "clickhouses"))] = Field(
+        description="clickhouse://USER@HOST[:8123]/DATABASE; clickhouses:// for HTTPS."
+    )
+    password: Secret | None = Field(None, description='The password: a text, "env:NAME" or "file:PATH".')
+    table: TableName = Field("messages", description="The table: the columns of the lake.")
