@@ -66,5 +66,5 @@ class Layout(Protocol):
     def pieces(self, batch: pa.RecordBatch) -> list[Piece]:
         """The rows of a batch, by table. Every record becomes one row, or none where `unfit` says so."""
 
-    def unfit(self, batch: pa.RecordBatch) -> pa.Array | None:
+    def unfit(self, batch: pa.RecordBatch) -> pa.StringArray | None:
         """For each record why this layout has no row for it (null: it has one); None when all have."""
