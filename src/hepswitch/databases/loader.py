@@ -148,10 +148,10 @@ class Loader:
         chores = [asyncio.create_task(self._tidy()), asyncio.create_task(self._maintain())]
         feed = asyncio.create_task(self._feed(free, gone))
         self._broken = asyncio.get_running_loop().create_future()
-        works = {feed, *chores, self._broken}
+        works: set[asyncio.Future[None]] = {feed, *chores, self._broken}
         try:
             waits = asyncio.create_task(gone.wait())
-            await asyncio.wait({waits, *works}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([waits, *works], return_when=asyncio.FIRST_COMPLETED)
             waits.cancel()
             await asyncio.wait(works, timeout=drain, return_when=asyncio.FIRST_COMPLETED)
             for done in works:
