@@ -122,9 +122,8 @@ def copy_rows(batch, columns):
             stream.number(count, 2)
             for i in range(count):
                 if not write(stream, &cells[i], cells[i].offset + row):
-                    raise OverflowError(
-                        f"column {names[i]}: {arrays[i].cast(pa.int64())[row]} is too much for {columns[i][0]}"
-                    )
+                    value = arrays[i][row].value if cells[i].form == MOMENT else arrays[i][row]
+                    raise OverflowError(f"column {names[i]}: {value} is too much for {columns[i][0]}")
         stream.number(0xffff, 2)
         return stream.done()
     finally:

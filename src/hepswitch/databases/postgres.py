@@ -88,6 +88,7 @@ class PostgresServer:
 
     async def open(self) -> None:
         """Connect. OSError when the server is away or refuses."""
+        await self.close()
         password = self._store.password
         with self._trouble(CONNECT_PATIENCE):
             self._connection = await asyncpg.connect(
