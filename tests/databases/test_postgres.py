@@ -426,6 +426,18 @@ async def test_a_column_of_another_kind_is_named(url: str) -> None:
             await server.load(ONE, mark(0, 1))
 
 
+async def test_a_partition_that_is_missing_is_like_a_table(url: str) -> None:
+    await ask(url, ddl(store(url)) + "ALTER TABLE sip_capture RENAME TO model;")
+    await ask(url, "CREATE TABLE sip_capture (LIKE model INCLUDING DEFAULTS) PARTITION BY RANGE (date)")
+    async with opened(store(url)) as server:
+        with pytest.raises(OSError, match="no partition of relation .*2026-11-18 .*: make it, or a DEFAULT one"):
+            await server.load(ONE, mark(0, 1))
+        await ask(url, "CREATE TABLE later PARTITION OF sip_capture DEFAULT")
+        await server.open()
+        await server.load(ONE, mark(0, 1))
+    assert await ask(url, "SELECT callid FROM later") == [("one",)]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -97,8 +97,8 @@ class OpensipsTables(Table):
     )
     indexes: tuple[str, ...] = Field(
         ("date", "callid"),
-        description="Columns of `table` with an index each, when it is made. OpenSIPS' own DDL has date, callid, callid_aleg,"
-        " ruri_user, from_user, to_user, pid_user, auth_user: more to search by, and slower to store.",
+        description="Columns of `table` with an index each, once it is made. OpenSIPS' own DDL has date, callid,"
+        " callid_aleg, ruri_user, from_user, to_user, pid_user, auth_user: more to search by, and slower to store.",
     )
 
 
