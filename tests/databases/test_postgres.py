@@ -7,8 +7,10 @@ import contextlib
 import datetime
 import os
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -34,8 +36,9 @@ SIP = b"INVITE sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1\r\nCall
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    with postgres(tmp_path_factory.mktemp("postgres")) as running:
+def server() -> Iterator[Postgres]:
+    # Not in pytest's folders: another run of pytest makes them unreadable for the server's user.
+    with tempfile.TemporaryDirectory() as folder, postgres(Path(folder)) as running:
         yield running
 
 
