@@ -1,8 +1,9 @@
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 
-def json_objects(members: Sequence[tuple[str, pa.Array, str | None]], rows: int) -> pa.StringArray:
+def json_objects(members: Sequence[tuple[str, pa.Array[Any], str | None]], rows: int) -> pa.StringArray:
     """One JSON object a row (RFC 8259). `members`: (key, column of `rows` values, JSON text that stands for null).
 
     A column of strings gives JSON strings, one of whole numbers gives numbers. A member without a text for null is left
