@@ -58,7 +58,9 @@ def test_every_character_of_the_lowest_256() -> None:
     text = "".join(map(chr, range(256)))
     objects = json_objects([("a", pa.array([text]), None)], 1)
     assert json.loads(objects[0].as_py())["a"] == text[1:]
-    assert objects[0].as_py().startswith('{"a":"\\u0001\\u0002\\u0003\\u0004\\u0005\\u0006\\u0007\\b\\t\\n\\u000b\\f\\r')
+    assert (
+        objects[0].as_py().startswith('{"a":"\\u0001\\u0002\\u0003\\u0004\\u0005\\u0006\\u0007\\b\\t\\n\\u000b\\f\\r')
+    )
 
 
 def test_a_text_with_nothing_but_escapes_grows_six_times() -> None:

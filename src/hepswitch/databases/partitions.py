@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
 
 import asyncpg
 import pyarrow as pa
@@ -34,7 +35,7 @@ from hepswitch.destinations.databases import Homer7Tables, PostgresStore
 
 log = structlog.get_logger("hepswitch.databases")
 
-Connection = asyncpg.Connection[asyncpg.Record]
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 DAYS = "hepswitch_days"
 """The table of which id came first on a day, by table of Homer."""
@@ -171,20 +172,13 @@ class Partitions:
         name, other = _name(parent, start), await self._parent(connection, parent)
         if name in self._there or now < self._not_before.get(name, now):
             return
-        low, high = _bounds(start, self._step(parent))
-        early = f"DELETE FROM {other} WHERE create_date >= {low} AND create_date < {high} RETURNING *"  # noqa: S608 (names)
-        statements = (
-            f"LOCK TABLE {other} IN ACCESS EXCLUSIVE MODE;\n"
-            f"CREATE TABLE {name} (LIKE {parent} INCLUDING DEFAULTS INCLUDING STORAGE);\n"
-            f"WITH early AS ({early}) INSERT INTO {name} SELECT * FROM early;\n"
-            + _indexes_ddl(self._tables, name, self._at_first(parent, start, now))
-            + f"ALTER TABLE {parent} ATTACH PARTITION {name} FOR VALUES FROM ({low}) TO ({high});\n"
-        )
+        statements = _partition_ddl(parent, other, name, _bounds(start, self._step(parent)))
+        indexed = _indexes_ddl(self._tables, name, self._at_first(parent, start, now))
         try:
             async with connection.transaction():
                 await _lock(connection)
                 if await connection.fetchval("SELECT to_regclass($1) IS NULL", name):
-                    await connection.execute(statements)
+                    await connection.execute(indexed.join(statements))
         except asyncpg.PostgresError as error:
             if connection.is_closed():
                 raise
@@ -331,6 +325,18 @@ def _parent_ddl(tables: Homer7Tables, parent: str, other: str) -> str:
         f"CREATE TABLE IF NOT EXISTS {parent} (\n    {_COLUMNS}\n) PARTITION BY RANGE (create_date);\n"
         f"CREATE TABLE IF NOT EXISTS {other} PARTITION OF {parent} DEFAULT;\n"
     ) + _indexes_ddl(tables, other, indexes(tables, parent))
+
+
+def _partition_ddl(parent: str, other: str, name: str, bounds: tuple[str, str]) -> tuple[str, str]:
+    """What comes before the indexes of a partition that is made, and after."""
+    low, high = bounds
+    early = f"DELETE FROM {other} WHERE create_date >= {low} AND create_date < {high} RETURNING *"  # noqa: S608 (names)
+    move = f"WITH early AS ({early}) INSERT INTO {name} SELECT * FROM early;\n"  # noqa: S608 (names)
+    table = f"CREATE TABLE {name} (LIKE {parent} INCLUDING DEFAULTS INCLUDING STORAGE);\n"
+    return (
+        f"LOCK TABLE {other} IN ACCESS EXCLUSIVE MODE;\n" + table + move,
+        f"ALTER TABLE {parent} ATTACH PARTITION {name} FOR VALUES FROM ({low}) TO ({high});\n",
+    )
 
 
 def _indexes_ddl(tables: Homer7Tables, partition: str, fields: Iterable[str]) -> str:
