@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,8 +23,10 @@ import pyarrow as pa
 import structlog
 
 from hepswitch.databases.copy import copy_rows
+from hepswitch.databases.layouts.homer7 import Homer7
 from hepswitch.databases.layouts.opensips import Opensips
 from hepswitch.databases.layouts.shape import Column, Piece, Shape, Type
+from hepswitch.databases.partitions import Partitions, statements
 from hepswitch.databases.server import MARKS, ContentError, Mark
 from hepswitch.destinations.databases import PostgresStore
 from hepswitch.logs import words
@@ -34,6 +37,8 @@ CONNECT_PATIENCE = 15.0
 """Seconds that a server has for taking a connection …"""
 PATIENCE = 60.0
 """… for a batch …"""
+MAINTENANCE_PATIENCE = 3600.0
+"""… for its partitions, whose indexes may take long …"""
 QUERY_PATIENCE = 300.0
 """… and for a query."""
 
@@ -77,12 +82,13 @@ class PostgresServer:
     """A connection to the database of a store."""
 
     def __init__(self, store: PostgresStore) -> None:
-        self.layout = Opensips(store.opensips)
+        self.layout: Homer7 | Opensips = Homer7(store.homer7) if store.layout == "homer7" else Opensips(store.opensips)
         self._store = store
         url = urlsplit(store.url)
         self._place = f"PostgreSQL {url.netloc.rpartition('@')[2]}{url.path}"
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._tables: dict[str, Columns] = {}
+        self._partitions: Partitions | None = None
         self._may_mark: bool | None = None
         self._batches = 0
 
@@ -99,6 +105,7 @@ class PostgresServer:
                 server_settings={"application_name": "hepswitch", "timezone": "UTC"},
             )
         self._tables.clear()
+        self._partitions = Partitions(self._store) if self._store.layout == "homer7" else None
         self._may_mark = None
 
     async def load(self, batch: pa.RecordBatch, mark: Mark) -> None:
@@ -107,6 +114,8 @@ class PostgresServer:
         async with self._at_work(PATIENCE) as connection:
             if self._may_mark is None:
                 self._may_mark = await self._ready_marks(connection)
+            if self._partitions is not None:
+                await self._partitions.ensure(connection, pieces)
             streams = [(piece, await self._stream(connection, piece)) for piece in pieces]
             await connection.execute("BEGIN")
             if not self._may_mark or await self._mark(connection, mark):
@@ -115,7 +124,10 @@ class PostgresServer:
             await connection.execute("COMMIT")
 
     async def maintain(self) -> None:
-        """Nothing is to be done for these tables."""
+        """Tend the partitions of Homer's tables. OSError."""
+        if self._partitions is not None:
+            async with self._at_work(MAINTENANCE_PATIENCE) as connection:
+                await self._partitions.tend(connection, datetime.now(UTC))
 
     async def rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """What a query gives; placeholders are $1, $2 … ValueError when the query is wrong, OSError."""
@@ -239,7 +251,7 @@ class PostgresServer:
             state = error.sqlstate or ""
             hint = _HINTS.get(state) or _HINTS.get(state[:2])
             raise OSError(f"{self._place}: {_said(error)}" + (f": {hint}" if hint else "")) from None
-        except asyncpg.InterfaceError as error:
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
             raise OSError(f"{self._place}: {error}") from None
         except OSError as error:
             if str(error).startswith(self._place):
@@ -307,6 +319,8 @@ async def _make(connection: asyncpg.Connection[asyncpg.Record], statements: str)
 
 def ddl(store: PostgresStore) -> str:
     """The statements that make all tables of a store, those with dates in their names as of now."""
+    if store.layout == "homer7":
+        return statements(store, datetime.now(UTC)) + _MARKS_DDL
     now = time.time_ns() // 1000
     tables = [table_ddl(template.at(now), shape) for template, shape in Opensips(store.opensips).tables]
     return "".join([*tables, _MARKS_DDL])
