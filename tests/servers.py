@@ -119,7 +119,8 @@ class Mariadb:
             self._process = subprocess.Popen([program, "--no-defaults", *own, *options], stdout=log, stderr=log)
         until = time.monotonic() + DEADLINE
         while not self._answers():
-            assert self._process.poll() is None and time.monotonic() < until, (folder / "log").read_text()
+            assert self._process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < until, (folder / "log").read_text()
             time.sleep(0.05)
 
     def _answers(self) -> bool:
