@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 import shutil
 import signal
@@ -33,7 +34,10 @@ class Postgres:
         self._as = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         data = folder / "data"
         if self._as:
-            _open_to("postgres", folder)
+            shutil.chown(folder, "postgres")
+            for parent in folder.parents:  # pytest's folders are for their owner alone
+                if parent.owner() == "root" and parent != Path("/"):
+                    parent.chmod(parent.stat().st_mode | 0o011)
         self._run("initdb", "-D", data, "-U", "hep", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
 
     @property
@@ -84,16 +88,14 @@ def postgres(folder: Path) -> Iterator[Postgres]:
 
 
 class Mariadb:
-    """A MariaDB server in `folder`; root runs it as `mysql`. User `hep` has every right and no password."""
+    """A MariaDB server in `folder`, run as who runs the test. User `hep` has every right and no password."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        self._as = ["--user=mysql"] if os.geteuid() == 0 else []
-        if self._as:
-            _open_to("mysql", folder)
-        install = ["mariadb-install-db", "--no-defaults", f"--datadir={folder / 'data'}", "--skip-test-db", *self._as]
+        self._as = f"--user={getpass.getuser()}"  # root has to say that it means it
+        install = ["mariadb-install-db", "--no-defaults", f"--datadir={folder / 'data'}", "--skip-test-db", self._as]
         done = subprocess.run(install, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         (folder / "first.sql").write_text(
@@ -113,8 +115,8 @@ class Mariadb:
         assert program, "no MariaDB server here: sudo apt-get install mariadb-server"
         folder = self.folder
         own = [f"--datadir={folder / 'data'}", f"--socket={folder / 'socket'}", f"--port={self.port}"]
-        own += ["--bind-address=127.0.0.1", "--skip-name-resolve", "--innodb-flush-log-at-trx-commit=0"]
-        own += [f"--init-file={folder / 'first.sql'}", f"--pid-file={folder / 'pid'}", *self._as]
+        own += ["--bind-address=127.0.0.1", "--skip-name-resolve", "--innodb-flush-log-at-trx-commit=2"]
+        own += [f"--init-file={folder / 'first.sql'}", f"--pid-file={folder / 'pid'}", self._as]
         with (folder / "log").open("ab") as log:
             self._process = subprocess.Popen([program, "--no-defaults", *own, *options], stdout=log, stderr=log)
         until = time.monotonic() + DEADLINE
@@ -152,14 +154,6 @@ def mariadb(folder: Path) -> Iterator[Mariadb]:
         yield server
     finally:
         server.stop(signal.SIGKILL)
-
-
-def _open_to(user: str, folder: Path) -> None:
-    """Give a folder to the user that a server runs as."""
-    shutil.chown(folder, user)
-    for parent in folder.parents:  # pytest's folders are for their owner alone
-        if parent.owner() == "root" and parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | 0o011)
 
 
 def _postgres() -> Path:

@@ -17,11 +17,8 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import asyncmy
 import pyarrow as pa
 import structlog
-from asyncmy.cursors import DictCursor
-from asyncmy.errors import IntegrityError, MySQLError, NotSupportedError
 
 from hepswitch.databases.layouts.homer5 import Homer5
 from hepswitch.databases.layouts.opensips import Opensips
@@ -32,9 +29,20 @@ from hepswitch.destinations.databases import MysqlStore
 from hepswitch.net.tls import client_context
 from hepswitch.units import Endpoint
 
+try:
+    import asyncmy
+    from asyncmy.cursors import DictCursor
+    from asyncmy.errors import IntegrityError, MySQLError, NotSupportedError
+except ImportError as error:
+    raise ImportError('MySQL and MariaDB need the driver asyncmy: pip install "hepswitch[mysql]"') from error
+
 PORT = 3306
+CONNECT_PATIENCE = 15.0
+"""Seconds that a server has for taking a connection …"""
 PATIENCE = 60.0
-"""Seconds in which a server must have answered."""
+"""… for a batch …"""
+QUERY_PATIENCE = 300.0
+"""… and for a query."""
 
 LARGEST = 16 << 20
 """Bytes of a statement, if the server allows more: beyond it they only wait for one another."""
@@ -67,8 +75,8 @@ ADVICE = {
     1040: "the server has too many connections: raise max_connections",
     1203: "the user has too many connections: raise max_user_connections",
     1226: "the user has used up a limit: see MAX_… of CREATE USER",
-    1045: "user and password do not fit: see url and password",
-    1698: "user and password do not fit: see url and password",
+    1045: "user and password do not fit, or the server wants TLS: ?tls=yes",
+    1698: "user and password do not fit, or the server wants TLS: ?tls=yes",
     1049: "there is no such database: CREATE DATABASE makes one",
     1044: "the user lacks a right: GRANT SELECT, INSERT, CREATE, INDEX, DELETE ON DATABASE.* TO USER",
     1142: "the user lacks a right: GRANT SELECT, INSERT, CREATE, INDEX, DELETE ON DATABASE.* TO USER",
@@ -103,7 +111,7 @@ class MysqlServer:
 
     def __init__(self, store: MysqlStore) -> None:
         self._store = store
-        self._layout = layout_of(store)
+        self.layout = layout_of(store)
         self._connection: Any = None
         self._tables: dict[str, Existing] = {}
         self._warned: set[str] = set()
@@ -117,26 +125,25 @@ class MysqlServer:
         parts = urlsplit(self._store.url)
         self._tables.clear()
         self._is_marking = None
-        with self._told():
-            async with asyncio.timeout(PATIENCE):
-                self._connection = await asyncmy.connect(
-                    **_address(self._store.url),
-                    user=unquote(parts.username) if parts.username else None,
-                    password=self._store.password.get_secret_value().encode() if self._store.password else b"",
-                    database=unquote(parts.path[1:]),
-                    connect_timeout=PATIENCE,
-                    autocommit=True,
-                    program_name="hepswitch",
-                )
-                await self._query(SESSION)
-                found = await self._fetch("SELECT @@max_allowed_packet AS room")
-                self._largest = min(int(found[0]["room"]), LARGEST) - 4096
+        async with self._within(CONNECT_PATIENCE):
+            self._connection = await asyncmy.connect(
+                **_address(self._store.url),
+                user=unquote(parts.username) if parts.username else None,
+                password=self._store.password.get_secret_value().encode() if self._store.password else b"",
+                database=unquote(parts.path[1:]),
+                connect_timeout=CONNECT_PATIENCE,
+                autocommit=True,
+                program_name="hepswitch",
+            )
+            await self._query(SESSION)
+            found = await self._fetch("SELECT @@max_allowed_packet AS room")
+            self._largest = min(int(found[0]["room"]), LARGEST) - 4096
 
     async def load(self, batch: pa.RecordBatch, mark: Mark) -> None:
         """Store the rows of a batch and its mark in one transaction, or nothing when the mark is there already."""
-        async with self._answer():
+        async with self._within(PATIENCE):
             await self._make_marks()
-            pieces = self._layout.pieces(batch)
+            pieces = self.layout.pieces(batch)
             rows = [(piece.table, (await self._table(piece)).fitted(piece.rows)) for piece in pieces]
             await self._connection.begin()  # after CREATE TABLE, which would end a transaction
             try:
@@ -157,8 +164,8 @@ class MysqlServer:
         """Nothing: dated tables are made with their first row."""
 
     async def rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """What a query gives; `%s` are its placeholders. DATETIME and TIMESTAMP are naive, in UTC."""
-        async with self._answer():
+        """What a query gives; `%s` are its placeholders, `%%` is a %. DATETIME and TIMESTAMP are naive, in UTC."""
+        async with self._within(QUERY_PATIENCE):
             try:
                 return await self._fetch(sql, values)
             except TypeError as error:  # so many values do not go into it
@@ -178,21 +185,13 @@ class MysqlServer:
             connection.close()
 
     @contextlib.asynccontextmanager
-    async def _answer(self) -> AsyncIterator[None]:
-        """What is asked of the server must be answered in time; errors are ours."""
-        if self._connection is None:
-            raise OSError(f"{self._store.url}: not connected")
-        with self._told():
-            async with asyncio.timeout(PATIENCE):
-                yield
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """Errors of the driver in words of the contract."""
+    async def _within(self, seconds: float) -> AsyncIterator[None]:
+        """Errors of the driver, and a server that takes longer, in the words of the contract."""
         try:
-            yield
+            async with asyncio.timeout(seconds):
+                yield
         except TimeoutError:
-            raise OSError(f"{self._store.url}: no answer in {PATIENCE:.0f} s") from None
+            raise OSError(f"{self._store.url}: no answer in {seconds:.0f} s") from None
         except MySQLError as error:
             raise _explained(self._store.url, error) from error
 
