@@ -148,9 +148,9 @@ class Loader:
         chores = [asyncio.create_task(self._tidy()), asyncio.create_task(self._maintain())]
         feed = asyncio.create_task(self._feed(free, gone))
         self._broken = asyncio.get_running_loop().create_future()
-        works: set[asyncio.Future[None]] = {feed, *chores, self._broken}
+        works: list[asyncio.Future[None]] = [feed, *chores, self._broken]
         try:
-            waits = asyncio.create_task(gone.wait())
+            waits: asyncio.Future[Any] = asyncio.create_task(gone.wait())
             await asyncio.wait([waits, *works], return_when=asyncio.FIRST_COMPLETED)
             waits.cancel()
             await asyncio.wait(works, timeout=drain, return_when=asyncio.FIRST_COMPLETED)

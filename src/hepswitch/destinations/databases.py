@@ -15,12 +15,13 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, get_args
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, Field
 
 from hepswitch.destinations.dated import Dated
 from hepswitch.destinations.journaled import JournaledOutlet
+from hepswitch.net.tls import CLIENT_OPTIONS, anchored_options
 from hepswitch.tables import Duration, Secret, Size, Table
 
 SMALLEST_SEGMENT, LARGEST_SEGMENT = 64 << 10, 32 << 20
@@ -244,17 +245,38 @@ class PostgresStore(DatabaseStore):
     homer7: Homer7Tables = Homer7Tables()
 
 
+def _mysql_options(text: str) -> str:
+    options = dict(parse_qsl(urlsplit(text).query, keep_blank_values=True))
+    if unknown := sorted(options.keys() - CLIENT_OPTIONS - {"tls"}):
+        raise ValueError(f"the URL knows no option {unknown[0]}: it may have tls, {', '.join(sorted(CLIENT_OPTIONS))}")
+    for name in ("tls", "verify"):
+        if options.get(name, "no") not in ("yes", "no"):
+            raise ValueError(f"{name}={options[name]} in the URL is neither yes nor no")
+    if options.get("tls") != "yes" and (idle := sorted(options.keys() - {"tls"})):
+        raise ValueError(f"{idle[0]} in the URL is for TLS: add tls=yes, or leave it away")
+    if ("cert" in options) != ("key" in options):
+        raise ValueError("cert and key in the URL come together: give both files")
+    return text
+
+
 class MysqlStore(DatabaseStore):
     """`[stores.NAME]`: a MySQL or MariaDB database."""
 
     schemes = ("mysql", "mariadb")
 
-    url: Annotated[str, AfterValidator(_server_url("mysql", "mariadb"))] = Field(
-        description="mysql://USER@HOST[:PORT]/DATABASE."
+    url: Annotated[str, AfterValidator(_server_url("mysql", "mariadb")), AfterValidator(_mysql_options)] = Field(
+        description="mysql://USER@HOST[:3306]/DATABASE. HOST may be a percent-encoded path of a socket. "
+        "?tls=yes encrypts; ca=FILE: who signed the server's certificate, else the system's authorities; verify=no: "
+        "any certificate will do; cert=FILE&key=FILE: a certificate of our own."
     )
     password: Secret | None = Field(None, description='The password: a text, "env:NAME" or "file:PATH".')
     layout: Literal["opensips", "homer5"] = Field("opensips", description="Whose tables: OpenSIPS' or Homer 5's.")
     opensips: OpensipsTables = OpensipsTables()
+
+    def anchored(self, absolute: Callable[[Path], Path]) -> MysqlStore:
+        """The same with the files of TLS absolute."""
+        address, question, query = self.url.partition("?")
+        return self.model_copy(update={"url": address + question + anchored_options(query, absolute)})
 
 
 class ClickhouseStore(DatabaseStore):
