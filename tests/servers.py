@@ -8,6 +8,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,3 +100,58 @@ def _postgres() -> Path:
 def _children(pid: int) -> list[int]:
     text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return [int(word) for word in text.split()]
+
+
+class ClickHouse:
+    """ClickHouse's engine behind HTTP (`clickhouse_http_server`), with its tables in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the database `hep` is; its password is "secret"."""
+        return f"clickhouse://hep@127.0.0.1:{self.port}/hep"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        program = Path(__file__).with_name("clickhouse_http_server.py")
+        self._process = subprocess.Popen([sys.executable, program, self.folder / "data", str(self.port)])
+        answers(self._process, self.port)
+
+    def stop(self) -> None:
+        """End it as a crash does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal: SIGSTOP makes it hang."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+
+@contextlib.contextmanager
+def clickhouse(folder: Path) -> Iterator[ClickHouse]:
+    """A running server with the empty databases `hep` and `other`."""
+    server = ClickHouse(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def answers(process: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until a server of ours takes connections."""
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        assert process.poll() is None, f"the server ended with {process.returncode}"
+        with socket.socket() as sock:
+            if sock.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert time.monotonic() < deadline, "the server does not answer"
+        time.sleep(0.05)

@@ -133,3 +133,13 @@ class ClickhouseStore(DatabaseStore):
     )
     password: Secret | None = Field(None, description='The password: a text, "env:NAME" or "file:PATH".')
     table: TableName = Field("messages", description="The table: the columns of the lake.")
+    keep: Annotated[Duration, Field(ge=3600)] | None = Field(
+        None,
+        description="How long packets are kept after they arrived (a TTL); days are dropped whole. Without: for ever.",
+    )
+    cluster: Annotated[str, Field(pattern=r"^[\w{}.-]*$")] = Field(
+        "", description="The cluster whose nodes have the table: replicated, behind a Distributed table."
+    )
+    async_insert: bool = Field(
+        False, description="The server gathers inserts of many clients before it writes them: for many small switches."
+    )

@@ -1,0 +1,154 @@
+"""ClickHouse over HTTP: one connection, kept open, one request at a time, by blocking calls.
+
+Not here: what is asked (`clickhouse`), tables (`clickhouse_tables`), the event loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import re
+import select
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+from hepswitch.net.tls import CLIENT_OPTIONS, client_context
+from hepswitch.units import Endpoint
+
+CONNECT_TIMEOUT = 5.0
+ANSWER_TIMEOUT = 30.0
+"""Seconds after which a server that neither takes nor says anything counts as away."""
+
+PORTS = {"clickhouse": 8123, "clickhouses": 8443}
+HINTS = {
+    81: "make it: CREATE DATABASE",
+    192: "check the user in url, and password",
+    193: "check the user in url, and password",
+    194: "check the user in url, and password",
+    243: "the server's disk is full",
+    252: "inserts come faster than the server merges: make flush longer, connections fewer",
+    497: "the user needs SELECT and INSERT, and CREATE TABLE when create = true",
+    516: "check the user in url, and password",
+}
+"""What to do about some codes of system.errors."""
+
+LONGEST = 64 << 10
+"""Bytes of an error that are read."""
+
+
+class ClickhouseError(OSError):
+    """The server refused: `code` of system.errors, 0 when it is not ClickHouse that says so."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a database is, out of `clickhouse://USER@HOST[:PORT]/DATABASE[?ca=FILE…]`."""
+
+    endpoint: Endpoint
+    database: str
+    user: str
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """ValueError for an option that is not known. The URL has been checked otherwise (`ClickhouseStore`)."""
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        allowed = CLIENT_OPTIONS if parts.scheme == "clickhouses" else frozenset()
+        if unknown := options.keys() - allowed:
+            can = ", ".join(sorted(allowed)) or "none: clickhouses:// is for HTTPS"
+            raise ValueError(f"{url!r} has the option {min(unknown)!r}; options are {can}")
+        endpoint = Endpoint(parts.scheme, parts.hostname or "", parts.port or PORTS[parts.scheme], options)
+        return cls(endpoint, unquote(parts.path[1:]), unquote(parts.username or "default"))
+
+
+@dataclass(slots=True)
+class Http:
+    """The connection. It is made by the first request, and again by the next one after it broke."""
+
+    address: Address
+    password: str = ""
+    _connection: http.client.HTTPConnection | None = field(default=None, init=False)
+
+    def ask(self, method: str, parameters: Mapping[str, str], body: memoryview | bytes = b"") -> bytes:
+        """What the server answers to a request with these parameters in its URL.
+
+        `method`: "GET" for what reads, ClickHouse lets it change nothing; "POST" for the rest. ClickhouseError when the
+        server refuses, another OSError when it is away or does not answer.
+        """
+        connection = self._open()
+        headers = {
+            "X-ClickHouse-User": self.address.user,
+            "X-ClickHouse-Key": self.password,
+            "Content-Type": "application/octet-stream",
+        }
+        query = urlencode({"database": self.address.database, **parameters}, errors="surrogateescape")
+        try:
+            connection.request(method, f"/?{query}", body, headers)
+            answer = connection.getresponse()
+            if answer.status == http.client.OK:
+                return answer.read()
+            text = answer.read(LONGEST).decode("utf-8", "replace").strip()
+            if not answer.isclosed():
+                self.close()  # the rest of it would stand before the next answer
+        except TimeoutError:
+            self.close()
+            raise TimeoutError(f"{self.address.endpoint} does not answer within {ANSWER_TIMEOUT:g} s") from None
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise OSError(f"{self.address.endpoint}: {why}") from error
+        raise self._refusal(answer, text)
+
+    def close(self) -> None:
+        """Close it. From another thread: a call that waits for the server fails at once."""
+        if self._connection is not None:
+            sock: socket.socket | None = self._connection.sock
+            if sock is not None:
+                with contextlib.suppress(OSError):  # it is closed already
+                    sock.shutdown(socket.SHUT_RDWR)
+            self._connection.close()
+            self._connection = None
+
+    def _open(self) -> http.client.HTTPConnection:
+        if self._connection is not None and self._connection.sock is not None:
+            # Idle connections are closed by servers after some seconds. What can be read now is that, and nothing else.
+            poll = select.poll()
+            poll.register(self._connection.sock, select.POLLIN)
+            if not poll.poll(0):
+                return self._connection
+        self.close()
+        endpoint = self.address.endpoint
+        if endpoint.scheme == "clickhouses":
+            self._connection = http.client.HTTPSConnection(
+                endpoint.host, endpoint.port, timeout=CONNECT_TIMEOUT, context=client_context(endpoint)
+            )
+        else:
+            self._connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=CONNECT_TIMEOUT)
+        self._connection.auto_open = 0  # what was closed by another thread stays closed
+        try:
+            self._connection.connect()
+        except OSError as error:
+            self.close()
+            raise OSError(f"{endpoint}: {error.strerror or error}: is ClickHouse there, with HTTP?") from error
+        self._connection.sock.settimeout(ANSWER_TIMEOUT)
+        return self._connection
+
+    def _refusal(self, answer: http.client.HTTPResponse, text: str) -> ClickhouseError:
+        """The error that an answer is."""
+        code = answer.headers["X-ClickHouse-Exception-Code"]
+        said = re.match(r"(?:Code: (\d+)[.,] )?(?:e\.displayText\(\) = )?(?:DB::Exception: )*(.*)", text, re.DOTALL)
+        code = code or (said and said[1])
+        if said is None or code is None or not code.isdecimal():
+            first = text.partition("\n")[0][:200]
+            return ClickhouseError(
+                0, f"{self.address.endpoint}: HTTP {answer.status} {answer.reason}: {first or 'is it ClickHouse?'}"
+            )
+        words = re.sub(r",? ?\(?version [^()]*(\([^()]*\))?\)?$", "", said[2])
+        hint = f": {HINTS[int(code)]}" if int(code) in HINTS else ""
+        return ClickhouseError(int(code), f"{self.address.endpoint}: {words[:1000]} (code {code}){hint}")
