@@ -135,14 +135,43 @@ class ClickHouse:
 
 
 @contextlib.contextmanager
-def clickhouse(folder: Path) -> Iterator[ClickHouse]:
-    """A running server with the empty databases `hep` and `other`."""
-    server = ClickHouse(folder)
+def clickhouse(folder: Path, kind: type[ClickHouse] = ClickHouse) -> Iterator[ClickHouse]:
+    """A running server; the engine has the empty databases `hep` and `other`."""
+    server = kind(folder)
     try:
         server.start()
         yield server
     finally:
         server.stop()
+
+
+OLD_CONFIG = """<yandex>
+<logger><level>error</level><log>{0}/log</log><errorlog>{0}/errors</errorlog></logger>
+<http_port>{1}</http_port><tcp_port>{2}</tcp_port><listen_host>127.0.0.1</listen_host><keep_alive_timeout>1</keep_alive_timeout>
+<path>{0}/data/</path><tmp_path>{0}/tmp/</tmp_path><user_files_path>{0}/files/</user_files_path>
+<format_schema_path>{0}/formats/</format_schema_path><users_config>{0}/users.xml</users_config>
+<default_profile>default</default_profile><default_database>default</default_database><mark_cache_size>1048576</mark_cache_size>
+</yandex>"""
+OLD_USERS = """<yandex><profiles><default/></profiles><quotas><default/></quotas><users><hep><password>secret</password>
+<networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota></hep></users></yandex>"""
+
+
+class OldClickHouse(ClickHouse):
+    """The real server as Debian has it, 18.16: too old for our tables, but HTTP, users and errors are the real thing."""
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        program = shutil.which("clickhouse-server")
+        assert program, "no ClickHouse server here: sudo apt-get install clickhouse-server"
+        self.native_port = free_port()
+        config = self.folder / "config.xml"
+        config.write_text(OLD_CONFIG.format(self.folder, self.port, self.native_port))
+        (self.folder / "users.xml").write_text(OLD_USERS)
+        with (self.folder / "out").open("wb") as out:
+            self._process = subprocess.Popen(
+                [program, f"--config-file={config}"], cwd=self.folder, stdout=out, stderr=out
+            )
+        answers(self._process, self.port)
 
 
 def answers(process: subprocess.Popen[bytes], port: int) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
-from hepswitch.net.tls import CLIENT_OPTIONS, client_context
+from hepswitch.net.tls import client_context
 from hepswitch.units import Endpoint
 
 CONNECT_TIMEOUT = 5.0
@@ -56,24 +56,21 @@ class Address:
 
     @classmethod
     def parse(cls, url: str) -> Address:
-        """ValueError for an option that is not known. The URL has been checked otherwise (`ClickhouseStore`)."""
+        """The parts of a URL that has been checked (`ClickhouseStore`)."""
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        allowed = CLIENT_OPTIONS if parts.scheme == "clickhouses" else frozenset()
-        if unknown := options.keys() - allowed:
-            can = ", ".join(sorted(allowed)) or "none: clickhouses:// is for HTTPS"
-            raise ValueError(f"{url!r} has the option {min(unknown)!r}; options are {can}")
         endpoint = Endpoint(parts.scheme, parts.hostname or "", parts.port or PORTS[parts.scheme], options)
         return cls(endpoint, unquote(parts.path[1:]), unquote(parts.username or "default"))
 
 
 @dataclass(slots=True)
 class Http:
-    """The connection. It is made by the first request, and again by the next one after it broke."""
+    """The connection. It is made by the first request, and again by the next one after it broke, until it is closed."""
 
     address: Address
     password: str = ""
     _connection: http.client.HTTPConnection | None = field(default=None, init=False)
+    _is_closed: bool = field(default=False, init=False)
 
     def ask(self, method: str, parameters: Mapping[str, str], body: memoryview | bytes = b"") -> bytes:
         """What the server answers to a request with these parameters in its URL.
@@ -95,49 +92,63 @@ class Http:
                 return answer.read()
             text = answer.read(LONGEST).decode("utf-8", "replace").strip()
             if not answer.isclosed():
-                self.close()  # the rest of it would stand before the next answer
+                self._drop()  # the rest of it would stand before the next answer
         except TimeoutError:
-            self.close()
+            self._drop()
             raise TimeoutError(f"{self.address.endpoint} does not answer within {ANSWER_TIMEOUT:g} s") from None
         except (OSError, http.client.HTTPException) as error:
-            self.close()
+            self._drop()
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise OSError(f"{self.address.endpoint}: {why}") from error
         raise self._refusal(answer, text)
 
     def close(self) -> None:
-        """Close it. From another thread: a call that waits for the server fails at once."""
-        if self._connection is not None:
-            sock: socket.socket | None = self._connection.sock
-            if sock is not None:
-                with contextlib.suppress(OSError):  # it is closed already
-                    sock.shutdown(socket.SHUT_RDWR)
-            self._connection.close()
-            self._connection = None
+        """Close it for good. From another thread: a request that waits for the server fails at once."""
+        self._is_closed = True
+        self._drop()
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        sock: socket.socket | None = connection.sock
+        if sock is not None:
+            with contextlib.suppress(OSError):  # it is gone already
+                sock.shutdown(socket.SHUT_RDWR)
+        connection.close()
 
     def _open(self) -> http.client.HTTPConnection:
-        if self._connection is not None and self._connection.sock is not None:
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
             # Idle connections are closed by servers after some seconds. What can be read now is that, and nothing else.
             poll = select.poll()
-            poll.register(self._connection.sock, select.POLLIN)
+            poll.register(connection.sock, select.POLLIN)
             if not poll.poll(0):
-                return self._connection
-        self.close()
+                return connection
+        self._drop()
         endpoint = self.address.endpoint
-        if endpoint.scheme == "clickhouses":
-            self._connection = http.client.HTTPSConnection(
-                endpoint.host, endpoint.port, timeout=CONNECT_TIMEOUT, context=client_context(endpoint)
-            )
-        else:
-            self._connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=CONNECT_TIMEOUT)
-        self._connection.auto_open = 0  # what was closed by another thread stays closed
+        self._connection = connection = self._new()
         try:
-            self._connection.connect()
+            connection.connect()
         except OSError as error:
-            self.close()
+            self._drop()
             raise OSError(f"{endpoint}: {error.strerror or error}: is ClickHouse there, with HTTP?") from error
-        self._connection.sock.settimeout(ANSWER_TIMEOUT)
-        return self._connection
+        if self._is_closed:
+            self._drop()
+            raise OSError(f"{endpoint}: the connection was closed")
+        connection.sock.settimeout(ANSWER_TIMEOUT)
+        connection.auto_open = 0  # what another thread closes stays closed
+        return connection
+
+    def _new(self) -> http.client.HTTPConnection:
+        endpoint = self.address.endpoint
+        if endpoint.scheme == "clickhouse":
+            return http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=CONNECT_TIMEOUT)
+        try:
+            context = client_context(endpoint)
+        except ValueError as error:
+            raise OSError(str(error)) from error
+        return http.client.HTTPSConnection(endpoint.host, endpoint.port, timeout=CONNECT_TIMEOUT, context=context)
 
     def _refusal(self, answer: http.client.HTTPResponse, text: str) -> ClickhouseError:
         """The error that an answer is."""
@@ -145,10 +156,10 @@ class Http:
         said = re.match(r"(?:Code: (\d+)[.,] )?(?:e\.displayText\(\) = )?(?:DB::Exception: )*(.*)", text, re.DOTALL)
         code = code or (said and said[1])
         if said is None or code is None or not code.isdecimal():
-            first = text.partition("\n")[0][:200]
+            first = " ".join(text.split())[:200]
             return ClickhouseError(
                 0, f"{self.address.endpoint}: HTTP {answer.status} {answer.reason}: {first or 'is it ClickHouse?'}"
             )
-        words = re.sub(r",? ?\(?version [^()]*(\([^()]*\))?\)?$", "", said[2])
+        words = re.sub(r",? ?\(?version [^()]*(\([^()]*\))?\)?$|, e\.what\(\) = .*$", "", said[2])
         hint = f": {HINTS[int(code)]}" if int(code) in HINTS else ""
         return ClickhouseError(int(code), f"{self.address.endpoint}: {words[:1000]} (code {code}){hint}")

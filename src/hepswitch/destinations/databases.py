@@ -15,12 +15,13 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, Field
 
 from hepswitch.destinations.dated import Dated
 from hepswitch.destinations.journaled import JournaledOutlet
+from hepswitch.net.tls import CLIENT_OPTIONS
 from hepswitch.tables import Duration, Secret, Size, Table
 
 SMALLEST_SEGMENT, LARGEST_SEGMENT = 64 << 10, 32 << 20
@@ -141,13 +142,26 @@ class MysqlStore(DatabaseStore):
     opensips: OpensipsTables = OpensipsTables()
 
 
+def _https_options(text: str) -> str:
+    parts = urlsplit(text)
+    allowed = CLIENT_OPTIONS if parts.scheme == "clickhouses" else frozenset[str]()
+    if unknown := sorted(dict(parse_qsl(parts.query, keep_blank_values=True)).keys() - allowed):
+        can = ", ".join(sorted(allowed)) or "none: options are for HTTPS, clickhouses://"
+        raise ValueError(f"the URL knows no option {unknown[0]}: it may have {can}")
+    return text
+
+
 class ClickhouseStore(DatabaseStore):
     """`[stores.NAME]`: a ClickHouse database, over HTTP."""
 
     schemes = ("clickhouse", "clickhouses")
 
-    url: Annotated[str, AfterValidator(_server_url("clickhouse", "clickhouses"))] = Field(
-        description="clickhouse://USER@HOST[:8123]/DATABASE; clickhouses:// for HTTPS."
+    url: Annotated[str, AfterValidator(_server_url("clickhouse", "clickhouses")), AfterValidator(_https_options)] = (
+        Field(
+            description="clickhouse://USER@HOST[:8123]/DATABASE; clickhouses://USER@HOST[:8443]/DATABASE is HTTPS. "
+            "?ca=FILE: who signed the server's certificate, else the system's authorities; verify=no: any will do; "
+            "cert=FILE&key=FILE: a certificate of our own."
+        )
     )
     password: Secret | None = Field(None, description='The password: a text, "env:NAME" or "file:PATH".')
     table: TableName = Field("messages", description="The table: the columns of the lake.")

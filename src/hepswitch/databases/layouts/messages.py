@@ -15,8 +15,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from hepswitch.databases.layouts import tables
 from hepswitch.databases.layouts.shape import Column, Piece, Shape, Type
+from hepswitch.databases.layouts.tables import by_table, misnamed
+from hepswitch.destinations.dated import Dated
 from hepswitch.destinations.schema import SCHEMA
 
 FIELDS = [field for field in SCHEMA if field.name != "store_table"]
@@ -47,17 +48,18 @@ class Messages:
     extras: Sequence[str] = ()
 
     def __init__(self, table: str) -> None:
-        self._table = table
+        self._table = Dated(table)
 
     def pieces(self, batch: pa.RecordBatch) -> list[Piece]:
         """The rows of a batch, by table."""
-        names = tables.routed(batch, tables.named(batch, self._table))
-        rows = batch.select([field.name for field in FIELDS])
-        return [Piece(table, SHAPE, some) for table, some in tables.split(rows, names)]
+        return [
+            Piece(table, SHAPE, records.select([field.name for field in FIELDS]))
+            for table, records in by_table(batch, self._table)
+        ]
 
     def unfit(self, batch: pa.RecordBatch) -> pa.StringArray | None:
         """Records whose route named a table that can be none."""
-        return tables.unfit(batch)
+        return misnamed(batch)
 
 
 def as_in_lake(row: dict[str, Any]) -> dict[str, Any]:
