@@ -55,7 +55,8 @@ class Handler(BaseHTTPRequestHandler):
         sql = asked["query"]
         if not may_write and not re.match(r"(SELECT|EXPLAIN)\b", sql, re.IGNORECASE):
             raise RefusedError("Code: 164. DB::Exception: Cannot execute query in readonly mode. (READONLY)")
-        self.session.query(f"USE `{asked['database']}`")
+        database = asked["database"].replace("\\", "\\\\").replace("`", "\\`")
+        self.session.query(f"USE `{database}`")
         parameters = {name.removeprefix("param_"): value for name, value in asked.items() if name.startswith("param_")}
         settings = {name: value for name, value in asked.items() if name not in NO_SETTINGS and name[:6] != "param_"}
         insert = re.fullmatch(r"(INSERT INTO .*) FORMAT (\w+)", sql)

@@ -128,6 +128,25 @@ def test_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
             connection.ask("GET", {"query": "SELECT 1"})
 
 
+def test_a_server_that_refuses_before_it_has_everything() -> None:
+    def refuse() -> None:
+        peer, _ = server.accept()
+        with peer:
+            peer.recv(4096)
+            peer.sendall(
+                b"HTTP/1.1 400 Bad Request\r\nX-ClickHouse-Exception-Code: 117\r\nConnection: close\r\n\r\nCode: 117. No."
+            )
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        connection = Http(at(server.getsockname()[1]))
+        with pytest.raises(ClickhouseError, match=r"No\. \(code 117\)"):
+            connection.ask("POST", {"query": "INSERT …"}, bytes(32 << 20))
+        thread.join()
+        connection.close()
+
+
 def test_closing_ends_a_call_that_waits() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         connection = Http(at(silent.getsockname()[1]))

@@ -86,7 +86,8 @@ class Http:
         }
         query = urlencode({"database": self.address.database, **parameters}, errors="surrogateescape")
         try:
-            connection.request(method, f"/?{query}", body, headers)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may say why it did not want all of it
+                connection.request(method, f"/?{query}", body, headers)
             answer = connection.getresponse()
             if answer.status == http.client.OK:
                 return answer.read()

@@ -3,8 +3,8 @@
 A part of the table is a day of arrival (`received_ts`), and `keep` counts from then, as retention of the lake does: an agent
 whose clock says 1970 or 2044 neither loses its packets at once, nor keeps them for ever, nor makes thousands of parts.
 Inside, rows lie by the hour of the packet (`ts`), then by call, so that both "from 14:05 to 14:10" and "this Call-ID" read
-little; Bloom filters do the rest. Days are dropped whole, so that a packet lives up to a day longer than `keep`; a batch that
-is older than that when it is loaded is not kept at all.
+little; Bloom filters do the rest. Days are dropped whole, so that a packet lives up to a day longer than `keep`; what is older
+than that when it is loaded is not kept at all.
 
 With `cluster` the table is a Distributed one over `TABLE_local` on every node, replicated by the macros {shard} and
 {replica} of the servers; a call is kept together on a shard.
