@@ -58,7 +58,9 @@ def test_a_get_changes_nothing(connection: Http) -> None:
     assert connection.ask("GET", {"query": "EXISTS TABLE no"}) == b"0\n"
 
 
-@pytest.mark.parametrize(("user", "password"), [("hep", "wrong"), ("hep", ""), ("nobody", "secret")])
+@pytest.mark.parametrize(
+    ("user", "password"), [("hep", "wrong"), ("hep", ""), ("hep", "Paßwort €"), ("nobody", "secret")]
+)
 def test_a_wrong_user_or_password(server: OldClickHouse, user: str, password: str) -> None:
     connection = Http(Address.parse(f"clickhouse://{user}@127.0.0.1:{server.port}/default"), password)
     with pytest.raises(ClickhouseError, match="check the user in url, and password") as raised:
@@ -190,9 +192,14 @@ class Elsewhere(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class Quiet(http.server.ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that do not trust it go away."""
+
+
 @pytest.fixture
 def elsewhere() -> Iterator[http.server.ThreadingHTTPServer]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as serving:
+    with Quiet(("127.0.0.1", 0), Elsewhere) as serving:
         thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield serving

@@ -17,6 +17,7 @@ Not here: HTTP (`clickhouse_http`), what the tables are (`clickhouse_tables`).
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -43,8 +44,7 @@ CONTENT = frozenset(
     {6, 25, 26, 27, 38, 41, 69, 70, 72, 117, 130, 131, 321, 346, 349, 376, 395, 407, 441, 467, 469, 675, 676, 691}
 )
 # In a query: syntax, unknown names, wrong types, parameters, and what would change something.
-QUERY = CONTENT | {35, 36, 42, 43, 44, 46, 47, 48, 50, 53, 62, 63, 153, 164, 179, 184, 207, 215, 386, 395, 456, 457}
-UNKNOWN_TABLE = 60
+QUERY = CONTENT | {35, 36, 42, 43, 44, 46, 47, 48, 50, 53, 62, 63, 153, 164, 179, 184, 207, 215, 386, 456, 457}
 
 BYTES = frozenset({"payload", "chunks"})
 """Columns that hold bytes."""
@@ -107,7 +107,7 @@ class ClickhouseServer:
             if error.code in QUERY:
                 raise ValueError(str(error)) from error
             raise
-        columns = [_read(name, answer.column(name)) for name in answer.column_names]
+        columns = map(_read, answer.column_names, answer.columns)
         return [dict(zip(answer.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
 
     async def close(self) -> None:
@@ -134,11 +134,11 @@ class ClickhouseServer:
         try:
             self._http.ask("POST", {"query": sql, **settings}, _stream(piece.rows))
         except ClickhouseError as error:
-            if error.code in CONTENT:
-                raise ContentError(str(error)) from error
-            if error.code == UNKNOWN_TABLE:
-                self._good.discard(piece.table)
-            raise
+            self._good.discard(piece.table)
+            if error.code not in CONTENT:
+                raise
+            self._make_sure_of(piece.table)  # or somebody changed the table, and no row would do
+            raise ContentError(str(error)) from error
 
     def _make_sure_of(self, table: str) -> None:
         """The table is there, with its columns; makes it when it may."""
@@ -228,16 +228,14 @@ def _read(name: str, column: pa.ChunkedArray[Any]) -> list[Any]:
     """The values of a column."""
     kind = column.type
     if pa.types.is_timestamp(kind):
-        return [None if value is None else value.astimezone(UTC) for value in column.to_pylist()]
+        moments = column.cast(pa.timestamp("us", "UTC"), safe=False).to_pylist()
+        return [moment.astimezone(UTC) if isinstance(moment, datetime) else None for moment in moments]
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
         # The server calls every String text; whether it is, its bytes say.
-        octets = pa.chunked_array([chunk.view(pa.binary()) for chunk in column.chunks], pa.binary())
+        column = pa.chunked_array([chunk.view(pa.binary()) for chunk in column.chunks], pa.binary())
         if name not in BYTES:
-            try:
-                return octets.cast(pa.string()).to_pylist()
-            except pa.ArrowInvalid:
-                return octets.to_pylist()
-        return octets.to_pylist()
+            with contextlib.suppress(pa.ArrowInvalid):  # not all of it is UTF-8
+                column = column.cast(pa.string())
     return column.to_pylist()
 
 

@@ -79,9 +79,9 @@ class Http:
         server refuses, another OSError when it is away or does not answer.
         """
         connection = self._open()
-        headers = {
-            "X-ClickHouse-User": self.address.user,
-            "X-ClickHouse-Key": self.password,
+        headers: dict[str, str | bytes] = {
+            "X-ClickHouse-User": self.address.user.encode(),
+            "X-ClickHouse-Key": self.password.encode(),
             "Content-Type": "application/octet-stream",
         }
         query = urlencode({"database": self.address.database, **parameters}, errors="surrogateescape")

@@ -3,8 +3,8 @@
 A part of the table is a day of arrival (`received_ts`), and `keep` counts from then, as retention of the lake does: an agent
 whose clock says 1970 or 2044 neither loses its packets at once, nor keeps them for ever, nor makes thousands of parts.
 Inside, rows lie by the hour of the packet (`ts`), then by call, so that both "from 14:05 to 14:10" and "this Call-ID" read
-little; Bloom filters do the rest. Days are dropped whole, so that a packet lives up to a day longer than `keep`; what is older
-than that when it is loaded is not kept at all.
+little; Bloom filters do the rest. Days are dropped whole, so that a packet lives up to a day longer than `keep`; what is
+older than that when it is loaded is not kept at all.
 
 With `cluster` the table is a Distributed one over `TABLE_local` on every node, replicated by the macros {shard} and
 {replica} of the servers; a call is kept together on a shard.
@@ -38,6 +38,7 @@ _FAMILIES = {
     "DateTime64": re.compile(r"DateTime64\(.*\)"),
     "UInt": re.compile(r"(Nullable\()?U?Int\d+\)?"),
 }
+_ALONE = re.compile(r"(?!Replicated|Shared)\w*MergeTree\b")
 _WINDOW = re.compile(r"\bnon_replicated_deduplication_window = (\d+)")
 _KEPT = re.compile(r"TTL toDateTime\(received_ts\) \+ toIntervalSecond\((\d+)\)")
 
@@ -85,7 +86,7 @@ def lacking(columns: Mapping[str, str]) -> str | None:
 def forgets(engine: str) -> bool:
     """Whether a table with this engine (system.tables.engine_full) does not know an insert again that comes twice."""
     window = _WINDOW.search(engine)
-    return engine.startswith("MergeTree") and (window is None or window[1] == "0")
+    return _ALONE.match(engine) is not None and (window is None or window[1] == "0")
 
 
 def new_ttl(store: ClickhouseStore, database: str, table: str, engine: str) -> str | None:
