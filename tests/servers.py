@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 import shutil
 import signal
@@ -85,6 +86,75 @@ def postgres(folder: Path) -> Iterator[Postgres]:
         with contextlib.suppress(OSError, ValueError):
             server.signal(signal.SIGCONT)
             server.stop("immediate")
+
+
+class Mariadb:
+    """A MariaDB server in `folder`, run as who runs the test. User `hep` has every right and no password."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._as = f"--user={getpass.getuser()}"  # root has to say that it means it
+        install = ["mariadb-install-db", "--no-defaults", f"--datadir={folder / 'data'}", "--skip-test-db", self._as]
+        done = subprocess.run(install, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (folder / "first.sql").write_text(
+            "CREATE DATABASE IF NOT EXISTS hep;\n"
+            "CREATE USER IF NOT EXISTS hep@'%';\n"
+            "GRANT ALL ON *.* TO hep@'%' WITH GRANT OPTION;\n"
+        )
+
+    @property
+    def url(self) -> str:
+        """Where the database `hep` is, without a password."""
+        return f"mysql://hep@127.0.0.1:{self.port}/hep"
+
+    def start(self, *options: str) -> None:
+        """Start it, with options of mariadbd, and wait until it answers."""
+        program = shutil.which("mariadbd", path=f"{os.environ['PATH']}:/usr/sbin")
+        assert program, "no MariaDB server here: sudo apt-get install mariadb-server"
+        folder = self.folder
+        own = [f"--datadir={folder / 'data'}", f"--socket={folder / 'socket'}", f"--port={self.port}"]
+        own += ["--bind-address=127.0.0.1", "--skip-name-resolve", "--innodb-flush-log-at-trx-commit=2"]
+        own += [f"--init-file={folder / 'first.sql'}", f"--pid-file={folder / 'pid'}", self._as]
+        with (folder / "log").open("ab") as log:
+            self._process = subprocess.Popen([program, "--no-defaults", *own, *options], stdout=log, stderr=log)
+        until = time.monotonic() + DEADLINE
+        while not self._answers():
+            assert self._process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < until, (folder / "log").read_text()
+            time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1) as sock:
+                sock.settimeout(1)
+                return len(sock.recv(5)) == 5  # it greets first
+        except OSError:
+            return False
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End it and wait: SIGTERM in an orderly way, SIGKILL as in a crash."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(DEADLINE)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal: SIGSTOP makes it hang."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+
+@contextlib.contextmanager
+def mariadb(folder: Path) -> Iterator[Mariadb]:
+    """A running server with an empty database `hep`."""
+    server = Mariadb(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop(signal.SIGKILL)
 
 
 def _postgres() -> Path:

@@ -481,3 +481,36 @@ def test_ddl_is_what_the_engine_understands(engine: ClickHouse, keys: dict[str, 
         assert "`hep`.`messages_local` ON CLUSTER '{cluster}'" in made[0]
         assert "replicated_deduplication_window = 10000" in made[0]
         assert "Distributed('{cluster}', 'hep', 'messages_local'" in made[1]
+
+
+# ── configuration ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("clickhouse://h", "names no database"),
+        ("clickhouse://u:p@h/d", "the password does not belong into the URL"),
+        ("clickhouses://h/d?tls=yes", "the URL knows no option tls: it may have ca, cert, key, verify"),
+        ("clickhouse://h/d?ca=x.pem", "ca in the URL is for TLS: write clickhouses://, or leave it away"),
+        ("clickhouses://h/d?verify=maybe", "verify=maybe in the URL is neither yes nor no"),
+        ("clickhouses://h/d?key=x.pem", "cert and key in the URL come together"),
+    ],
+)
+def test_urls_that_will_not_do(url: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ClickhouseStore.model_validate({"url": url})
+
+
+def test_files_are_those_beside_the_configuration() -> None:
+    store = ClickhouseStore(url="clickhouses://h/d?ca=ca.pem&verify=yes")
+    assert (
+        store.anchored(Path("/etc/hepswitch").joinpath).url
+        == "clickhouses://h/d?ca=%2Fetc%2Fhepswitch%2Fca.pem&verify=yes"
+    )
+
+
+@pytest.mark.parametrize("cluster", ["it's", "a b", "a'; DROP TABLE x"])
+def test_names_of_clusters(cluster: str) -> None:
+    with pytest.raises(ValueError, match="cluster"):
+        ClickhouseStore.model_validate({"url": "clickhouse://h/d", "cluster": cluster})
