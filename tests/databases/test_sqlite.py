@@ -107,10 +107,11 @@ async def test_rows_of_every_table_are_stored_and_read(tmp_path: Path) -> None:
 
 async def test_indexes_are_those_of_the_layout(tmp_path: Path) -> None:
     path = tmp_path / "t.db"
-    async with opened(path, opensips={"indexes": ["callid", "from_user"], "columns": {"callid": "call_id"}}) as server:
+    async with opened(path, opensips={"indexes": ["callid", "from_user"], "columns": {"callid": "select"}}) as server:
         await server.load(batch(), mark(0))
+        assert [row["select"] for row in await server.rows("SELECT * FROM sip_capture")] == ["c1"]
     listed = rows(path, "PRAGMA index_list(sip_capture)")
-    assert {rows(path, f"PRAGMA index_info({row[1]})")[0][2] for row in listed} == {"call_id", "from_user"}
+    assert {rows(path, f"PRAGMA index_info({row[1]})")[0][2] for row in listed} == {"select", "from_user"}
 
 
 async def test_the_printed_statements_make_what_is_made(tmp_path: Path) -> None:
