@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +54,7 @@ class Postgres:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        options = f"-c port={self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
+        options = f"-c port={self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} -c fsync=off"
         log = self.folder / "log"
         self._run("pg_ctl", "-D", self.folder / "data", "-l", log, "-o", options, "-w", "-t", DEADLINE, "start")
 
@@ -169,3 +170,87 @@ def _postgres() -> Path:
 def _children(pid: int) -> list[int]:
     text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return [int(word) for word in text.split()]
+
+
+class ClickHouse:
+    """ClickHouse's engine behind HTTP (`clickhouse_http_server`), with its tables in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the database `hep` is; its password is "secret"."""
+        return f"clickhouse://hep@127.0.0.1:{self.port}/hep"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        program = Path(__file__).with_name("clickhouse_http_server.py")
+        self._process = subprocess.Popen([sys.executable, program, self.folder / "data", str(self.port)])
+        answers(self._process, self.port)
+
+    def stop(self) -> None:
+        """End it as a crash does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal: SIGSTOP makes it hang."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+
+@contextlib.contextmanager
+def clickhouse(folder: Path, kind: type[ClickHouse] = ClickHouse) -> Iterator[ClickHouse]:
+    """A running server; the engine has the empty databases `hep` and `other`."""
+    server = kind(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+OLD_CONFIG = """<yandex>
+<logger><level>error</level><log>{0}/log</log><errorlog>{0}/errors</errorlog></logger>
+<http_port>{1}</http_port><tcp_port>{2}</tcp_port><listen_host>127.0.0.1</listen_host><keep_alive_timeout>1</keep_alive_timeout>
+<path>{0}/data/</path><tmp_path>{0}/tmp/</tmp_path><user_files_path>{0}/files/</user_files_path>
+<format_schema_path>{0}/formats/</format_schema_path><users_config>{0}/users.xml</users_config>
+<default_profile>default</default_profile><default_database>default</default_database><mark_cache_size>1048576</mark_cache_size>
+</yandex>"""
+OLD_USERS = """<yandex><profiles><default/></profiles><quotas><default/></quotas><users><hep><password>secret</password>
+<networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota></hep></users></yandex>"""
+
+
+class OldClickHouse(ClickHouse):
+    """The real server as Debian has it, 18.16: too old for our tables, but HTTP, users and errors are the real thing."""
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        program = shutil.which("clickhouse-server")
+        assert program, "no ClickHouse server here: sudo apt-get install clickhouse-server"
+        self.native_port = free_port()
+        config = self.folder / "config.xml"
+        config.write_text(OLD_CONFIG.format(self.folder, self.port, self.native_port))
+        (self.folder / "users.xml").write_text(OLD_USERS)
+        with (self.folder / "out").open("wb") as out:
+            self._process = subprocess.Popen(
+                [program, f"--config-file={config}"], cwd=self.folder, stdout=out, stderr=out
+            )
+        answers(self._process, self.port)
+
+
+def answers(process: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until a server of ours takes connections."""
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        assert process.poll() is None, f"the server ended with {process.returncode}"
+        with socket.socket() as sock:
+            if sock.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert time.monotonic() < deadline, "the server does not answer"
+        time.sleep(0.05)

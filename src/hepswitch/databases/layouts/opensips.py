@@ -45,7 +45,7 @@ EXTRA_CORRELATION = 0x65
 class Opensips:
     """The layout for the tables of `[stores.NAME.opensips]`. ValueError when `columns` or `indexes` cannot be."""
 
-    extras = EXTRAS
+    extras: Sequence[str] = EXTRAS
 
     def __init__(self, tables: OpensipsTables) -> None:
         node = fills.capture_node(tables.node) if tables.node else fills.agent_name
