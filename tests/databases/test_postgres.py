@@ -493,6 +493,14 @@ async def test_names_of_indexes_differ_where_names_of_tables_are_long(url: str) 
     assert found == [(4,)]
 
 
+async def test_a_name_that_grows_too_long_is_told(url: str) -> None:
+    async with opened(store(url, table="a" * 57 + "%Y%m%d")) as server:
+        with pytest.raises(
+            OSError, match=r"the name of table 'a{57}20261118' is too long: PostgreSQL takes 63 letters"
+        ):
+            await server.load(ONE, mark(0, 1))
+
+
 @pytest.mark.parametrize("indexes", [["nothing"], ["msg"], ["date", "date"]])
 def test_indexes_must_be_of_columns_that_can_have_one(indexes: list[str]) -> None:
     with pytest.raises((ValueError, ValidationError), match="indexes: "):

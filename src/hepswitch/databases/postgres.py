@@ -100,15 +100,8 @@ class PostgresServer:
     async def open(self) -> None:
         """Connect. OSError when the server is away or refuses."""
         await self.close()
-        password = self._store.password
         with self._trouble(CONNECT_PATIENCE):
-            connection = await asyncpg.connect(
-                self._store.url,
-                password=password.get_secret_value() if password else None,
-                timeout=CONNECT_PATIENCE,
-                statement_cache_size=0,  # what is prepared would be lost behind a pooler
-                server_settings={"application_name": "hepswitch", "timezone": "UTC"},
-            )
+            connection = await self._connect()
         lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def tell(_: object) -> None:
@@ -120,6 +113,21 @@ class PostgresServer:
         self._tables.clear()
         self._partitions = Partitions(self._store) if self._store.layout == "homer7" else None
         self._may_mark = None
+
+    async def _connect(self) -> Connection:
+        password = self._store.password
+        try:
+            return await asyncpg.connect(
+                self._store.url,
+                password=password.get_secret_value() if password else None,
+                timeout=CONNECT_PATIENCE,
+                statement_cache_size=0,  # what is prepared would be lost behind a pooler
+                server_settings={"application_name": "hepswitch", "timezone": "UTC"},
+            )
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise OSError(f"{self._place} cannot be reached: {words(error)}") from None
 
     async def load(self, batch: pa.RecordBatch, mark: Mark) -> None:
         """Store the rows of a batch and its mark, or nothing when the mark is there already. OSError, ContentError."""
@@ -176,7 +184,7 @@ class PostgresServer:
         if task.done():
             return task.result()
         if self._lost.done():
-            raise ConnectionResetError("the server closed the connection")
+            raise ConnectionResetError("the server closed it")
         raise TimeoutError
 
     # ── loading ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -237,7 +245,9 @@ class PostgresServer:
         """The columns of a table, which is made when it is missing and may be made."""
         table = piece.table
         if len(table) > MOST_NAME:
-            raise OSError(f"the name of table {table!r} is too long: PostgreSQL takes {MOST_NAME} letters")
+            raise OSError(
+                f"{self._place}: the name of table {table!r} is too long: PostgreSQL takes {MOST_NAME} letters"
+            )
         columns = await _columns(connection, table)
         if not columns and self._store.create and self._partitions is None:
             await _make(connection, table_ddl(table, piece.shape))
@@ -272,7 +282,7 @@ class PostgresServer:
 
     @contextlib.contextmanager
     def _trouble(self, patience: float) -> Iterator[None]:
-        """What the driver raises, as an OSError in words."""
+        """What the driver raises, as an OSError in words. OSErrors of our own pass."""
         try:
             yield
         except TimeoutError:
@@ -283,10 +293,8 @@ class PostgresServer:
             raise OSError(f"{self._place}: {_said(error)}" + (f": {hint}" if hint else "")) from None
         except asyncpg.InterfaceError as error:
             raise OSError(f"{self._place}: {error}") from None
-        except OSError as error:
-            if str(error).startswith(self._place):
-                raise
-            raise OSError(f"{self._place} cannot be reached: {words(error)}") from None
+        except ConnectionError as error:
+            raise OSError(f"{self._place}: connection lost: {words(error)}") from None
 
 
 _NO_PARTITION = "23514"
