@@ -94,6 +94,9 @@ def estate(tmp_path: Path) -> Iterator[Estate]:
                     "hep_proto_100_default",
                 ),
                 "maria": Place({"url": maria.url, "flush": "100ms", "batch": 500}, "sip_capture", "report_capture"),
+                "file": Place(
+                    {"url": f"sqlite:{tmp_path}/captures.db", "flush": "100ms"}, "sip_capture", "report_capture"
+                ),
                 "click": Place(
                     {"url": click.url, "password": "secret", "flush": "100ms", "batch": 500},
                     "messages where proto_type = 1",
