@@ -1,6 +1,7 @@
 """Which table each row goes to: the one that the route named, else the layout's, whose name may be dated.
 
-A name with strftime fields is filled in with each packet's own time, so that a batch over midnight goes to two tables.
+A name with strftime fields is filled in with each packet's own time, so that a batch over midnight goes to two tables; with
+its arrival when the two are more than a year apart.
 Not here: what the tables are (the layouts), what a dated name may be (`destinations.dated`).
 """
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hepswitch.destinations.databases import table_name
-from hepswitch.destinations.dated import Dated
+from hepswitch.destinations.dated import FAR_US, Dated
 
 Values = Any
 """A `pyarrow.Array`. Its stubs tell apart more kinds of arrays than the functions do that take them."""
@@ -69,7 +70,10 @@ def _is_name(name: str) -> bool:
 def _dated(records: pa.RecordBatch, template: Dated) -> Values:
     """The name for each record. Few: they change with the smallest field of the template."""
     step = template.step_us
-    steps: Values = pc.divide(records.column("ts").cast(pa.int64()), step).dictionary_encode()
+    own: Values = records.column("ts").cast(pa.int64())
+    arrival: Values = pc.multiply(records.column("received_ts").cast(pa.int64()), 1000)
+    is_far = pc.and_(pc.greater(arrival, 0), pc.greater(pc.abs(pc.subtract(own, arrival)), FAR_US))
+    steps: Values = pc.divide(pc.if_else(is_far, arrival, own), step).dictionary_encode()
     names = pa.array([template.at(number * step) for number in steps.dictionary.to_pylist()], pa.string())
     return names.take(steps.indices)
 
