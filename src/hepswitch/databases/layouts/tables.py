@@ -39,6 +39,11 @@ def by_date(records: pa.RecordBatch, template: Dated) -> Iterator[tuple[str, pa.
         yield template.template, records
 
 
+def where(records: pa.RecordBatch, belongs: Values) -> pa.RecordBatch:
+    """The records that belong, without copying when all do."""
+    return records if belongs.true_count == len(records) else records.filter(belongs)
+
+
 def misnamed(records: pa.RecordBatch) -> pa.StringArray | None:
     """`BAD_NAME` for each record whose route named a table that cannot be; None when there are none."""
     named: Values = records.column("store_table")
