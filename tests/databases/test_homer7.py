@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from batches import batch_of
 from hepswitch.databases.layouts.homer7 import NO_TABLE, PARENTS, SIP_HEADERS, TOO_LONG, Homer7
+from hepswitch.databases.partitions import TENDING
 from hepswitch.databases.postgres import PostgresServer, ddl
 from hepswitch.databases.server import ContentError, Mark
 from hepswitch.destinations.databases import Homer7Tables, PostgresStore, SipHeader
@@ -232,7 +233,8 @@ def test_ipv6_is_family_10() -> None:
 def test_every_key_that_may_be_configured_has_a_value() -> None:
     assert set(SIP_HEADERS) == set(get_args(SipHeader))
     more = (
-        "Contact: <sip:c@192.0.2.9:5070>\r\nP-Asserted-Identity: <sip:+49@x>\r\nX-CID: leg\r\nServer: S\r\nDiversion: <sip:d@x>\r\n"
+        "Contact: <sip:c@192.0.2.9:5070>\r\nP-Asserted-Identity: <sip:+49@x>\r\nX-CID: leg\r\n"
+        "Server: S\r\nDiversion: <sip:d@x>\r\n"
         'Authorization: Digest username="alice"\r\nContent-Type: text/plain\r\nReason: Q.850;cause=16\r\nExpires: 60\r\n'
     )
     every = homer7(headers=get_args(SipHeader), custom_headers={"x-cid": "x_cid", "X-None": "none"})
@@ -525,3 +527,24 @@ async def test_two_stores_and_a_database_that_is_made_anew(url: str, server: Pos
     await load(one, *DIALOG)
     assert await one.rows("SELECT count(*) FROM hep_proto_1_call") == [{"count": 12}]
     await one.close()
+
+
+async def test_a_server_that_crashes_while_one_is_at_its_partitions(url: str, server: Postgres) -> None:
+    one, two = PostgresServer(store(url)), PostgresServer(store(url))
+    await one.open()
+    await load(one, *DIALOG)
+    tender = await asyncpg.connect(url)
+    await tender.execute("SELECT pg_advisory_lock($1)", TENDING)
+    server.stop("immediate")
+    with pytest.raises(OSError, match="PostgreSQL 127"):
+        await one.maintain()
+    server.start()
+    await tender.close()
+    for each in (one, two):
+        await each.open()
+        await each.maintain()
+    await load(two, *DIALOG)
+    assert await one.rows("SELECT count(*) FROM hep_proto_1_call") == [{"count": 24}]
+    assert (await one.rows("SELECT count(*) FROM hep_proto_53_default"))[0]["count"] == 0
+    await one.close()
+    await two.close()

@@ -279,7 +279,7 @@ async def test_nodes_that_rotate_at_once(database: str) -> None:
         await asyncio.gather(*tending, *loading)
         made = await partitions_of(nodes[0])
         assert len(made) == len(set(made)) == len([name for name in made if not name.endswith("_other")]) + 1
-        await nodes[0].execute("SELECT pg_advisory_lock($1)", partitions._TENDING)
+        await nodes[0].execute("SELECT pg_advisory_lock($1)", partitions.TENDING)
         await Partitions(store(ahead="48h")).tend(nodes[1], now)
         assert await partitions_of(nodes[0]) == made
     finally:

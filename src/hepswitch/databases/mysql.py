@@ -23,7 +23,7 @@ import structlog
 from hepswitch.databases.layouts.homer5 import Homer5
 from hepswitch.databases.layouts.opensips import Opensips
 from hepswitch.databases.layouts.shape import Piece
-from hepswitch.databases.mysql_tables import COLUMNS_OF, CREATE_MARKS, Existing, create_table, definition
+from hepswitch.databases.mysql_tables import COLUMNS_OF, CREATE_MARKS, Existing, create_table, definition, nothing_in
 from hepswitch.databases.server import MARKS, ContentError, Mark
 from hepswitch.destinations.databases import MysqlStore
 from hepswitch.net.tls import client_context
@@ -126,15 +126,18 @@ class MysqlServer:
         self._tables.clear()
         self._is_marking = None
         async with self._within(CONNECT_PATIENCE):
-            self._connection = await asyncmy.connect(
-                **_address(self._store.url),
-                user=unquote(parts.username) if parts.username else None,
-                password=self._store.password.get_secret_value().encode() if self._store.password else b"",
-                database=unquote(parts.path[1:]),
-                connect_timeout=CONNECT_PATIENCE,
-                autocommit=True,
-                program_name="hepswitch",
-            )
+            try:
+                self._connection = await asyncmy.connect(
+                    **_address(self._store.url),
+                    user=unquote(parts.username) if parts.username else None,
+                    password=self._store.password.get_secret_value().encode() if self._store.password else b"",
+                    database=unquote(parts.path[1:]),
+                    connect_timeout=CONNECT_PATIENCE,
+                    autocommit=True,
+                    program_name="hepswitch",
+                )
+            except RuntimeError as error:  # a package is missing for the way in which the server wants the password
+                raise OSError(f"{self._store.url}: {error}") from error
             await self._query(SESSION)
             found = await self._fetch("SELECT @@max_allowed_packet AS room")
             self._largest = min(int(found[0]["room"]), LARGEST) - 4096
@@ -275,12 +278,11 @@ class MysqlServer:
 
     async def _insert(self, table: str, rows: pa.RecordBatch) -> None:
         """Rows by as few statements as can be."""
-        # A column of nulls has no type that could be told. There is one that has: every row has its moment.
-        has_values = [column.null_count < rows.num_rows for column in rows.columns]
-        values = [column.to_pylist() for column, has in zip(rows.columns, has_values, strict=True) if has]
-        tuples = list(zip(*values, strict=True))
+        said = [nothing_in(column) or "?" for column in rows.columns]
+        values = [column.to_pylist() for column, word in zip(rows.columns, said, strict=True) if word == "?"]
+        tuples = list(zip(*values, strict=True))  # never none: every row has its moment
         names = ", ".join(f"`{name}`" for name in rows.schema.names)
-        row = f"({', '.join('?' if has else 'NULL' for has in has_values)})"
+        row = f"({', '.join(said)})"
         start = f"INSERT INTO `{table}` ({names}) VALUES "  # noqa: S608 (names of the layout's)
         if self._takes_bulk:
             async with await self._connection.prepare(start + row) as statement:

@@ -120,6 +120,21 @@ class Existing(NamedTuple):
         return pa.RecordBatch.from_arrays(arrays, names=rows.schema.names)
 
 
+def nothing_in(values: Values) -> str | None:
+    """The literal that is the value of all, if that is NULL, '' or 0: many columns are empty in most batches.
+
+    A column of nulls could not be sent at all: its values have no type that could be told.
+    """
+    if values.null_count == len(values):
+        return "NULL"
+    if values.null_count:
+        return None
+    if pa.types.is_integer(values.type):
+        is_said: Values = values.cast(pa.bool_())
+        return None if is_said.true_count else "0"
+    return "''" if _longest(values) == 0 else None
+
+
 def _fit(values: Values, holds: Holds) -> Values:
     if pa.types.is_timestamp(values.type):
         return _wall_clock(values)
