@@ -186,10 +186,21 @@ class PostgresServer:
             await self._partitions.ensure(connection, pieces)
         streams = [(piece, await self._stream(connection, piece)) for piece in pieces]
         await connection.execute("BEGIN")
-        if not self._may_mark or await self._mark(connection, mark):
-            for piece, stream in streams:
-                await self._copy(connection, piece, stream)
-        await connection.execute("COMMIT")
+        try:
+            if not self._may_mark or await self._mark(connection, mark):
+                for piece, stream in streams:
+                    names = [column.name for column in piece.shape.columns]
+                    await connection.copy_to_table(piece.table, source=_chunks(stream), columns=names, format="binary")
+            await connection.execute("COMMIT")  # a constraint may be deferred until now
+        except asyncpg.PostgresError as error:
+            if not _is_content(error):
+                raise
+            await connection.execute("ROLLBACK")
+            tables = sorted({piece.table for piece in pieces})
+            for table in tables:
+                if await columns_of(connection, table) != self._tables.pop(table):
+                    raise OSError(f"{self._place}: the columns of table {table} have changed; trying again") from None
+            raise ContentError(f"table {', '.join(tables)}: {_said(error)}") from None
 
     async def _ready_marks(self, connection: Connection) -> bool:
         """Can marks be kept? The table for them is made if need be."""
@@ -252,22 +263,6 @@ class PostgresServer:
             raise OSError(f"{self._place}: table {table} lacks {names}: ALTER TABLE {quoted(table)} {remedy};")
         return columns
 
-    async def _copy(self, connection: Connection, piece: Piece, stream: bytearray) -> None:
-        try:
-            await connection.copy_to_table(
-                piece.table,
-                source=_chunks(stream),
-                columns=[column.name for column in piece.shape.columns],
-                format="binary",
-            )
-        except asyncpg.PostgresError as error:
-            if not _is_content(error):
-                raise
-            await connection.execute("ROLLBACK")
-            if await columns_of(connection, piece.table) != self._tables.pop(piece.table):
-                raise OSError(f"{self._place}: the columns of table {piece.table} have changed; trying again") from None
-            raise ContentError(f"table {piece.table}: {_said(error)}") from None
-
     # ── trouble ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @contextlib.contextmanager
@@ -281,7 +276,7 @@ class PostgresServer:
             state = error.sqlstate or ""
             hint = _HINTS.get(state) or _HINTS.get(state[:2])
             raise OSError(f"{self._place}: {_said(error)}" + (f": {hint}" if hint else "")) from None
-        except asyncpg.InterfaceError as error:
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
             raise OSError(f"{self._place}: {error}") from None
         except ConnectionError as error:
             raise OSError(f"{self._place}: connection lost: {words(error)}") from None
