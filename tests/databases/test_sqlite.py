@@ -365,14 +365,19 @@ async def test_reports_may_share_the_table_of_sip(tmp_path: Path) -> None:
     ("table", "text"), [("mine", "has no date, .*: it is no sip_capture; name another"), ("view", "no date")]
 )
 async def test_a_foreign_table_is_left_alone(tmp_path: Path, table: str, text: str) -> None:
+    """The packet that a route sends there is at fault, and holds up no other."""
     path = tmp_path / "t.db"
     with closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE mine (a, b)")
         other.execute("CREATE VIEW view AS SELECT 1 AS x")
     async with opened(path) as server:
-        with pytest.raises(OSError, match=text):
+        with pytest.raises(ContentError, match=text):
             await server.load(batch(table=table), mark(0))
         await server.load(batch(), mark(0))
+    own = SqliteServer(store(path, opensips={"table": table}))
+    with pytest.raises(OSError, match=text):
+        await own.open()
+    await own.close()
     assert count(path) == 1
     assert rows(path, "SELECT * FROM mine") == []
 

@@ -24,7 +24,7 @@ from hepswitch.databases.layouts.homer5 import Homer5
 from hepswitch.databases.layouts.opensips import Opensips
 from hepswitch.databases.layouts.shape import Piece
 from hepswitch.databases.mysql_tables import COLUMNS_OF, CREATE_MARKS, Existing, create_table, definition, nothing_in
-from hepswitch.databases.server import MARKS, ContentError, Mark
+from hepswitch.databases.server import MARKS, ContentError, Mark, unusable
 from hepswitch.destinations.databases import MysqlStore
 from hepswitch.net.tls import client_context
 from hepswitch.units import Endpoint
@@ -249,7 +249,7 @@ class MysqlServer:
                 await self._query(create_table(name, piece.shape))
                 found = await self._fetch(COLUMNS_OF, {"table": name})
             if not found:
-                raise OSError(f"{self._store.url}: there is no table {name}: {MISSING}")
+                raise unusable(piece, f"{self._store.url}: there is no table {name}: {MISSING}")
             if len(self._tables) >= MOST_TABLES:
                 self._tables.clear()
             self._tables[name] = Existing.of(found)
@@ -261,7 +261,7 @@ class MysqlServer:
             del self._tables[name]  # somebody may add them
             added = ", ".join(f"ADD COLUMN {definition(column)}" for column in lacking)
             names = ", ".join(column.name for column in lacking)
-            raise OSError(f"{self._store.url}: the table {name} lacks {names}: ALTER TABLE `{name}` {added}")
+            raise unusable(piece, f"{self._store.url}: the table {name} lacks {names}: ALTER TABLE `{name}` {added}")
         return table
 
     def _portions(self, rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

@@ -36,7 +36,7 @@ from hepswitch.databases.postgres_tables import (
     quoted,
     table_ddl,
 )
-from hepswitch.databases.server import MARKS, ContentError, Mark
+from hepswitch.databases.server import MARKS, ContentError, Mark, unusable
 from hepswitch.destinations.databases import PostgresStore
 from hepswitch.logs import words
 
@@ -238,7 +238,7 @@ class PostgresServer:
         try:
             return copy_rows(piece.rows, [columns[column.name] for column in piece.shape.columns])
         except TypeError as error:
-            raise OSError(f"{self._place}: table {piece.table}: {error}") from None
+            raise unusable(piece, f"{self._place}: table {piece.table}: {error}") from None
         except OverflowError as error:
             raise ContentError(f"table {piece.table}: {error}") from None
 
@@ -246,21 +246,22 @@ class PostgresServer:
         """The columns of a table, which is made when it is missing and may be made."""
         table = piece.table
         if len(table) > MOST_NAME:
-            raise OSError(
-                f"{self._place}: the name of table {table!r} is too long: PostgreSQL takes {MOST_NAME} letters"
+            raise unusable(
+                piece, f"{self._place}: the name of table {table!r} is too long: PostgreSQL takes {MOST_NAME} letters"
             )
         columns = await columns_of(connection, table)
         if not columns and self._store.create and self._partitions is None:
             await make(connection, table_ddl(table, piece.shape))
             columns = await columns_of(connection, table)
         if not columns:
-            raise OSError(
-                f"{self._place} has no table {table}: make it (`hepswitch ddl` prints the statements), or set create = true"
+            raise unusable(
+                piece,
+                f"{self._place} has no table {table}: make it (`hepswitch ddl` prints the statements), or set create = true",
             )
         if missing := [column for column in piece.shape.columns if column.name not in columns]:
             remedy = ", ".join(f"ADD COLUMN {column_ddl(column)}" for column in missing)
             names = ", ".join(column.name for column in missing)
-            raise OSError(f"{self._place}: table {table} lacks {names}: ALTER TABLE {quoted(table)} {remedy};")
+            raise unusable(piece, f"{self._place}: table {table} lacks {names}: ALTER TABLE {quoted(table)} {remedy};")
         return columns
 
     # ── trouble ────────────────────────────────────────────────────────────────────────────────────────────────────────

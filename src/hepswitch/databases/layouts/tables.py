@@ -7,6 +7,7 @@ Not here: what the tables are (the layouts), what a dated name may be (`destinat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,13 +24,15 @@ BAD_NAME = "bad table name"
 """Why a record has no row: the route gave it a table that no server can have."""
 
 
-def by_table(records: pa.RecordBatch, template: Dated) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """The records that go to each table, in their order; without any there is no table."""
+def by_table(records: pa.RecordBatch, template: Dated) -> Iterator[tuple[str, bool, pa.RecordBatch]]:
+    """The records that go to each table, in their order, and whether a route named it; without any there is no table."""
     named: Values = records.column("store_table")
     if named.null_count == len(named):
-        yield from by_date(records, template)
+        for name, part in by_date(records, template):
+            yield name, False, part
     else:
-        yield from _parts(records, pc.coalesce(named, _dated(records, template)))
+        for name, part in _parts(records, pc.coalesce(named, _dated(records, template))):
+            yield name, re.fullmatch(template.pattern, name) is None, part
 
 
 def by_date(records: pa.RecordBatch, template: Dated) -> Iterator[tuple[str, pa.RecordBatch]]:
@@ -71,8 +74,9 @@ def _dated(records: pa.RecordBatch, template: Dated) -> Values:
     """The name for each record. Few: they change with the smallest field of the template."""
     step = template.step_us
     own: Values = records.column("ts").cast(pa.int64())
-    arrival: Values = pc.multiply(records.column("received_ts").cast(pa.int64()), 1000)
-    is_far = pc.and_(pc.greater(arrival, 0), pc.greater(pc.abs(pc.subtract(own, arrival)), FAR_US))
+    arrival: Values = pc.multiply(records.column("received_ts").cast(pa.int64()), pa.scalar(1000))
+    distance: Values = pc.abs(pc.subtract(own, arrival))
+    is_far: Values = pc.and_(pc.greater(arrival, pa.scalar(0)), pc.greater(distance, pa.scalar(FAR_US)))
     steps: Values = pc.divide(pc.if_else(is_far, arrival, own), step).dictionary_encode()
     names = pa.array([template.at(number * step) for number in steps.dictionary.to_pylist()], pa.string())
     return names.take(steps.indices)
