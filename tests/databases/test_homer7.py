@@ -465,18 +465,19 @@ async def test_late_early_and_2044(database: str) -> None:
 
 @pytest.mark.usefixtures("recent")
 async def test_a_text_that_no_index_takes_is_of_the_row(database: str) -> None:
-    """Beyond what the layout can see: inside of JSON that was forced."""
+    """Beyond what the layout can see: inside of JSON that was forced. ISUP is looked into: nothing long is searched by."""
     from random import Random
 
-    server = PostgresServer(
-        store(database, indexes=["sid", "called_number", "x_cid"], custom_headers={"X-CID": "x_cid"})
-    )
+    server = PostgresServer(store(database, indexes=["sid", "node", "called_number"], force_payload=[99]))
     await server.open()
-    number = Random(1).randbytes(4000).hex()
+    long = Random(1).randbytes(4000).hex().encode()
     with pytest.raises(ContentError, match="index row"):
-        await load(server, packet(b'{"called_number":{"num":"%b"}}' % number.encode(), 54))
-    await load(server, ISUP)
-    assert await server.rows("SELECT count(*) FROM hep_proto_54_default") == [{"count": 1}]
+        await load(server, packet(b'{"node":"%b"}' % long, 99))
+    await load(server, packet(b'{"cic":7,"called_number":{"num":"%b"}}' % long, 54))
+    found = await server.rows(
+        "SELECT data_header->>'cic' AS c, data_header->>'called_number' AS n FROM hep_proto_54_default"
+    )
+    assert found == [{"c": "7", "n": ""}]
     await server.close()
 
 

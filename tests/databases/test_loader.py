@@ -37,7 +37,8 @@ class FakeLayout:
 
 
 class FakeDatabase:
-    """What was committed, and how the server behaves. `poison`: numbers of packets that it never takes."""
+    """What was committed, and how the server behaves. `poison`: numbers of packets that it never takes; `unusable`: a table
+    that takes none."""
 
     def __init__(self) -> None:
         self.rows: list[int] = []
@@ -48,6 +49,8 @@ class FakeDatabase:
         self.answers.set()
         self.lose_answer = self.bug = False
         self.poison: set[int] = set()
+        self.unusable = ""
+        self.attempts = 0
         self.opened = self.closed = self.maintained = self.busy = self.most_busy = 0
 
 
@@ -78,6 +81,9 @@ class FakeServer:
             numbers = [int(payload.split()[0]) for payload in batch.column("payload").to_pylist()]
             if database.bug:
                 raise ZeroDivisionError("a mistake of the program")
+            database.attempts += 1
+            if database.unusable in batch.column("store_table").to_pylist():
+                raise ContentError("it takes nothing", database.unusable)
             if database.poison & set(numbers):
                 raise ContentError("it does not fit")
             assert batch.schema.names[-1] == "direction"
@@ -311,3 +317,41 @@ async def test_a_worker_with_much_does_not_hold_up_another(tmp_path: Path, datab
         async with loading(tmp_path, table):
             await until(lambda: len(database.rows) == 5010, "all is loaded")
     assert database.rows.index(5000) < 100
+
+
+async def test_a_table_that_takes_nothing_costs_one_attempt(tmp_path: Path, database: FakeDatabase) -> None:
+    table = store(batch=300)
+    gauge = Gauge(tmp_path / "store:db")
+    database.unusable = "calls"
+    outlet: JournaledOutlet = table.build("db", 0, tmp_path)
+    await outlet.open()
+    for number in range(300):
+        assert outlet.offer(packet(number), table="calls" if number % 3 else "others")
+    outlet.flush()
+    async with loading(tmp_path, table):
+        await until(lambda: row(gauge)["spooled"] == 0 and row(gauge)["accepted"] == 300, "all is dealt with")
+    await outlet.close(1.0)
+    assert (sorted(database.rows), database.attempts) == (list(range(0, 300, 3)), 2)
+    assert row(gauge)["discarded"] == {"rejected": 200}
+    lines = [json.loads(line) for line in (tmp_path / "store:db" / "rejected.jsonl").read_text().splitlines()]
+    found = sorted(int(Hep(b64decode(line["packet"])).payload.split()[0]) for line in lines)
+    assert found == [number for number in range(300) if number % 3]
+
+
+async def test_a_packet_that_was_set_aside_stays_so_when_its_batch_is_halved(
+    tmp_path: Path, database: FakeDatabase
+) -> None:
+    table = store(batch=64)
+    gauge = Gauge(tmp_path / "store:db")
+    database.unusable, database.poison = "calls", {20}
+    outlet: JournaledOutlet = table.build("db", 0, tmp_path)
+    await outlet.open()
+    for number in range(64):
+        assert outlet.offer(packet(number), table=None if number % 3 else "calls")
+    outlet.flush()
+    async with loading(tmp_path, table):
+        await until(lambda: row(gauge)["spooled"] == 0 and row(gauge)["accepted"] == 64, "all is dealt with")
+    await outlet.close(1.0)
+    assert sorted(database.rows) == [number for number in range(64) if number % 3 and number != 20]
+    assert row(gauge)["discarded"] == {"rejected": 23}
+    assert len((tmp_path / "store:db" / "rejected.jsonl").read_text().splitlines()) == 23

@@ -13,8 +13,8 @@ import itertools
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -37,17 +37,37 @@ class Batch:
     first: int
     last: int
     runs: list[Run]
+    left_out: frozenset[int] = frozenset()
+    """Numbers of frames that were set aside: they are not offered any more."""
 
     @property
     def count(self) -> int:
         """How many frames it holds."""
         return self.last - self.first
 
+    def frames(self) -> Iterator[tuple[int, memoryview]]:
+        """Each frame with its number."""
+        for run in self.runs:
+            at = 0
+            for number, length in enumerate(run.lengths, run.first):
+                yield number, run.data[at : at + length]
+                at += length
+
+    def without(self, numbers: Iterable[int]) -> Batch:
+        """The batch with these frames left out, too."""
+        return replace(self, left_out=self.left_out.union(numbers))
+
     def halves(self) -> list[Batch]:
         """The batch as two; it has more than one frame."""
         middle = (self.first + self.last) // 2
         return [
-            Batch(self.backlog, low, high, [part for run in self.runs if (part := run.between(low, high)).frames])
+            Batch(
+                self.backlog,
+                low,
+                high,
+                [part for run in self.runs if (part := run.between(low, high)).frames],
+                self.left_out,
+            )
             for low, high in ((self.first, middle), (middle, self.last))
         ]
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 import structlog
 import uvloop
 
@@ -89,12 +90,16 @@ class Lane:
                 async with asyncio.timeout(PATIENCE):
                     gone = await self._offer(part)
             except ContentError as error:
+                if error.table is not None and (refused := self._loader.named(part, error.table)):
+                    await self._loader.set_aside(list(refused.values()), error)
+                    parts[0] = part.without(refused)
+                    continue
                 if part.count > 1:
                     halves = part.halves()
                     part.backlog.split(part, halves)
                     parts[:1] = halves
                     continue
-                await self._loader.set_aside(part, error)
+                await self._loader.set_aside([frame for _, frame in part.frames()], error)
                 gone = Counter(rejected=1)
             except OSError as error:
                 await self.close()
@@ -242,41 +247,66 @@ class Loader:
 
         task.add_done_callback(done)
 
-    def rows(self, batch: Batch) -> tuple[Any, Counter[str]]:
+    def rows(self, batch: Batch) -> tuple[pa.RecordBatch, Counter[str]]:
         """The records of the batch that the layout has rows for, and how many it has none for, by reason.
 
         ContentError: it is too big to be one.
         """
-        records = Records(self._layout.extras)
-        for run in batch.runs:
-            records.add(run.data, run.lengths)
-        made, end = records.batch(0, len(records))
-        if end < len(records):
-            raise ContentError("the payloads inflate to more than fits a batch")
+        made, damaged = self._records(batch)
         gone = Counter[str]()
-        if records.damaged:
-            gone["damaged"] = records.damaged
+        if damaged:
+            gone["damaged"] = damaged
+        if batch.left_out:
+            count = made.num_rows
+            made = made.filter(pa.array([number not in batch.left_out for number, _ in batch.frames()]))
+            gone["rejected"] = count - made.num_rows
         unfit = self._layout.unfit(made)
         if unfit is not None:
             gone.update(reason for reason in unfit.to_pylist() if reason is not None)
             made = made.filter(unfit.is_null())
         return made, gone
 
-    async def set_aside(self, batch: Batch, error: ContentError) -> None:
-        """Put the one packet of `batch` into the reject file."""
-        frame = batch.runs[0].data
+    def _records(self, batch: Batch) -> tuple[pa.RecordBatch, int]:
+        """The records of the batch, and how many frames are none."""
+        records = Records(self._layout.extras)
+        for run in batch.runs:
+            records.add(run.data, run.lengths)
+        made, end = records.batch(0, len(records))
+        if end < len(records):
+            raise ContentError("the payloads inflate to more than fits a batch")
+        return made, records.damaged
+
+    def named(self, batch: Batch, table: str) -> dict[int, memoryview]:
+        """The frames of the batch whose route named this table, by number; none when some are damaged, as none is where
+        it should be then."""
+        made, damaged = self._records(batch)
+        if damaged:
+            return {}
+        names = made.column("store_table").to_pylist()
+        found = zip(names, batch.frames(), strict=True)
+        return {number: frame for name, (number, frame) in found if name == table and number not in batch.left_out}
+
+    async def set_aside(self, frames: list[memoryview], error: ContentError) -> None:
+        """Put packets into the reject file."""
         kept = False
         try:
-            stored = record.read(frame)
-            table = stored.meta.get("table") if stored.meta else None
-            kept = await asyncio.to_thread(self._rejects.add, stored.hep, table, words(error))
+            kept = await asyncio.to_thread(self._keep, frames, words(error))
         except (OSError, WireError) as trouble:
             log.error("rejected packet cannot be kept", store=self.name, error=words(trouble))
         if (unsaid := self._throttle.due("rejected")) is not None:
             log.error(
-                "packet rejected", store=self.name, error=words(error),
+                "packets rejected", store=self.name, error=words(error), packets=len(frames),
                 set_aside=str(self._rejects.path) if kept else "no", not_logged=unsaid,
             )  # fmt: skip
+
+    def _keep(self, frames: list[memoryview], why: str) -> bool:
+        """False when not all were kept."""
+        kept = True
+        for frame in frames:
+            stored = record.read(frame)
+            table = stored.meta.get("table") if stored.meta else None
+            kept = self._rejects.add(stored.hep, table, why) and kept
+        return kept
 
     async def pause(self, error: OSError, backoff: Backoff) -> None:
         """The server is away: say so once, and wait before the next attempt."""

@@ -301,7 +301,8 @@ class MysqlServer:
                 await self._insert(piece.table, part)
         except MySQLError as error:
             if piece.named and error.args[0] in OF_TABLE:
-                raise ContentError(f"table {piece.table}: {error.args[-1]} ({error.args[0]})") from error
+                why = f"table {piece.table}: {error.args[-1]} ({error.args[0]})"
+                raise ContentError(why, piece.table) from error
             raise
 
     async def _see_no_change(self, pieces: Sequence[Piece]) -> None:

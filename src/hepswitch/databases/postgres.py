@@ -186,24 +186,27 @@ class PostgresServer:
         if self._partitions is not None:
             await self._partitions.ensure(connection, pieces)
         streams = [(piece, await self._stream(connection, piece)) for piece in pieces]
-        is_named = False
+        is_named, table = False, ""
         await connection.execute("BEGIN")
         try:
             if not self._may_mark or await self._mark(connection, mark):
                 for piece, stream in streams:
-                    is_named = piece.named
+                    is_named, table = piece.named, piece.table
                     names = [column.name for column in piece.shape.columns]
                     await connection.copy_to_table(piece.table, source=_chunks(stream), columns=names, format="binary")
             is_named = False
             await connection.execute("COMMIT")  # a constraint may be deferred until now
         except asyncpg.PostgresError as error:
-            if not (_is_content(error, is_strange) or (is_named and _is_of_table(error))):
+            is_unusable = is_named and _is_of_table(error)
+            if not is_unusable and not _is_content(error, is_strange):
                 raise
             await connection.execute("ROLLBACK")
             tables = sorted({piece.table for piece in pieces})
-            for table in tables:
-                if await columns_of(connection, table) != self._tables.pop(table):
-                    raise OSError(f"{self._place}: the columns of table {table} have changed; trying again") from None
+            for each in tables:
+                if await columns_of(connection, each) != self._tables.pop(each):
+                    raise OSError(f"{self._place}: the columns of table {each} have changed; trying again") from None
+            if is_unusable:
+                raise ContentError(f"table {table}: {_said(error)}", table) from None
             raise ContentError(f"table {', '.join(tables)}: {_said(error)}") from None
 
     async def _ready_marks(self, connection: Connection) -> bool:

@@ -19,7 +19,14 @@ MARKS = "hepswitch_loaded"
 
 
 class ContentError(Exception):
-    """The server will never take these rows; says why. Nothing of the batch was stored."""
+    """The server will never take these rows; says why. Nothing of the batch was stored.
+
+    `table`: a route named it, and it takes no row whatever is in it, so that nobody has to find out which row it is.
+    """
+
+    def __init__(self, text: str, table: str | None = None) -> None:
+        super().__init__(text)
+        self.table = table
 
 
 def unusable(piece: Piece, text: str) -> OSError | ContentError:
@@ -27,7 +34,7 @@ def unusable(piece: Piece, text: str) -> OSError | ContentError:
 
     The store's own tables somebody will mend, and rows wait for it. A table that a route named must not hold up the others.
     """
-    return ContentError(text) if piece.named else OSError(text)
+    return ContentError(text, piece.table) if piece.named else OSError(text)
 
 
 STRANGE_US = 86_400_000_000

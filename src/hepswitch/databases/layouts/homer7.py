@@ -190,6 +190,7 @@ class Homer7:
         self._keys: list[Fill] = [of("call_id"), of("correlation_id")]
         self._keys += [fill for key, fill, _ in self._sip if key in indexed]
         self._keys += self._legs if "correlation_id" in indexed else []
+        self._keys += [of("node_name")] if indexed & {"node", "captureId"} else []
 
     def pieces(self, batch: pa.RecordBatch) -> list[Piece]:
         """The rows of a batch, by table; several pieces of a table where its rows are of several kinds."""

@@ -13,6 +13,9 @@ import msgspec
 MOST_NUMBER = 0xFFFF_FFFF
 """Greater ones are no point codes."""
 
+LONGEST_TEXT = 600
+"""Longer ones are neither numbers nor names, and may be too long for an index of PostgreSQL, which counts bytes."""
+
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 """NUL as JSON has it, behind an even number of backslashes."""
 
@@ -56,4 +59,4 @@ def _whole(value: Any) -> int:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    return value if isinstance(value, str) and len(value) <= LONGEST_TEXT else ""
