@@ -342,7 +342,7 @@ def _describe(error: ValidationError, places: Places) -> Iterator[str]:
 
 def _place(location: list[str]) -> tuple[list[str], type[BaseModel] | None]:
     """Where in the file; and of a store, whose kind stands in between, the model of its table."""
-    if location[:1] == ["stores"] and len(location) > 2:
+    if location[:1] == ["stores"] and len(location) > 2 and location[2] in KINDS:
         return location[:2] + location[3:], KINDS[location[2]]
     return location, None
 

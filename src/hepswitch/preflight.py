@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 from hepswitch import state
 from hepswitch.config import Config, ConfigError, Places, load
 from hepswitch.databases import kinds
+from hepswitch.destinations.databases import POSTGRES_FILES
 from hepswitch.destinations.lake import LakeStore
 from hepswitch.logs import words
 from hepswitch.means import Means
-from hepswitch.net.tls import client_context, server_context
+from hepswitch.net.tls import FILE_OPTIONS, client_context, server_context
 from hepswitch.routes import load_routes
 from hepswitch.routing.script import ScriptError
 from hepswitch.state import ListError
@@ -80,3 +82,9 @@ def _databases(config: Config) -> Iterator[Mistake]:
             kinds.server(table)
         except (ImportError, ValueError, OSError) as error:
             yield ("stores", name), words(error)
+        for option, value in parse_qsl(urlsplit(table.url).query):
+            if option in (*FILE_OPTIONS, *POSTGRES_FILES):
+                try:
+                    Path(value).open("rb").close()
+                except OSError as error:
+                    yield ("stores", name, "url"), f"{option}: {words(error)}"

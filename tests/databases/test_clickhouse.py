@@ -318,6 +318,20 @@ async def test_a_table_that_is_not_made(engine: ClickHouse, table: str) -> None:
             await server.load(batch, mark(1, 2))
 
 
+async def test_a_view_that_a_route_named_is_content(engine: ClickHouse, table: str) -> None:
+    async with connected(store_in(engine, table)) as server:
+        await server.load(batch_of([packet_at(1)]), mark(0, 1))
+        change(engine, f"CREATE VIEW hep.{table}_seen AS SELECT * FROM hep.{table}")
+        with pytest.raises(ContentError, match="View") as caught:
+            await server.load(batch_of([packet_at(2)], table=f"{table}_seen"), mark(1, 2))
+        assert caught.value.table == f"{table}_seen"
+        await server.load(batch_of([packet_at(3)]), mark(1, 2))
+        assert len(await stored(server, table)) == 2
+    async with connected(store_in(engine, f"{table}_seen")) as server:
+        with pytest.raises(OSError, match="View"):
+            await server.load(batch_of([packet_at(2)]), mark(2, 3))
+
+
 async def test_a_table_that_went_away_is_made_again(engine: ClickHouse, table: str) -> None:
     batch = batch_of([packet_at(1_795_000_000)])
     async with connected(store_in(engine, table)) as server:

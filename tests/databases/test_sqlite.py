@@ -382,6 +382,20 @@ async def test_a_foreign_table_is_left_alone(tmp_path: Path, table: str, text: s
     assert rows(path, "SELECT * FROM mine") == []
 
 
+async def test_a_view_that_a_route_named_is_content(tmp_path: Path) -> None:
+    path = tmp_path / "calls.db"
+    async with opened(path) as server:
+        await server.load(batch(packet()), mark(0))
+        rows(path, "CREATE VIEW seen AS SELECT * FROM sip_capture")
+        rows(path, "CREATE VIEW few AS SELECT id FROM sip_capture")
+        for table in ("seen", "few"):
+            with pytest.raises(ContentError) as caught:
+                await server.load(batch(packet(), table=table), mark(1))
+            assert caught.value.table == table
+        await server.load(batch(packet()), mark(1))
+    assert count(path) == 2
+
+
 async def test_what_is_missing_is_said_when_nothing_may_be_made(tmp_path: Path) -> None:
     path = tmp_path / "t.db"
     server = SqliteServer(store(path, create=False))

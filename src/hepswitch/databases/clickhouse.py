@@ -46,6 +46,9 @@ CONTENT = frozenset(
 # In a query: syntax, unknown names, wrong types, parameters, and what would change something.
 QUERY = CONTENT | {35, 36, 42, 43, 44, 46, 47, 48, 50, 53, 62, 63, 153, 164, 179, 184, 207, 215, 386, 456, 457}
 
+# A table takes no rows: a view or another thing that cannot be written, no right.
+OF_TABLE = frozenset({48, 497})
+
 BYTES = frozenset({"payload", "chunks"})
 """Columns that hold bytes."""
 
@@ -135,6 +138,8 @@ class ClickhouseServer:
             self._http.ask("POST", {"query": sql, **settings}, _stream(piece.rows))
         except ClickhouseError as error:
             self._good.discard(piece.table)
+            if error.code in OF_TABLE:
+                raise unusable(piece, str(error)) from error
             if error.code not in CONTENT:
                 raise
             self._make_sure_of(piece)  # or somebody changed the table, and no row would do
@@ -154,8 +159,13 @@ class ClickhouseServer:
                     f"{self._address.endpoint}: table {name} is missing: make it with what `hepswitch ddl` prints, "
                     "or set create = true",
                 )
-            for statement in tables.statements(self._store, self._address.database, table):
-                self._http.ask("POST", {"query": statement})
+            try:
+                for statement in tables.statements(self._store, self._address.database, table):
+                    self._http.ask("POST", {"query": statement})
+            except ClickhouseError as error:
+                if error.code not in OF_TABLE:
+                    raise
+                raise unusable(piece, str(error)) from error
             columns = self._columns(table)
         if why := tables.lacking(columns):
             raise unusable(piece, f"{self._address.endpoint}: table {name} {why}")

@@ -188,7 +188,8 @@ class File:
         with self._transaction():
             if not self._is_marked(mark):
                 for piece in pieces:
-                    self._insert(piece)
+                    with self._usable(piece):
+                        self._insert(piece)
 
     def _is_marked(self, mark: Mark) -> bool:
         """Was it loaded before? If not, from now on."""
@@ -201,6 +202,16 @@ class File:
             return True
         run(f'INSERT INTO "{MARKS}" (journal, first, last) VALUES (?, ?, ?)', frames)  # noqa: S608
         return False
+
+    @contextlib.contextmanager
+    def _usable(self, piece: Piece) -> Iterator[None]:
+        """ContentError when a route named what is no table, but a view."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if piece.named and error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
+                raise ContentError(f"{self._path}: table {piece.table}: {error}", piece.table) from error
+            raise
 
     def _insert(self, piece: Piece) -> None:
         self._prepare(piece)

@@ -84,7 +84,7 @@ def _server_url(*schemes: str) -> Callable[[str], str]:
             parts = urlsplit(text)
             port = parts.port
         except ValueError as error:
-            raise ValueError(f"{text!r} is no URL: {error}") from None
+            raise ValueError(f"{_hidden(text)!r} is no URL: {error}") from None
         example = f"{schemes[0]}://user@host/database"
         if parts.password is not None:
             raise ValueError(
@@ -95,6 +95,32 @@ def _server_url(*schemes: str) -> Callable[[str], str]:
         return text
 
     return check
+
+
+def _hidden(url: str) -> str:
+    """The URL without the password that may be in it."""
+    return re.sub(r"(?<=//)([^/@:]*):[^/@]*@", r"\1:…@", url)
+
+
+POSTGRES_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+"""Options of a URL of PostgreSQL that name a file."""
+
+POSTGRES_OPTIONS = (
+    "sslmode", *POSTGRES_FILES, "sslnegotiation", "ssl_min_protocol_version", "ssl_max_protocol_version",
+    "target_session_attrs", "krbsrvname", "gsslib",
+)  # fmt: skip
+"""What may stand behind the ? of a URL. Not: who, where and with what secret, which have places of their own."""
+
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+
+
+def _postgres_options(text: str) -> str:
+    options = dict(parse_qsl(urlsplit(text).query, keep_blank_values=True))
+    if unknown := sorted(options.keys() - set(POSTGRES_OPTIONS)):
+        raise ValueError(f"the URL knows no option {unknown[0]}: it may have {', '.join(POSTGRES_OPTIONS)}")
+    if (mode := options.get("sslmode", "prefer")) not in SSL_MODES:
+        raise ValueError(f"sslmode={mode} in the URL is none of {', '.join(SSL_MODES)}")
+    return text
 
 
 class OpensipsTables(Table):
@@ -239,8 +265,11 @@ class PostgresStore(DatabaseStore):
 
     schemes = ("postgresql", "postgres")
 
-    url: Annotated[str, AfterValidator(_server_url("postgresql", "postgres"))] = Field(
-        description="postgresql://USER@HOST[:PORT]/DATABASE[?sslmode=require]. HOST may be a percent-encoded socket folder."
+    url: Annotated[str, AfterValidator(_server_url("postgresql", "postgres")), AfterValidator(_postgres_options)] = (
+        Field(
+            description="postgresql://USER@HOST[:PORT]/DATABASE[?sslmode=require]. HOST may be a percent-encoded socket "
+            "folder."
+        )
     )
     password: Secret | None = Field(None, description='The password: a text, "env:NAME" or "file:PATH".')
     layout: Literal["opensips", "homer7"] = Field("opensips", description="Whose tables: OpenSIPS' or Homer 7's.")

@@ -30,6 +30,7 @@ from hepswitch.databases.layouts.columns import Filled, FilledTable, message, mo
 from hepswitch.databases.layouts.fills import Fill, first
 from hepswitch.databases.layouts.shape import Piece, Type
 from hepswitch.databases.layouts.tables import Values, misnamed, where
+from hepswitch.databases.server import MARKS
 from hepswitch.destinations.databases import OpensipsTables
 from hepswitch.wire.chunks import IP_PROTOCOLS
 
@@ -54,6 +55,7 @@ class Opensips:
         capture, trace = sip_capture(node), _sip_trace()
         _check(tables.columns, (capture, report, trace))
         _check_indexes(tables.indexes, capture)
+        _check_tables(tables)
         names = tables.columns
         indexes = [(name,) for name in tables.indexes]
         self._capture = FilledTable("sip_capture", tables.table, capture, indexes, names)
@@ -99,6 +101,12 @@ def _check(names: Mapping[str, str], tables: Sequence[Sequence[Filled]]) -> None
         final = ["id", *(names.get(name, name).lower() for name in table)]
         if twice := sorted({name for name in final if final.count(name) > 1}):
             raise ValueError(f"columns: two columns of a table would have the name {', '.join(twice)}")
+
+
+def _check_tables(tables: OpensipsTables) -> None:
+    """Tables may be one and the same, as far as their columns go together; but not that of the marks."""
+    if MARKS in (tables.table.lower(), tables.report_table.lower(), tables.trace_table.lower()):
+        raise ValueError(f"{MARKS} is the table of the batches that were loaded: give yours another name")
 
 
 def _check_indexes(indexes: Sequence[str], table: Sequence[Filled]) -> None:
