@@ -307,7 +307,7 @@ class MysqlServer:
 
     async def _see_no_change(self, pieces: Sequence[Piece]) -> None:
         """OSError when a table is not any more what rows were made for: other rows may do then."""
-        for table in sorted({piece.table for piece in pieces}):
+        for table in sorted({piece.table for piece in pieces} & self._tables.keys()):
             found = await self._fetch(COLUMNS_OF, {"table": table})
             if not found or Existing.of(found) != self._tables[table]:
                 raise OSError(f"{self._store.url}: the columns of table {table} have changed; trying again")
