@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from hepswitch.destinations.lake_queue import LakeQueue
+from hepswitch.destinations.record_queue import RecordQueue
 from hepswitch.destinations.records import Records
 from hepswitch.wire.hep import Hep
 
@@ -15,8 +15,8 @@ ARRIVAL = 1_795_000_100.5
 
 
 def batch_of(packets: Iterable[bytes | Hep], extras: Iterable[str] = (), **said: Any) -> pa.RecordBatch:
-    """The batch of HEP packets, in their order. `said`: what a route or a trace says of them (`LakeQueue.offer`)."""
-    queue = LakeQueue(1 << 30)
+    """The batch of HEP packets, in their order. `said`: what a route or a trace says of them (`RecordQueue.offer`)."""
+    queue = RecordQueue(1 << 30)
     for packet in packets:
         assert queue.offer(packet if isinstance(packet, Hep) else Hep(packet, ARRIVAL), **said)
     records = Records(extras)

@@ -27,7 +27,7 @@ class Records:
     def hours(self) -> list[tuple[int, int, int]]:
         """[(hour, start, stop), …] of the sorted records: hours since the epoch (UTC) by the packets' own time."""
     def batch(self, start: int, stop: int) -> tuple[pa.RecordBatch, int]:
-        """(RecordBatch of the schema and the extras, next): rows `start` up to `stop`, or fewer where it would become too big.
+        """(RecordBatch of the schema and the extras, next): rows `start` up to `stop`, or fewer where it grew too big.
 
         A record of which no row can be made is counted in `damaged` and left out.
         """

@@ -3,7 +3,7 @@ from collections import Counter
 from hepswitch.wire.frames import Frames
 from hepswitch.wire.hep import Hep
 
-class LakeQueue:
+class RecordQueue:
     """Records that wait, up to `room` bytes of them, and the books of the store."""
 
     @property

@@ -1,7 +1,7 @@
 # cython: language_level=3
-"""What waits to be written into a lake's journal: the hot half of `LakeOutlet`. One record for each packet offered.
+"""What waits to be written into a store's journal: the hot half of `JournaledOutlet`. One record for each packet offered.
 
-Not here: writing, timers, retries (`lake`), the record's bytes (`wire.record`).
+Not here: writing, timers, retries (`journaled`), the record's bytes (`wire.record`).
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ from hepswitch.wire.record cimport put_record
 cdef int MOST_SENDERS = 10_000
 
 
-cdef class LakeQueue:
+cdef class RecordQueue:
     """Records that wait, up to `room` bytes of them, and the books of the store."""
 
     cdef readonly Frames pending
