@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from hepswitch.cli import main
 from hepswitch.cli.heplify import translate
-from hepswitch.cli.heplify_keys import DEFAULTS, WITHOUT
+from hepswitch.cli.heplify_keys import DEFAULTS, NUMBERS, WITHOUT
 from hepswitch.config import load
 from hepswitch.filters.language import parse
 
@@ -115,7 +115,9 @@ def _other(key: str) -> object:
     value = BASE.get(key, DEFAULTS[key])
     if isinstance(value, bool):
         return not value
-    return OTHERS.get(key, {int: 7, str: "else", list: ["INVITE"]}[type(value)])
+    if key in NUMBERS:
+        return [34]
+    return OTHERS.get(key, {int: 7, str: "else", list: ["from_user"]}[type(value)])
 
 
 @pytest.mark.parametrize("key", sorted(DEFAULTS.keys() - SO_ANYWAY))
@@ -145,7 +147,8 @@ def test_keys_may_be_written_in_any_case(tmp_path: Path) -> None:
         ('DBBulk = "many"\nDedup = 1\n', "heplify-server.toml:1: DBBulk: 'many' is not a number"),
         ('DBBulk = "many"\nDedup = 1\n', "heplify-server.toml:2: Dedup: 1 is not true or false"),
         ("DBWorker = true\n", "heplify-server.toml:1: DBWorker: True is not a number"),
-        ("AlegIDs = [1.5]\n", "heplify-server.toml:1: AlegIDs: [1.5] is not a list"),
+        ("AlegIDs = [1.5]\n", "heplify-server.toml:1: AlegIDs: [1.5] is not a list of texts"),
+        ('ForceHEPPayload = ["34"]\n', "heplify-server.toml:1: ForceHEPPayload: ['34'] is not a list of numbers"),
         ('\nDBDriver = "oracle"\n', "heplify-server.toml:2: DBDriver: 'oracle' is none of mysql, postgres, mock"),
         ("DBBulk = \n", "not valid TOML"),
     ],
@@ -174,6 +177,12 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert (done.exit_code, "latin.toml: cannot be read" in done.stderr) == (2, True)
 
 
+def test_a_sip_header_that_is_none_is_left_out_and_named(tmp_path: Path) -> None:
+    text, notes = _translated(tmp_path, BASE | {"SIPHeader": ["callid", "elsewhere"]})
+    assert tomllib.loads(text)["stores"]["homer"]["homer7"]["headers"] == ["callid"]
+    assert any(": SIPHeader: 'elsewhere' is none of ruri_user, " in note for note in notes)
+
+
 def test_without_a_database_there_is_a_lake(tmp_path: Path) -> None:
     text, notes = _translated(tmp_path, {"DBDriver": "mock", "DBPass": "secret"})
     assert tomllib.loads(text)["stores"] == {"homer": {"url": "lake:./captures", "keep": "1d"}}
@@ -183,7 +192,7 @@ def test_without_a_database_there_is_a_lake(tmp_path: Path) -> None:
 def test_without_rotation_nothing_is_made_or_dropped(tmp_path: Path) -> None:
     text, _ = _translated(tmp_path, BASE | {"DBRotate": False, "DBDropDaysCall": 3})
     store = tomllib.loads(text)["stores"]["homer"]
-    assert (store["create"], store["homer7"]["keep"], "keep_call" in store["homer7"]) == (False, "forever", False)
+    assert (store["create"], store["homer7"]) == (False, {"keep": 0})
 
 
 @given(st.text(), st.text(), st.lists(st.text()))

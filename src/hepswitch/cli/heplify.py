@@ -11,9 +11,11 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 from urllib.parse import quote, urlencode
 
 from hepswitch.cli.heplify_keys import Settings
+from hepswitch.destinations.databases import SipHeader
 
 STORE = "homer"
 """What the store is called."""
@@ -26,8 +28,10 @@ LEVELS = {"debug": "debug", "info": "info", "notice": "info", "warn": "warning",
 
 STEPS = {"DBPartSip": "step_sip", "DBPartQos": "step_qos", "DBPartLog": "step_log", "DBPartIsup": "step_isup"}
 KEEPS = {"DBDropDaysCall": "keep_call", "DBDropDaysRegister": "keep_registration", "DBDropDaysDefault": "keep_default"}
-COLUMNS = {"SIPHeader": "headers", "CustomHeader": "custom", "AlegIDs": "aleg_ids", "ForceHEPPayload": "force_payload"}
 """Keys of `[stores.NAME.homer7]` by heplify-server's."""
+
+COLUMNS = ("SIPHeader", "CustomHeader", "AlegIDs", "ForceHEPPayload")
+"""Lists that say what is kept of a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +118,19 @@ def _route(settings: Settings) -> Iterator[str]:
     if not settings["HEPv2Enable"]:
         rules.append(_rule("HEPv2Enable", "version < 3", 'drop = "HEPv2"'))
     if methods := settings.texts("DiscardMethod"):
-        rules.append(_rule("DiscardMethod", f"sip.cseq_method in {_list(methods)}", 'drop = "discarded method"'))
+        rules.append(_rule("DiscardMethod", _is_one_of(methods), 'drop = "discarded method"'))
     if methods := settings.texts("CensorMethod"):
-        rules.append(_rule("CensorMethod", f"sip.cseq_method in {_list(methods)}", 'mask = "censor"'))
+        rules.append(_rule("CensorMethod", _is_one_of(methods), 'mask = "censor"'))
     yield "[hep_route]"
     yield 'mode = "store"' + ("                # the rules come first, and what they leave is stored" if rules else "")
     for rule in rules:
         yield from ("", *rule)
+
+
+def _is_one_of(methods: list[str]) -> str:
+    """The condition that the CSeq method is one of these: requests and their replies."""
+    words = (method.replace("\\", "\\\\").replace('"', '\\"') for method in methods)
+    return "sip.cseq_method in [" + ", ".join(f'"{word}"' for word in words) + "]"
 
 
 def _rule(name: str, when: str, action: str) -> list[str]:
@@ -201,17 +211,28 @@ def _mysql_host(settings: Settings) -> str:
 
 
 def _homer7(settings: Settings) -> Iterator[str]:
-    lines = []
+    yield from ("", f"[stores.{STORE}.homer7]")
     if settings["DBRotate"]:
-        lines.append(f"keep = {_days(settings.number('DBDropDays', 0, 36_500))}")
-        lines += [f"{ours} = {_days(settings.number(key, 0, 36_500))}" for key, ours in KEEPS.items() if settings[key]]
+        yield f"keep = {_days(settings, 'DBDropDays')}"
+        yield from (f"{ours} = {_days(settings, key)}" for key, ours in KEEPS.items() if settings[key])
     else:
-        lines.append('keep = "forever"')
-    lines += [f"{ours} = {_text(settings.text(key))}" for key, ours in STEPS.items() if settings.differs(key)]
-    lines += [f"{ours} = {_list(settings.texts(key))}" for key, ours in COLUMNS.items() if _listed(settings, key)]
+        yield "keep = 0"
+    yield from (f"{ours} = {_text(settings.text(key))}" for key, ours in STEPS.items() if settings.differs(key))
+    if _listed(settings, "SIPHeader"):
+        known = get_args(SipHeader)
+        yield f"headers = {_list(name for name in settings.texts('SIPHeader') if name in known)}"
+        for name in settings.texts("SIPHeader"):
+            if name not in known:
+                settings.note("SIPHeader", f"{name!r} is none of {', '.join(known)}; it is left out")
+    if headers := settings.texts("CustomHeader"):
+        yield "# Header and its key; only keys of letters, digits and _ can be searched in Homer."
+        yield f"custom_headers = {{ {', '.join(f'{_quoted(name)} = {_quoted(name)}' for name in headers)} }}"
+    if legs := settings.texts("AlegIDs"):
+        yield f"aleg_ids = {_list(legs)}"
     if settings["ForceALegID"]:
-        lines.append("force_aleg_id = true")
-    yield from ("", f"[stores.{STORE}.homer7]", *lines)
+        yield "force_aleg_id = true"
+    if types := settings.texts("ForceHEPPayload"):
+        yield f"force_payload = [{', '.join(types)}]"
 
 
 def _listed(settings: Settings, key: str) -> bool:
@@ -219,8 +240,10 @@ def _listed(settings: Settings, key: str) -> bool:
     return settings.differs(key) and bool(settings.texts(key))
 
 
-def _days(count: int) -> str:
-    return f'"{count}d"' if count else '"forever"'
+def _days(settings: Settings, key: str) -> str:
+    """0 stands for ever here as there."""
+    count = settings.number(key, 0, 36_500)
+    return f'"{count}d"' if count else "0"
 
 
 # ── around it ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -242,8 +265,11 @@ def _log(settings: Settings) -> Iterator[str]:
 
 def _text(text: str) -> str:
     """A TOML string; the literal kind where that reads better."""
-    if '"' in text and "'" not in text and text.isprintable():
-        return f"'{text}'"
+    return f"'{text}'" if '"' in text and "'" not in text and text.isprintable() else _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    """A TOML string of the basic kind, which can be a key as well."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

@@ -42,6 +42,9 @@ DEFAULTS: Final[dict[str, Value]] = {
 }  # fmt: skip
 """Every key with heplify-server's default, which is of the type that the key has."""
 
+NUMBERS: Final = {"ForceHEPPayload", "LokiHEPFilter", "LineprotoHEPFilter", "ScriptHEPFilter"}
+"""Lists of numbers; the others are of texts."""
+
 WITHOUT: Final[dict[str, str]] = {
     "HEPWSAddr": "HEP over WebSocket is not taken; let those agents send over TCP or TLS",
     "TLSMinVersion": "TLS 1.2 is the least version here, and 1.3 is taken where both know it",
@@ -88,8 +91,8 @@ class Settings:
             name = names.get(written.lower())
             if name is None:
                 self.note(written, "heplify-server has no such key; nothing became of it")
-            elif not _same_type(value, DEFAULTS[name]):
-                mistakes.append(self.said(written, f"{value!r} is not {_KINDS[type(DEFAULTS[name])]}"))
+            elif why := _not_fit(name, value):
+                mistakes.append(self.said(written, why))
             else:
                 self._written[name] = written
                 self._values[name] = value
@@ -148,10 +151,13 @@ class Settings:
         return self._places.line([self._written.get(name, name)]) or 0
 
 
-_KINDS: Final = {str: "a text", bool: "true or false", int: "a number", list: "a list"}
-
-
-def _same_type(value: object, default: Value) -> bool:
+def _not_fit(name: str, value: object) -> str:
+    """Why the key cannot have this value; empty when it can."""
+    default = DEFAULTS[name]
     if isinstance(default, list):
-        return isinstance(value, list) and all(type(each) in (str, int) for each in value)
-    return type(value) is type(default)
+        kind, item = ("a list of numbers", int) if name in NUMBERS else ("a list of texts", str)
+        fits = isinstance(value, list) and all(type(each) is item for each in value)
+    else:
+        kind = {str: "a text", bool: "true or false", int: "a number"}[type(default)]
+        fits = type(value) is type(default)
+    return "" if fits else f"{value!r} is not {kind}"
