@@ -49,9 +49,15 @@ class Postgres:
         )
         assert done.returncode == 0, done.stderr
 
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
-        options = f"-c port={self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
+    @property
+    def pid(self) -> int:
+        """The first of its processes."""
+        return int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+
+    def start(self, *settings: str) -> None:
+        """Start it, with these settings besides, and wait until it answers."""
+        own = (f"port={self.port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off")
+        options = " ".join(f"-c {setting}" for setting in (*own, *settings))
         log = self.folder / "log"
         self._run("pg_ctl", "-D", self.folder / "data", "-l", log, "-o", options, "-w", "-t", DEADLINE, "start")
 
@@ -65,17 +71,16 @@ class Postgres:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to all of its processes: SIGSTOP makes it hang."""
-        main = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
-        for pid in [main, *_children(main)]:
+        for pid in [self.pid, *_children(self.pid)]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
 
 @contextlib.contextmanager
-def postgres(folder: Path) -> Iterator[Postgres]:
+def postgres(folder: Path, *settings: str) -> Iterator[Postgres]:
     """A running server with an empty database `hep`."""
     server = Postgres(folder)
-    server.start()
+    server.start(*settings)
     try:
         server.create()
         yield server
