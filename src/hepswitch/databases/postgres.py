@@ -5,16 +5,16 @@ widths, so that a table which somebody else made does as well. Text in PostgreSQ
 other bytes become U+FFFD. A payload that must be kept to the byte needs a column of type `bytea`, which is written as it is.
 Moments without a time zone are UTC, as OpenSIPS' own queries compare them with texts, whatever the zone of a session.
 
-Not here: the bytes of COPY (`copy`), which rows (`layouts`), partitions (`partitions`), when (`loader`).
+Not here: the bytes of COPY (`copy`), DDL (`postgres_tables`), rows (`layouts`), partitions (`partitions`), when (`loader`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -22,43 +22,45 @@ import pyarrow as pa
 import structlog
 
 from hepswitch.databases.copy import copy_rows
+from hepswitch.databases.layouts.homer7 import Homer7
 from hepswitch.databases.layouts.opensips import Opensips
-from hepswitch.databases.layouts.shape import Column, Piece, Shape, Type
+from hepswitch.databases.layouts.shape import Layout, Piece
+from hepswitch.databases.partitions import Connection, Partitions, statements
+from hepswitch.databases.postgres_tables import (
+    MARKS_DDL,
+    MOST_NAME,
+    Columns,
+    column_ddl,
+    columns_of,
+    make,
+    quoted,
+    table_ddl,
+)
 from hepswitch.databases.server import MARKS, ContentError, Mark
 from hepswitch.destinations.databases import PostgresStore
 from hepswitch.logs import words
 
 log = structlog.get_logger("hepswitch.databases")
 
+T = TypeVar("T")
+
 CONNECT_PATIENCE = 15.0
 """Seconds that a server has for taking a connection …"""
 PATIENCE = 60.0
 """… for a batch …"""
 QUERY_PATIENCE = 300.0
-"""… and for a query."""
+"""… for a query …"""
+MAINTAIN_PATIENCE = 3600.0
+"""… and for building indexes of partitions."""
+
+GRACE = 0.2
+"""Seconds until what is under way has noticed that its connection is lost."""
 
 CHUNK = 1 << 20
 """Bytes of rows in one message to the server: more are not copied while it does not take them."""
 
 FORGET_EVERY = 64
 """Old marks are deleted with one batch in so many."""
-
-MOST_NAME = 63
-"""Bytes of a name; PostgreSQL cuts longer ones."""
-
-_MARKS_DDL = f"""CREATE TABLE IF NOT EXISTS {MARKS} (
-    journal text NOT NULL,
-    first bigint NOT NULL,
-    last bigint NOT NULL,
-    loaded_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (journal, first, last)
-);
-"""
-
-_COLUMNS = """SELECT a.attname AS name, t.typname AS type,
-    CASE WHEN t.typname IN ('varchar', 'bpchar') AND a.atttypmod > 4 THEN a.atttypmod - 4 ELSE 0 END AS most
-FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped"""
 
 _MARK = f"INSERT INTO {MARKS} (journal, first, last) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"  # noqa: S608 (a constant)
 _FORGET = f"DELETE FROM {MARKS} WHERE journal = $1 AND last <= $2"  # noqa: S608 (a constant)
@@ -69,72 +71,127 @@ _MAY_MARK = """SELECT bool_and(has_table_privilege(c, r)) FROM unnest(ARRAY['SEL
 _warned: set[str] = set()
 """Databases of which it was said that no marks can be kept there."""
 
-Columns = dict[str, tuple[str, int]]
-"""Of a table: the type of each column (`pg_type.typname`), and how many characters it holds (0: no limit)."""
-
 
 class PostgresServer:
     """A connection to the database of a store."""
 
     def __init__(self, store: PostgresStore) -> None:
-        self.layout = Opensips(store.opensips)
+        self.layout: Layout = Homer7(store.homer7) if store.layout == "homer7" else Opensips(store.opensips)
         self._store = store
         url = urlsplit(store.url)
         self._place = f"PostgreSQL {url.netloc.rpartition('@')[2]}{url.path}"
-        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._connection: Connection | None = None
+        self._lost: asyncio.Future[None]
         self._tables: dict[str, Columns] = {}
+        self._partitions: Partitions | None = None
         self._may_mark: bool | None = None
         self._batches = 0
 
     async def open(self) -> None:
         """Connect. OSError when the server is away or refuses."""
-        password = self._store.password
+        await self.close()
         with self._trouble(CONNECT_PATIENCE):
-            self._connection = await asyncpg.connect(
+            connection = await self._connect()
+        lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def tell(_: object) -> None:
+            if not lost.done():
+                lost.set_result(None)
+
+        connection.add_termination_listener(tell)
+        self._connection, self._lost = connection, lost
+        self._tables.clear()
+        self._partitions = Partitions(self._store) if self._store.layout == "homer7" else None
+        self._may_mark = None
+
+    async def _connect(self) -> Connection:
+        password = self._store.password
+        try:
+            return await asyncpg.connect(
                 self._store.url,
                 password=password.get_secret_value() if password else None,
                 timeout=CONNECT_PATIENCE,
                 statement_cache_size=0,  # what is prepared would be lost behind a pooler
                 server_settings={"application_name": "hepswitch", "timezone": "UTC"},
             )
-        self._tables.clear()
-        self._may_mark = None
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise OSError(f"{self._place} cannot be reached: {words(error)}") from None
 
     async def load(self, batch: pa.RecordBatch, mark: Mark) -> None:
         """Store the rows of a batch and its mark, or nothing when the mark is there already. OSError, ContentError."""
         pieces = self.layout.pieces(batch)
-        async with self._at_work(PATIENCE) as connection:
-            if self._may_mark is None:
-                self._may_mark = await self._ready_marks(connection)
-            streams = [(piece, await self._stream(connection, piece)) for piece in pieces]
-            await connection.execute("BEGIN")
-            if not self._may_mark or await self._mark(connection, mark):
-                for piece, stream in streams:
-                    await self._copy(connection, piece, stream)
-            await connection.execute("COMMIT")
+        await self._do(lambda connection: self._load(connection, pieces, mark), PATIENCE)
 
     async def maintain(self) -> None:
-        """Nothing is to be done for these tables."""
+        """Partitions ahead, old ones away. OSError."""
+        partitions = self._partitions
+        if partitions is not None:
+            await self._do(lambda connection: partitions.tend(connection, datetime.now(UTC)), MAINTAIN_PATIENCE)
 
     async def rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """What a query gives; placeholders are $1, $2 … ValueError when the query is wrong, OSError."""
-        async with self._at_work(QUERY_PATIENCE) as connection:
+
+        async def query(connection: Connection) -> list[dict[str, Any]]:
             try:
                 return [dict(row) for row in await connection.fetch(sql, *values)]
+            except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError):
+                raise
             except (asyncpg.DataError, asyncpg.SyntaxOrAccessError) as error:
-                if isinstance(error, asyncpg.UndefinedTableError | asyncpg.InsufficientPrivilegeError):
-                    raise
                 raise ValueError(str(error)) from None
 
+        return await self._do(query, QUERY_PATIENCE)
+
     async def close(self) -> None:
-        """Let go of the connection. Whatever was under way is rolled back by the server."""
+        """Let go of the connection without waiting. Whatever was under way is rolled back by the server."""
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
 
+    async def _do(self, work: Callable[[Connection], Coroutine[Any, Any, T]], patience: float) -> T:
+        """What `work` gives. When anything but content is wrong with it, the connection is given up."""
+        if self._connection is None:
+            raise OSError(f"{self._place}: not connected")
+        task = asyncio.ensure_future(work(self._connection))
+        try:
+            with self._trouble(patience):
+                return await self._outcome(task, patience)
+        except (ContentError, ValueError):
+            raise
+        except BaseException:
+            # The connection first: whatever `work` does to end well must not wait for a server that does not answer.
+            await self.close()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            raise
+
+    async def _outcome(self, task: asyncio.Future[T], patience: float) -> T:
+        either: set[asyncio.Future[Any]] = {task, self._lost}
+        await asyncio.wait(either, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        if self._lost.done():
+            await asyncio.wait({task}, timeout=GRACE)  # it knows why, unless it is a COPY that waits until it may send
+        if task.done():
+            return task.result()
+        if self._lost.done():
+            raise ConnectionResetError("the server closed it")
+        raise TimeoutError
+
     # ── loading ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _ready_marks(self, connection: asyncpg.Connection[asyncpg.Record]) -> bool:
+    async def _load(self, connection: Connection, pieces: Sequence[Piece], mark: Mark) -> None:
+        if self._may_mark is None:
+            self._may_mark = await self._ready_marks(connection)
+        if self._partitions is not None:
+            await self._partitions.ensure(connection, pieces)
+        streams = [(piece, await self._stream(connection, piece)) for piece in pieces]
+        await connection.execute("BEGIN")
+        if not self._may_mark or await self._mark(connection, mark):
+            for piece, stream in streams:
+                await self._copy(connection, piece, stream)
+        await connection.execute("COMMIT")
+
+    async def _ready_marks(self, connection: Connection) -> bool:
         """Can marks be kept? The table for them is made if need be."""
         may = await connection.fetchval(_MAY_MARK, MARKS)
         why = "no right to SELECT, INSERT and DELETE there"
@@ -142,7 +199,7 @@ class PostgresServer:
             why = "the table is missing and create = false"
             if self._store.create:
                 try:
-                    await _make(connection, _MARKS_DDL)
+                    await make(connection, MARKS_DDL)
                     may = True
                 except asyncpg.InsufficientPrivilegeError as error:
                     why = str(error)
@@ -154,7 +211,7 @@ class PostgresServer:
             )  # fmt: skip
         return bool(may)
 
-    async def _mark(self, connection: asyncpg.Connection[asyncpg.Record], mark: Mark) -> bool:
+    async def _mark(self, connection: Connection, mark: Mark) -> bool:
         """Set the mark; False when it is there. Another transaction that is about to set it is waited for."""
         done = await connection.execute(_MARK, mark.journal, mark.first, mark.last)
         self._batches += 1
@@ -162,7 +219,7 @@ class PostgresServer:
             await connection.execute(_FORGET, mark.journal, mark.done)
         return done == "INSERT 0 1"
 
-    async def _stream(self, connection: asyncpg.Connection[asyncpg.Record], piece: Piece) -> bytearray:
+    async def _stream(self, connection: Connection, piece: Piece) -> bytearray:
         """The rows as the table takes them. OSError when the table does not fit them."""
         if piece.table not in self._tables:
             self._tables[piece.table] = await self._look_up(connection, piece)
@@ -174,26 +231,28 @@ class PostgresServer:
         except OverflowError as error:
             raise ContentError(f"table {piece.table}: {error}") from None
 
-    async def _look_up(self, connection: asyncpg.Connection[asyncpg.Record], piece: Piece) -> Columns:
+    async def _look_up(self, connection: Connection, piece: Piece) -> Columns:
         """The columns of a table, which is made when it is missing and may be made."""
         table = piece.table
         if len(table) > MOST_NAME:
-            raise OSError(f"the name of table {table!r} is too long: PostgreSQL takes {MOST_NAME} letters")
-        columns = await _columns(connection, table)
-        if not columns and self._store.create:
-            await _make(connection, table_ddl(table, piece.shape))
-            columns = await _columns(connection, table)
+            raise OSError(
+                f"{self._place}: the name of table {table!r} is too long: PostgreSQL takes {MOST_NAME} letters"
+            )
+        columns = await columns_of(connection, table)
+        if not columns and self._store.create and self._partitions is None:
+            await make(connection, table_ddl(table, piece.shape))
+            columns = await columns_of(connection, table)
         if not columns:
             raise OSError(
                 f"{self._place} has no table {table}: make it (`hepswitch ddl` prints the statements), or set create = true"
             )
         if missing := [column for column in piece.shape.columns if column.name not in columns]:
-            remedy = ", ".join(f"ADD COLUMN {_column_ddl(column)}" for column in missing)
+            remedy = ", ".join(f"ADD COLUMN {column_ddl(column)}" for column in missing)
             names = ", ".join(column.name for column in missing)
-            raise OSError(f"{self._place}: table {table} lacks {names}: ALTER TABLE {_quoted(table)} {remedy};")
+            raise OSError(f"{self._place}: table {table} lacks {names}: ALTER TABLE {quoted(table)} {remedy};")
         return columns
 
-    async def _copy(self, connection: asyncpg.Connection[asyncpg.Record], piece: Piece, stream: bytearray) -> None:
+    async def _copy(self, connection: Connection, piece: Piece, stream: bytearray) -> None:
         try:
             await connection.copy_to_table(
                 piece.table,
@@ -205,31 +264,15 @@ class PostgresServer:
             if not _is_content(error):
                 raise
             await connection.execute("ROLLBACK")
-            if await _columns(connection, piece.table) != self._tables.pop(piece.table):
+            if await columns_of(connection, piece.table) != self._tables.pop(piece.table):
                 raise OSError(f"{self._place}: the columns of table {piece.table} have changed; trying again") from None
             raise ContentError(f"table {piece.table}: {_said(error)}") from None
 
     # ── trouble ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    @contextlib.asynccontextmanager
-    async def _at_work(self, patience: float) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-        """The connection, for `patience` seconds. It is fit for more afterwards only if nothing but content was wrong."""
-        connection = self._connection
-        if connection is None:
-            raise OSError(f"{self._place}: not connected")
-        try:
-            with self._trouble(patience):
-                async with asyncio.timeout(patience):
-                    yield connection
-        except (ContentError, ValueError):
-            raise
-        except BaseException:
-            await self.close()
-            raise
-
     @contextlib.contextmanager
     def _trouble(self, patience: float) -> Iterator[None]:
-        """What the driver raises, as an OSError in words."""
+        """What the driver raises, as an OSError in words. OSErrors of our own pass."""
         try:
             yield
         except TimeoutError:
@@ -240,13 +283,15 @@ class PostgresServer:
             raise OSError(f"{self._place}: {_said(error)}" + (f": {hint}" if hint else "")) from None
         except asyncpg.InterfaceError as error:
             raise OSError(f"{self._place}: {error}") from None
-        except OSError as error:
-            if str(error).startswith(self._place):
-                raise
-            raise OSError(f"{self._place} cannot be reached: {words(error)}") from None
+        except ConnectionError as error:
+            raise OSError(f"{self._place}: connection lost: {words(error)}") from None
 
+
+_NO_PARTITION = "23514"
+"""… of a check, when it names no constraint."""
 
 _HINTS = {
+    _NO_PARTITION: "make it, or a DEFAULT one for times that have none",
     "25006": "give the URL of the primary",
     "28": "see `password` and the user in `url` of the store, and pg_hba.conf of the server",
     "3D000": "make it with CREATE DATABASE",
@@ -262,6 +307,8 @@ that is too long for its index, a trigger that refuses."""
 
 
 def _is_content(error: asyncpg.PostgresError) -> bool:
+    if error.sqlstate == _NO_PARTITION and not error.constraint_name:
+        return False
     return (error.sqlstate or "").startswith(_CONTENT)
 
 
@@ -277,64 +324,11 @@ async def _chunks(stream: bytearray) -> AsyncIterator[Any]:
         yield view[start : start + CHUNK]
 
 
-# ── tables ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def _columns(connection: asyncpg.Connection[asyncpg.Record], table: str) -> Columns:
-    """The columns of a table; none when there is no such table."""
-    return {row["name"]: (row["type"], row["most"]) for row in await connection.fetch(_COLUMNS, _quoted(table))}
-
-
-async def _make(connection: asyncpg.Connection[asyncpg.Record], statements: str) -> None:
-    """Run statements that make what is missing, all or none of them."""
-    for patient in (True, True, False):
-        try:
-            await connection.execute(statements)
-        except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError):
-            # Another connection made it at the same time: IF NOT EXISTS does not see what is not committed.
-            if not patient:
-                raise
-        else:
-            return
-
-
 def ddl(store: PostgresStore) -> str:
     """The statements that make all tables of a store, those with dates in their names as of now."""
-    now = time.time_ns() // 1000
-    tables = [table_ddl(template.at(now), shape) for template, shape in Opensips(store.opensips).tables]
-    return "".join([*tables, _MARKS_DDL])
-
-
-def table_ddl(table: str, shape: Shape) -> str:
-    """The statements that make a table and its indexes, where they are missing."""
-    columns = ["id bigserial PRIMARY KEY", *map(_column_ddl, shape.columns)]
-    lines = ",\n    ".join(columns)
-    statements = [f"CREATE TABLE IF NOT EXISTS {_quoted(table)} (\n    {lines}\n);\n"]
-    for index in shape.indexes:
-        # As PostgreSQL names them. Of a name that is too long the end is kept: it has the date and the column.
-        name = "_".join([table, *index, "idx"])[-MOST_NAME:]
-        keys = ", ".join(map(_quoted, index))
-        statements.append(f"CREATE INDEX IF NOT EXISTS {_quoted(name)} ON {_quoted(table)} ({keys});\n")
-    return "".join(statements)
-
-
-_TYPES = {
-    Type.MOMENT: "timestamptz",
-    Type.SECOND: "timestamp",
-    Type.INTEGER: "integer",
-    Type.BIG: "bigint",
-    Type.MESSAGE: "text",
-    Type.JSON: "jsonb",
-}
-
-
-def _column_ddl(column: Column) -> str:
-    kind = _TYPES.get(column.type) or (f"varchar({column.size})" if column.size else "text")
-    default = column.default
-    if isinstance(default, str):
-        default = "'" + default.replace("'", "''") + "'"
-    return f"{_quoted(column.name)} {kind}" + ("" if default is None else f" NOT NULL DEFAULT {default}")
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    now = datetime.now(UTC)
+    if store.layout == "homer7":
+        return statements(store, now) + MARKS_DDL
+    moment = int(now.timestamp()) * 1_000_000
+    tables = [table_ddl(template.at(moment), shape) for template, shape in Opensips(store.opensips).tables]
+    return "".join([*tables, MARKS_DDL])

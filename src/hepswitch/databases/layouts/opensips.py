@@ -29,7 +29,7 @@ from hepswitch.databases.layouts import fills
 from hepswitch.databases.layouts.columns import Filled, FilledTable, message, moment, number, text
 from hepswitch.databases.layouts.fills import Fill, first
 from hepswitch.databases.layouts.shape import Piece, Type
-from hepswitch.databases.layouts.tables import Values, misnamed
+from hepswitch.databases.layouts.tables import Values, misnamed, where
 from hepswitch.destinations.databases import OpensipsTables
 from hepswitch.wire.chunks import IP_PROTOCOLS
 
@@ -45,13 +45,13 @@ EXTRA_CORRELATION = 0x65
 class Opensips:
     """The layout for the tables of `[stores.NAME.opensips]`. ValueError when `columns` or `indexes` cannot be."""
 
-    extras = EXTRAS
+    extras: Sequence[str] = EXTRAS
 
     def __init__(self, tables: OpensipsTables) -> None:
         node = fills.capture_node(tables.node) if tables.node else fills.agent_name
         name = fills.constant(tables.node) if tables.node else fills.agent_name
-        report = _homer5(node) if tables.report == "homer5" else _homer6(name)
-        capture, trace = _sip_capture(node), _sip_trace()
+        report = homer5_report(node) if tables.report == "homer5" else _homer6(name)
+        capture, trace = sip_capture(node), _sip_trace()
         _check(tables.columns, (capture, report, trace))
         _check_indexes(tables.indexes, capture)
         names = tables.columns
@@ -76,8 +76,8 @@ class Opensips:
         )
         pieces: list[Piece] = []
         for table, belongs in kinds:
-            if count := belongs.true_count:
-                pieces += table.pieces(batch if count == len(batch) else batch.filter(belongs))
+            if belongs.true_count:
+                pieces += table.pieces(where(batch, belongs))
         return pieces
 
     def unfit(self, batch: pa.RecordBatch) -> pa.StringArray | None:
@@ -179,7 +179,8 @@ def _ends(size: int) -> list[Filled]:
     ]
 
 
-def _sip_capture(node: Fill) -> list[Filled]:
+def sip_capture(node: Fill) -> list[Filled]:
+    """The columns of `sip_capture`. Homer 5 has most of them, too."""
     return [
         moment("date"),
         number("micro_ts", fills.micros, Type.BIG),
@@ -230,7 +231,8 @@ def _packet() -> list[Filled]:
     return [*_ends(60), number("proto", "proto_id"), number("family", fills.family), number("type", "proto_type")]
 
 
-def _homer5(node: Fill) -> list[Filled]:
+def homer5_report(node: Fill) -> list[Filled]:
+    """The columns of `report_capture` and of Homer 5's tables for what is no SIP."""
     return [
         moment("date"),
         number("micro_ts", fills.micros, Type.BIG),
