@@ -115,6 +115,12 @@ class Mariadb:
         """Where the database `hep` is, without a password."""
         return f"mysql://hep@127.0.0.1:{self.port}/hep"
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self, *options: str) -> None:
         """Start it, with options of mariadbd, and wait until it answers."""
         program = shutil.which("mariadbd", path=f"{os.environ['PATH']}:/usr/sbin")
@@ -152,10 +158,10 @@ class Mariadb:
 
 
 @contextlib.contextmanager
-def mariadb(folder: Path) -> Iterator[Mariadb]:
+def mariadb(folder: Path, *options: str) -> Iterator[Mariadb]:
     """A running server with an empty database `hep`."""
     server = Mariadb(folder)
-    server.start()
+    server.start(*options)
     try:
         yield server
     finally:
@@ -189,6 +195,12 @@ class ClickHouse:
     def url(self) -> str:
         """Where the database `hep` is; its password is "secret"."""
         return f"clickhouse://hep@127.0.0.1:{self.port}/hep"
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
