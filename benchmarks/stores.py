@@ -1,9 +1,8 @@
 """What a row costs in each store, beside a bare COPY or multi-row INSERT of the same rows: `make bench`, or by itself.
 
-The loader gets journals full of calls and ends when all is loaded; a first, small round takes what starting it and making
-tables cost. Its CPU time and the server's are told apart. Bare: the rows that the table then has, ready made, into a second
-table with the same indexes, over one connection. The results replace the table in docs/performance.md. Not here: receiving
-and routing (`run`).
+A loader that has begun, and made its tables, gets a journal full of calls. Its CPU time and the server's are told apart.
+Bare: the rows that the table then has, ready made, into a second table with the same indexes, over one connection. The
+results replace the table in docs/performance.md. Not here: receiving and routing (`run`).
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import resource
 import shutil
 import sqlite3
 import subprocess
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
+import asyncmy
 import asyncpg
 import msgspec
 
@@ -31,7 +32,8 @@ import harness
 import run
 import traffic
 from backends import Backend
-from harness import Usage
+from harness import Usage, wait_for
+from hepswitch.databases import position
 from hepswitch.destinations.record_queue import RecordQueue
 from hepswitch.journal import Journal
 from hepswitch.tables import REVEALED
@@ -39,17 +41,20 @@ from hepswitch.wire.hep import Hep
 
 BEGIN, END = "<!-- stores: written by `make bench` -->", "<!-- end of stores -->"
 FIRST = 1_000
-"""Rows of the small round."""
+"""Rows that the loader begins with."""
 
 SEAL = """
-import pathlib, sys
+import os, pathlib, sys, time
 from hepswitch import logs
 from hepswitch.lake import keeper
 logs.setup("warning", "console")
 keeper.settle()
+before, start = os.times(), time.monotonic()
 keeper.seal_closed(pathlib.Path(sys.argv[1]))
+after = os.times()
+print(after.user - before.user, after.system - before.system, time.monotonic() - start)
 """
-"""What the keeper does with closed segments, and nothing else."""
+"""What the keeper does with closed segments, and nothing else; tells its CPU time and how long it took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +66,6 @@ class Cost:
     ours: Usage
     server: Usage
 
-    def less(self, other: Cost) -> Cost:
-        """Without what another round took."""
-        return Cost(
-            self.rows - other.rows,
-            self.seconds - other.seconds,
-            self.ours.since(other.ours),
-            self.server.since(other.server),
-        )
-
     @property
     def rate(self) -> float:
         """Rows a second."""
@@ -80,6 +76,20 @@ class Cost:
         """µs a row: ours, the server's."""
         ours, theirs = self.ours, self.server
         return (ours.user + ours.sys) / self.rows * 1e6, (theirs.user + theirs.sys) / self.rows * 1e6
+
+
+class Watch:
+    """Measures what a process of ours and the server take between its making and `cost`."""
+
+    def __init__(self, backend: Backend, pid: int | None = None) -> None:
+        self._backend = backend
+        self._pid = pid or os.getpid()
+        self._server, self._ours, self._start = backend.usage(), harness.usage(self._pid), time.monotonic()
+
+    def cost(self, rows: int) -> Cost:
+        """What it took."""
+        seconds, ours = time.monotonic() - self._start, harness.usage(self._pid).since(self._ours)
+        return Cost(rows, seconds, ours, self._backend.usage().since(self._server))
 
 
 # ── ours ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -102,58 +112,50 @@ def write_journal(folder: Path, count: int) -> None:
     log.close()
 
 
-def loaded(backend: Backend, journal: Path, rows: int, folder: Path) -> Cost:
-    """A loader that finds this journal, loads it and ends."""
-    spool = folder / f"spool-{rows}"
-    shutil.copytree(journal, spool / "w0")
+def loaded(backend: Backend, first: Path, journal: Path, rows: int, folder: Path) -> Cost:
+    """What a loader at work takes for this journal, and the server meanwhile."""
+    spool = folder / "spool"
+    shutil.copytree(first, spool / "w0")
+    shutil.copytree(journal, spool / "next")
     charge = {
         "name": "bench",
-        "store": backend.store.model_dump(mode="json", context=REVEALED),
+        "store": backend.store.model_copy(update={"flush": 0.05}).model_dump(mode="json", context=REVEALED),
         "folder": str(spool),
-        "drain": 3600.0,
+        "drain": 60.0,
     }
-    return of_process(
-        ["-m", "hepswitch.databases.loader", "warning", "console"], msgspec.json.encode(charge), backend, rows
-    )
+    command = [sys.executable, "-m", "hepswitch.databases.loader", "warning", "console"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(msgspec.json.encode(charge) + b"\n")
+        process.stdin.flush()
+        wait_for(lambda: _done(spool / "w0") == FIRST, "the first rows", 60.0)
+        (spool / "next").rename(spool / "w1")
+        wait_for(lambda: _done(spool / "w1") is not None, "a look at the journal")
+        watch = Watch(backend, process.pid)
+        wait_for(lambda: _done(spool / "w1") == rows, "all rows", 3600.0)
+        cost = watch.cost(rows)
+        process.stdin.close()
+        assert process.wait() == 0, "the loader failed"
+    return cost
 
 
-def sealed(backend: Backend, journal: Path, rows: int, folder: Path) -> Cost:
-    """A keeper that finds this journal in the lake, seals it and ends."""
-    shutil.copytree(journal, folder / "captures" / "journal" / "w0", dirs_exist_ok=True)
-    return of_process(["-c", SEAL, str(folder / "captures")], b"", backend, rows)
+def _done(journal: Path) -> int | None:
+    """How many frames of a journal are loaded; None before the loader has seen it."""
+    known = position.read(journal) if journal.exists() else None
+    return known.done if known else None
 
 
-def of_process(arguments: list[str], charge: bytes, backend: Backend, rows: int) -> Cost:
-    """What a process of ours takes that gets `charge` on standard input, and the server meanwhile."""
-    before, start = backend.usage(), time.monotonic()
-    process = subprocess.Popen([sys.executable, *arguments], stdin=subprocess.PIPE)
-    assert process.stdin is not None
-    process.stdin.write(charge + b"\n")
-    process.stdin.close()
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    seconds = time.monotonic() - start
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(arguments)} ended with {process.returncode}")
-    ours = Usage(used.ru_utime, used.ru_stime, used.ru_maxrss << 10)
-    return Cost(rows, seconds, ours, backend.usage().since(before))
+def sealed(journal: Path, rows: int, folder: Path) -> Cost:
+    """What a keeper takes to seal this journal."""
+    captures = folder / "captures"
+    shutil.copytree(journal, captures / "journal" / "w0")
+    done = subprocess.run([sys.executable, "-c", SEAL, str(captures)], capture_output=True, text=True, check=True)
+    user, system, seconds = map(float, done.stdout.split())
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10
+    return Cost(rows, seconds, Usage(user, system, peak), Usage())
 
 
 # ── the same rows, bare ──────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class Watch:
-    """Measures what this process and the server take between its making and `cost`."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self._server, self._ours, self._start = backend.usage(), os.times(), time.monotonic()
-
-    def cost(self, rows: int) -> Cost:
-        """What it took."""
-        seconds, now = time.monotonic() - self._start, os.times()
-        ours = Usage(now.user - self._ours.user, now.system - self._ours.system)
-        return Cost(rows, seconds, ours, self._backend.usage().since(self._server))
 
 
 def bare_copy(backend: Backend, rows: int, folder: Path) -> Cost:
@@ -200,16 +202,18 @@ def bare_sqlite(backend: Backend, rows: int, folder: Path) -> Cost:
 
 def bare_insert(backend: Backend, rows: int, _: Path) -> Cost:
     """MariaDB: INSERTs of 500 rows each, ready made as text, 10,000 rows a transaction."""
-    import pymysql
+    return asyncio.run(_bare_insert(backend, rows))
 
+
+async def _bare_insert(backend: Backend, rows: int) -> Cost:
     url = urlsplit(backend.store.url)
-    connection = pymysql.connect(
-        host=url.hostname, port=url.port or 3306, user=url.username, database=url.path[1:], charset="utf8mb4"
-    )
-    with connection, connection.cursor() as cursor:
-        cursor.execute(f"CREATE TABLE bare LIKE {backend.table}")
-        cursor.execute(f"SELECT * FROM {backend.table}")
-        found = cursor.fetchall()
+    async with (
+        asyncmy.connect(host=url.hostname, port=url.port, user=url.username, database=url.path[1:]) as connection,
+        connection.cursor() as cursor,
+    ):
+        await cursor.execute(f"CREATE TABLE bare LIKE {backend.table}")
+        await cursor.execute(f"SELECT * FROM {backend.table}")
+        found = await cursor.fetchall()
         form = f"({', '.join(['%s'] * len(found[0]))})"
         statements = [
             "INSERT INTO bare VALUES " + ",".join(cursor.mogrify(form, row) for row in found[start : start + 500])
@@ -217,10 +221,10 @@ def bare_insert(backend: Backend, rows: int, _: Path) -> Cost:
         ]
         watch = Watch(backend)
         for number, statement in enumerate(statements, 1):
-            cursor.execute(statement)
+            await cursor.execute(statement)
             if number % 20 == 0:
-                connection.commit()
-        connection.commit()
+                await connection.commit()
+        await connection.commit()
         return watch.cost(rows)
 
 
@@ -229,8 +233,9 @@ def bare_native(backend: Backend, rows: int, _: Path) -> Cost:
 
     def ask(sql: str, body: bytes = b"") -> bytes:
         url = urlsplit(backend.store.url)
-        options = urlencode({"query": sql, "database": url.path[1:], "user": url.username, "password": "secret"})
-        request = urllib.request.Request(f"http://{url.hostname}:{url.port}/?{options}", body)
+        options = urlencode({"query": sql, "database": url.path[1:]})
+        user = {"X-ClickHouse-User": url.username or "", "X-ClickHouse-Key": "secret"}
+        request = urllib.request.Request(f"http://{url.hostname}:{url.port}/?{options}", body, user)
         with urllib.request.urlopen(request) as answer:
             data: bytes = answer.read()
         return data
@@ -247,11 +252,10 @@ def bare_native(backend: Backend, rows: int, _: Path) -> Cost:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A row of the table: the store, how it is filled, and the bare way to fill it."""
+    """A row of the table: the store, and the bare way to fill it; None for the lake, which no loader fills."""
 
     start: Callable[[Path], AbstractContextManager[Backend]]
     bare: Callable[[Backend, int, Path], Cost] | None = None
-    fill: Callable[[Backend, Path, int, Path], Cost] = loaded
 
 
 OPENSIPS_INDEXES = (
@@ -270,7 +274,7 @@ def homer7_homer(folder: Path) -> AbstractContextManager[Backend]:
 
 
 LINES: dict[str, Line] = {
-    "lake": Line(backends.lake, fill=sealed),
+    "lake": Line(backends.lake),
     "SQLite": Line(backends.sqlite, bare_sqlite),
     "PostgreSQL opensips, small index set": Line(backends.opensips, bare_copy),
     "PostgreSQL opensips, all indexes": Line(opensips_all, bare_copy),
@@ -286,13 +290,11 @@ def measure(line: Line, first: Path, journal: Path, rows: int) -> tuple[Cost, Co
     with harness.workplace() as folder:
         (home := folder / "server").mkdir()
         with line.start(home) as backend:
-            start = line.fill(backend, first, FIRST, home)
-            cost = line.fill(backend, journal, rows + FIRST, home)
-            bare = None
-            if line.bare is not None:
-                assert backend.count() == rows + 2 * FIRST, "a row is missing or there twice"
-                bare = line.bare(backend, rows + 2 * FIRST, home)
-            return cost.less(start), bare
+            if line.bare is None:
+                return sealed(journal, rows, home), None
+            cost = loaded(backend, first, journal, rows, home)
+            assert backend.count() == rows + FIRST, "a row is missing or there twice"
+            return cost, line.bare(backend, rows + FIRST, home)
 
 
 def table(costs: dict[str, list[tuple[Cost, Cost | None]]]) -> Iterator[str]:
@@ -319,7 +321,7 @@ def main() -> int:
     costs: dict[str, list[tuple[Cost, Cost | None]]] = {name: [] for name in LINES if options.only in name}
     with harness.workplace() as folder:
         write_journal(first := folder / "first", FIRST)
-        write_journal(journal := folder / "journal", count + FIRST)
+        write_journal(journal := folder / "journal", count)
         for turn in range(rounds):
             for name, done in costs.items():
                 done.append(measure(LINES[name], first, journal, count))
