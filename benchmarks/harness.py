@@ -202,9 +202,11 @@ def tree(pid: int) -> Usage:
 
 def children(pid: int) -> list[int]:
     """The processes that a process has started, by any of its threads."""
-    return [
-        int(word) for task in Path(f"/proc/{pid}/task").iterdir() for word in (task / "children").read_text().split()
-    ]
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended just now
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def processes(switch: RunningSwitch) -> dict[str, list[int]]:

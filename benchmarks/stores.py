@@ -233,7 +233,7 @@ def bare_native(backend: Backend, rows: int, _: Path) -> Cost:
 
     def ask(sql: str, body: bytes = b"") -> bytes:
         url = urlsplit(backend.store.url)
-        options = urlencode({"query": sql, "database": url.path[1:]})
+        options = urlencode({"query": sql, "database": url.path[1:], "async_insert": "0"})
         user = {"X-ClickHouse-User": url.username or "", "X-ClickHouse-Key": "secret"}
         request = urllib.request.Request(f"http://{url.hostname}:{url.port}/?{options}", body, user)
         with urllib.request.urlopen(request) as answer:
