@@ -83,8 +83,8 @@ def sqlite(folder: Path) -> Iterator[Backend]:
 
 
 @contextlib.contextmanager
-def postgresql(folder: Path, layout: str, table: str, options: str = "") -> Iterator[Backend]:
-    with servers.postgres(folder, *POSTGRES) as server:
+def postgresql(layout: str, table: str, options: str = "") -> Iterator[Backend]:
+    with servers.postgres(*POSTGRES) as server:
         yield Backend(f'url = "{server.url}"\nlayout = "{layout}"\n{options}', table, server)
 
 
@@ -100,12 +100,12 @@ def clickhouse(folder: Path) -> Iterator[Backend]:
         yield Backend(f'url = "{server.url}"\npassword = "secret"', "messages", server)
 
 
-def opensips(folder: Path) -> AbstractContextManager[Backend]:
-    return postgresql(folder, "opensips", "sip_capture")
+def opensips(_: Path) -> AbstractContextManager[Backend]:
+    return postgresql("opensips", "sip_capture")
 
 
-def homer7(folder: Path) -> AbstractContextManager[Backend]:
-    return postgresql(folder, "homer7", "hep_proto_1_call", 'homer7 = { indexes = "small" }')
+def homer7(_: Path) -> AbstractContextManager[Backend]:
+    return postgresql("homer7", "hep_proto_1_call", 'homer7 = { indexes = "small" }')
 
 
 STORES: dict[str, Callable[[Path], AbstractContextManager[Backend]]] = {

@@ -264,13 +264,13 @@ OPENSIPS_INDEXES = (
 )  # fmt: skip
 
 
-def opensips_all(folder: Path) -> AbstractContextManager[Backend]:
+def opensips_all(_: Path) -> AbstractContextManager[Backend]:
     names = ", ".join(f'"{name}"' for name in OPENSIPS_INDEXES)
-    return backends.postgresql(folder, "opensips", "sip_capture", f"opensips = {{ indexes = [{names}] }}")
+    return backends.postgresql("opensips", "sip_capture", f"opensips = {{ indexes = [{names}] }}")
 
 
-def homer7_homer(folder: Path) -> AbstractContextManager[Backend]:
-    return backends.postgresql(folder, "homer7", "hep_proto_1_call", 'homer7 = { indexes = "homer" }')
+def homer7_homer(_: Path) -> AbstractContextManager[Backend]:
+    return backends.postgresql("homer7", "hep_proto_1_call", 'homer7 = { indexes = "homer" }')
 
 
 LINES: dict[str, Line] = {

@@ -60,8 +60,7 @@ def test_where_there_are_no_statements_it_says_why(
 async def test_the_server_runs_what_is_printed(tmp_path: Path) -> None:
     """Twice, for what is there already stays."""
     statements = _ddl(tmp_path).stdout
-    (folder := tmp_path / "server").mkdir()
-    with postgres(folder) as server:
+    with postgres() as server:
         connection = await asyncpg.connect(server.url)
         for _ in range(2):
             await connection.execute(statements)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
 
 import pytest
 
@@ -18,8 +16,7 @@ _numbers = count()
 @pytest.fixture(scope="module")
 def postgres_server() -> Iterator[Postgres]:
     """A server for the tests of a module."""
-    # Not in pytest's folders: another run of pytest makes them unreadable for the server's user.
-    with tempfile.TemporaryDirectory() as folder, postgres(Path(folder)) as running:
+    with postgres() as running:
         yield running
 
 

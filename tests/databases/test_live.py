@@ -78,19 +78,18 @@ class Estate:
 
 @pytest.fixture
 def estate(tmp_path: Path) -> Iterator[Estate]:
-    for name in ("pg", "maria", "click"):
+    for name in ("maria", "click"):
         (tmp_path / name).mkdir()
     with ExitStack() as stack:
-        postgres = stack.enter_context(servers.postgres(tmp_path / "pg"))
+        postgres = stack.enter_context(servers.postgres())
         maria = stack.enter_context(servers.mariadb(tmp_path / "maria"))
         click = stack.enter_context(servers.clickhouse(tmp_path / "click"))
-        homer = " union all ".join(f"select id from hep_proto_1_{kind}" for kind in ("call", "registration", "default"))
         yield Estate(
             {
                 "postgres": Place({"url": postgres.url, "flush": "100ms"}, "sip_capture", "report_capture"),
                 "homer": Place(
                     {"url": postgres.url, "layout": "homer7", "flush": "100ms", "batch": 500},
-                    f"({homer}) sip",
+                    "hep_proto_1_call",
                     "hep_proto_100_default",
                 ),
                 "maria": Place({"url": maria.url, "flush": "100ms", "batch": 500}, "sip_capture", "report_capture"),

@@ -300,10 +300,15 @@ async def test_a_row_that_breaks_a_constraint_is_content(database: str) -> None:
     )
 
 
-async def test_a_row_that_a_trigger_refuses_is_content(database: str) -> None:
-    trigger = """CREATE FUNCTION taste() RETURNS trigger AS $$ BEGIN
+@pytest.mark.parametrize(
+    ("when", "deferred"),
+    [("TRIGGER taste BEFORE INSERT", ""), ("CONSTRAINT TRIGGER taste AFTER INSERT", "DEFERRABLE INITIALLY DEFERRED")],
+    ids=["at once", "at the end of the transaction"],
+)
+async def test_a_row_that_a_trigger_refuses_is_content(database: str, when: str, deferred: str) -> None:
+    trigger = f"""CREATE FUNCTION taste() RETURNS trigger AS $$ BEGIN
         IF NEW.callid = 'poison' THEN RAISE 'bitter'; END IF; RETURN NEW; END $$ LANGUAGE plpgsql;
-        CREATE TRIGGER taste BEFORE INSERT ON sip_capture FOR EACH ROW EXECUTE FUNCTION taste();"""
+        CREATE {when} ON sip_capture {deferred} FOR EACH ROW EXECUTE FUNCTION taste();"""
     await load_poison(database, trigger, "^table sip_capture: bitter$")
 
 

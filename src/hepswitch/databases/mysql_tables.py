@@ -39,10 +39,10 @@ CREATE_MARKS = (
 )
 
 COLUMNS_OF = (
-    "SELECT c.column_name, c.data_type, c.character_maximum_length, c.character_octet_length, c.character_set_name, "
-    "c.is_nullable, t.engine FROM information_schema.tables t JOIN information_schema.columns c "
-    "ON c.table_schema = t.table_schema AND c.table_name = t.table_name "
-    "WHERE t.table_schema = DATABASE() AND t.table_name = %s"
+    "SELECT c.column_name, c.character_maximum_length, c.character_octet_length, c.character_set_name, "
+    "c.is_nullable, t.engine FROM information_schema.tables t, information_schema.columns c "
+    "WHERE t.table_schema = DATABASE() AND t.table_name = %(table)s "
+    "AND c.table_schema = DATABASE() AND c.table_name = %(table)s"  # both, or MariaDB looks into every table there is
 )
 """A row for each column of a table, as `Existing.of` takes them."""
 

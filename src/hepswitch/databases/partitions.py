@@ -119,21 +119,21 @@ class Partitions:
                     await self._make(connection, piece.table, start, now)
 
     async def tend(self, connection: Connection, now: datetime) -> None:
-        """Make partitions ahead, drop old ones, build what indexes are due; unless another node is at it."""
+        """Make partitions ahead, drop old ones, build what indexes are due; unless another node is at it.
+
+        asyncpg's errors, after which the connection is to be closed: the lock on this work goes with it.
+        """
         if not self._create or not await connection.fetchval("SELECT pg_try_advisory_lock($1)", TENDING):
             return
-        try:
-            for parent in PARENTS:
-                self._there.update(name for name, _ in await _partitions(connection, parent))
-                for start in self._due(parent, now):
-                    await self._make(connection, parent, start, now)
-                await self._drop(connection, parent, now)
-                await self._empty_other(connection, parent, now)
-            if self._tables.indexes_when_closed:
-                await self._index_one(connection, now)
-        finally:
-            if not connection.is_closed():
-                await connection.execute("SELECT pg_advisory_unlock($1)", TENDING)
+        for parent in PARENTS:
+            self._there.update(name for name, _ in await _partitions(connection, parent))
+            for start in self._due(parent, now):
+                await self._make(connection, parent, start, now)
+            await self._drop(connection, parent, now)
+            await self._empty_other(connection, parent, now)
+        if self._tables.indexes_when_closed:
+            await self._index_one(connection, now)
+        await connection.execute("SELECT pg_advisory_unlock($1)", TENDING)
 
     # ── what there should be ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -223,11 +223,13 @@ class Partitions:
 
     async def _empty_other(self, connection: Connection, parent: str, now: datetime) -> None:
         """Delete from the default partition what came `keep` ago; remember what id today began with."""
-        await connection.execute(_BEGIN_DAY, parent, now.date())
         keep = self._keep(parent)
+        if not keep:
+            return
+        await connection.execute(_BEGIN_DAY, parent, now.date())
         first = (now - keep).date()
-        last_id = keep and await connection.fetchval(_LAST_ID, parent, first)
-        if not last_id:
+        last_id = await connection.fetchval(_LAST_ID, parent, first)
+        if last_id is None:
             return
         other = await self._parent(connection, parent)
         done = await connection.execute(

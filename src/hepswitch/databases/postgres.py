@@ -36,7 +36,7 @@ from hepswitch.databases.postgres_tables import (
     quoted,
     table_ddl,
 )
-from hepswitch.databases.server import MARKS, ContentError, Mark
+from hepswitch.databases.server import MARKS, ContentError, Mark, unusable
 from hepswitch.destinations.databases import PostgresStore
 from hepswitch.logs import words
 
@@ -186,10 +186,21 @@ class PostgresServer:
             await self._partitions.ensure(connection, pieces)
         streams = [(piece, await self._stream(connection, piece)) for piece in pieces]
         await connection.execute("BEGIN")
-        if not self._may_mark or await self._mark(connection, mark):
-            for piece, stream in streams:
-                await self._copy(connection, piece, stream)
-        await connection.execute("COMMIT")
+        try:
+            if not self._may_mark or await self._mark(connection, mark):
+                for piece, stream in streams:
+                    names = [column.name for column in piece.shape.columns]
+                    await connection.copy_to_table(piece.table, source=_chunks(stream), columns=names, format="binary")
+            await connection.execute("COMMIT")  # a constraint may be deferred until now
+        except asyncpg.PostgresError as error:
+            if not _is_content(error):
+                raise
+            await connection.execute("ROLLBACK")
+            tables = sorted({piece.table for piece in pieces})
+            for table in tables:
+                if await columns_of(connection, table) != self._tables.pop(table):
+                    raise OSError(f"{self._place}: the columns of table {table} have changed; trying again") from None
+            raise ContentError(f"table {', '.join(tables)}: {_said(error)}") from None
 
     async def _ready_marks(self, connection: Connection) -> bool:
         """Can marks be kept? The table for them is made if need be."""
@@ -227,7 +238,7 @@ class PostgresServer:
         try:
             return copy_rows(piece.rows, [columns[column.name] for column in piece.shape.columns])
         except TypeError as error:
-            raise OSError(f"{self._place}: table {piece.table}: {error}") from None
+            raise unusable(piece, f"{self._place}: table {piece.table}: {error}") from None
         except OverflowError as error:
             raise ContentError(f"table {piece.table}: {error}") from None
 
@@ -235,38 +246,23 @@ class PostgresServer:
         """The columns of a table, which is made when it is missing and may be made."""
         table = piece.table
         if len(table) > MOST_NAME:
-            raise OSError(
-                f"{self._place}: the name of table {table!r} is too long: PostgreSQL takes {MOST_NAME} letters"
+            raise unusable(
+                piece, f"{self._place}: the name of table {table!r} is too long: PostgreSQL takes {MOST_NAME} letters"
             )
         columns = await columns_of(connection, table)
         if not columns and self._store.create and self._partitions is None:
             await make(connection, table_ddl(table, piece.shape))
             columns = await columns_of(connection, table)
         if not columns:
-            raise OSError(
-                f"{self._place} has no table {table}: make it (`hepswitch ddl` prints the statements), or set create = true"
+            raise unusable(
+                piece,
+                f"{self._place} has no table {table}: make it (`hepswitch ddl` prints the statements), or set create = true",
             )
         if missing := [column for column in piece.shape.columns if column.name not in columns]:
             remedy = ", ".join(f"ADD COLUMN {column_ddl(column)}" for column in missing)
             names = ", ".join(column.name for column in missing)
-            raise OSError(f"{self._place}: table {table} lacks {names}: ALTER TABLE {quoted(table)} {remedy};")
+            raise unusable(piece, f"{self._place}: table {table} lacks {names}: ALTER TABLE {quoted(table)} {remedy};")
         return columns
-
-    async def _copy(self, connection: Connection, piece: Piece, stream: bytearray) -> None:
-        try:
-            await connection.copy_to_table(
-                piece.table,
-                source=_chunks(stream),
-                columns=[column.name for column in piece.shape.columns],
-                format="binary",
-            )
-        except asyncpg.PostgresError as error:
-            if not _is_content(error):
-                raise
-            await connection.execute("ROLLBACK")
-            if await columns_of(connection, piece.table) != self._tables.pop(piece.table):
-                raise OSError(f"{self._place}: the columns of table {piece.table} have changed; trying again") from None
-            raise ContentError(f"table {piece.table}: {_said(error)}") from None
 
     # ── trouble ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -281,7 +277,7 @@ class PostgresServer:
             state = error.sqlstate or ""
             hint = _HINTS.get(state) or _HINTS.get(state[:2])
             raise OSError(f"{self._place}: {_said(error)}" + (f": {hint}" if hint else "")) from None
-        except asyncpg.InterfaceError as error:
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
             raise OSError(f"{self._place}: {error}") from None
         except ConnectionError as error:
             raise OSError(f"{self._place}: connection lost: {words(error)}") from None

@@ -21,7 +21,8 @@ import pyarrow.compute as pc
 
 from hepswitch.databases.layouts.shape import Column, Piece, Shape, Type
 from hepswitch.databases.layouts.tables import Values
-from hepswitch.databases.server import MARKS, ContentError, Mark
+from hepswitch.databases.server import MARKS, ContentError, Mark, unusable
+from hepswitch.logs import words
 
 PATIENCE = 5.0
 """Seconds that another writer's lock is waited for."""
@@ -202,18 +203,22 @@ class File:
         return False
 
     def _insert(self, piece: Piece) -> None:
-        self._prepare(piece.table, piece.shape)
+        self._prepare(piece)
         names = _quoted(column.name for column in piece.shape.columns)
         places = ", ".join("?" * len(piece.shape.columns))
         kinds = zip(piece.shape.columns, piece.rows.columns, strict=True)
         rows = zip(*(_objects(column, values) for column, values in kinds), strict=True)
         self._connection.executemany(f'INSERT INTO "{piece.table}" ({names}) VALUES ({places})', rows)  # noqa: S608
 
-    def _prepare(self, table: str, shape: Shape) -> None:
-        """Make a table, or the columns that it lacks."""
+    def _prepare(self, piece: Piece) -> None:
+        """Make the piece's table, or the columns that it lacks."""
+        table, shape = piece.table, piece.shape
         if (table, shape.role) in self._tables:
             return
-        missing = _missing(self._connection, self._path, table, shape, create=self._create)
+        try:
+            missing = _missing(self._connection, self._path, table, shape, create=self._create)
+        except OSError as error:
+            raise unusable(piece, words(error)) from error
         for column in missing or ():
             self._connection.execute(f'ALTER TABLE "{table}" ADD COLUMN {_quoted([column.name])} {_kind(column)}')
         if self._create:
