@@ -27,13 +27,20 @@ POSTGRES = ("fsync=on", "synchronous_commit=on", "shared_buffers=512MB", "max_wa
 MARIADB = ("--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=512M", "--innodb-log-file-size=1G")
 
 
+AGENT = frozenset({"captagent_id", "hep_version"})
+"""What tables of OpenSIPS and Homer have no columns for: an agent that has a name has no number there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A store: the keys of its table as TOML, where SIP of calls is kept, and the process of its server (None: in ours)."""
+    """A store: the keys of its table as TOML, where SIP of calls is kept, the process of its server (None: in ours), and
+    the columns of messages that it does not keep.
+    """
 
     keys: str
     table: str
     server: Any = None
+    lacks: frozenset[str] = AGENT
 
     @property
     def store(self) -> Any:
@@ -74,7 +81,7 @@ class LakeFolder(Backend):
 
 @contextlib.contextmanager
 def lake(folder: Path) -> Iterator[Backend]:
-    yield LakeFolder(f'url = "lake:{folder}/captures"\nkeep = "forever"', "messages")
+    yield LakeFolder(f'url = "lake:{folder}/captures"\nkeep = "forever"', "messages", lacks=frozenset())
 
 
 @contextlib.contextmanager
@@ -97,7 +104,7 @@ def mariadb(folder: Path) -> Iterator[Backend]:
 @contextlib.contextmanager
 def clickhouse(folder: Path) -> Iterator[Backend]:
     with servers.clickhouse(folder) as server:
-        yield Backend(f'url = "{server.url}"\npassword = "secret"', "messages", server)
+        yield Backend(f'url = "{server.url}"\npassword = "secret"', "messages", server, frozenset())
 
 
 def opensips(_: Path) -> AbstractContextManager[Backend]:
