@@ -189,6 +189,16 @@ def test_without_a_database_there_is_a_lake(tmp_path: Path) -> None:
     assert any("mock stored nothing" in note for note in notes)
 
 
+@pytest.mark.parametrize("driver", ["mysql", "postgres"])
+def test_a_socket_is_the_host(driver: str, tmp_path: Path) -> None:
+    text, notes = _translated(tmp_path, {"DBDriver": driver, "DBAddr": "unix:/run/db/socket", "DBUser": ""})
+    url = tomllib.loads(text)["stores"]["homer"]["url"]
+    assert urlsplit(url).netloc == "%2Frun%2Fdb%2Fsocket"
+    assert not [note for note in notes if "DBAddr" in note]
+    (tmp_path / "hepswitch.toml").write_text(text)
+    load(tmp_path / "hepswitch.toml", environment={})
+
+
 def test_without_rotation_nothing_is_made_or_dropped(tmp_path: Path) -> None:
     text, _ = _translated(tmp_path, BASE | {"DBRotate": False, "DBDropDaysCall": 3})
     store = tomllib.loads(text)["stores"]["homer"]

@@ -158,10 +158,10 @@ def _censor(settings: Settings) -> Iterator[str]:
 def _store(settings: Settings) -> Iterator[str]:
     match settings.text("DBDriver").lower():
         case "postgres":
-            yield from _database(settings, "postgresql", "homer7", _postgres_host(settings), "sslmode")
+            yield from _database(settings, "postgresql", "homer7", f"?sslmode={settings.text('DBSSLMode')}")
             yield from _homer7(settings)
         case "mysql":
-            yield from _database(settings, "mysql", "homer5", _mysql_host(settings), "")
+            yield from _database(settings, "mysql", "homer5", "")
             for key in ("DBDropDays", *KEEPS, *STEPS):
                 if settings.given(key):
                     settings.note(key, "tables of layout homer5 are by day; drop old ones with DROP TABLE")
@@ -175,13 +175,15 @@ def _store(settings: Settings) -> Iterator[str]:
             raise ValueError(settings.said("DBDriver", f"{other!r} is none of mysql, postgres, mock"))
 
 
-def _database(settings: Settings, scheme: str, layout: str, host: str, ssl: str) -> Iterator[str]:
-    """The table of the store, without what a layout has of its own."""
+def _database(settings: Settings, scheme: str, layout: str, options: str) -> Iterator[str]:
+    """The table of the store, without what a layout has of its own. `options` are those of the URL."""
     if settings.text("DBShema") != layout:
         settings.note("DBShema", f"DBDriver = {_text(settings.text('DBDriver'))} goes with the tables of {layout}")
+    host = settings.text("DBAddr")
+    if host.startswith("unix:"):
+        host = quote(host.removeprefix("unix:"), safe="")
     user = quote(settings.text("DBUser"), safe="") + "@" if settings.text("DBUser") else ""
     database = quote(settings.text("DBDataTable"), safe="")
-    options = f"?{ssl}={settings.text('DBSSLMode')}" if ssl else ""
     yield f"[stores.{STORE}]"
     yield f"url = {_text(f'{scheme}://{user}{host}/{database}{options}')}"
     if settings["DBPass"]:
@@ -195,19 +197,6 @@ def _database(settings: Settings, scheme: str, layout: str, host: str, ssl: str)
         yield f'flush = "{settings.number("DBTimer", 1, 60)}s"'
     if settings.differs("DBWorker"):
         yield f"connections = {settings.number('DBWorker', 1, 32)}"
-
-
-def _postgres_host(settings: Settings) -> str:
-    address = settings.text("DBAddr")
-    return quote(address.removeprefix("unix:"), safe="") if address.startswith("unix:") else address
-
-
-def _mysql_host(settings: Settings) -> str:
-    address = settings.text("DBAddr")
-    if address.startswith("unix:"):
-        settings.note("DBAddr", "MySQL is spoken to over TCP; localhost stands in")
-        return "localhost"
-    return address
 
 
 def _homer7(settings: Settings) -> Iterator[str]:
