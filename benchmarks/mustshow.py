@@ -30,7 +30,7 @@ import harness
 import traffic
 from harness import RunningSwitch, blast, of_role, settled, sink, wait_for
 from hepswitch.lake import keeper
-from hepswitch.lake.query import Lake
+from hepswitch.lake.lake import Lake
 
 Figures = dict[str, Any]
 NUMBER = re.compile(rb"X-Number: (\d{9})")

@@ -15,7 +15,7 @@ COMMANDS = {
     "init": "Write a commented configuration and a route to start from.",
     "replay": "Send pcap, pcapng, HEP files or a lake's packets as HEP.",
     "decode": "Print HEP packets as JSON lines.",
-    "search": "Find calls and messages in a lake.",
+    "search": "Find calls and messages in a store.",
     "ladder": "Draw a call's flow.",
     "export": "Write calls as pcapng or pcap.",
     "ctl": "Change a running switch: reload, nodes, traces, capturing.",

@@ -94,7 +94,8 @@ class Selection:
                 yield from self._file(file, intake)
 
     def _lake(self, path: Path) -> Iterator[Hep]:
-        from hepswitch.lake.query import Lake, Query
+        from hepswitch.lake.lake import Lake
+        from hepswitch.lake.query import Query
 
         query = Query(since=self.since, until=self.until, call_id=self.call_id)
         for packet in Lake(path, warn).packets(query, self._skip):

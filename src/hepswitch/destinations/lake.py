@@ -6,7 +6,7 @@
 
 Delivered means written: the packet survives the death of the process. Packets are written in blocks, at the latest
 `flush` after they came. When the disk refuses, packets wait in memory (`queue`) and writing is tried again with growing
-pauses; what does not fit there is refused and counted. Not here: Parquet (`lake.sealer`), queries (`lake.query`).
+pauses; what does not fit there is refused and counted. Not here: Parquet (`lake.sealer`), queries (`lake.lake`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A row of the lake back into a HEPv3 packet with the same content, for replay.
 
 Chunks come in the order of their numbers, then the payload, then those without a column as they were. Not here: reading
-rows (`query`).
+rows (`reader`).
 """
 
 from __future__ import annotations
