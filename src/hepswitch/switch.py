@@ -82,7 +82,7 @@ class Switch:
         self._lists = ListWatch(state.current())
         self._means = Means(config, state.current())
         self.sets = Sets(config.destinations, functools.partial(self._destination, config, self._means), config.drain)
-        self.stores = {name: table.build(name, worker) for name, table in config.stores.items()}
+        self.stores = {name: table.build(name, worker, config.spool_dir) for name, table in config.stores.items()}
         self._outlets: list[Any] = []
         default = next(iter(self.stores.values()), None)
         targets = Targets(

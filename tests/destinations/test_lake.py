@@ -11,7 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from hepswitch import journal
-from hepswitch.destinations.lake import BLOCK, LakeOutlet, LakeStore
+from hepswitch.destinations.journaled import BLOCK, JournaledOutlet
+from hepswitch.destinations.lake import LakeStore
 from hepswitch.journal import read_blocks, segments
 from hepswitch.wire import record
 from hepswitch.wire.hep import Hep
@@ -45,7 +46,7 @@ def stored(tmp_path: Path, worker: int = 0) -> list[record.StoredPacket]:
     ]
 
 
-def balanced(outlet: LakeOutlet) -> bool:
+def balanced(outlet: JournaledOutlet) -> bool:
     row = outlet.account()
     return bool(row["accepted"] == row["delivered"] + row["queued"] + row["spooled"] + sum(row["discarded"].values()))
 
@@ -57,7 +58,7 @@ async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
 
 
 async def test_a_packet_is_delivered_soon_without_more_traffic(tmp_path: Path) -> None:
-    outlet = LakeOutlet("lake", config(tmp_path), 0)
+    outlet = config(tmp_path).build("lake", 0, tmp_path)
     await outlet.open()
     assert outlet.offer(packet())
     outlet.flush()
@@ -71,7 +72,7 @@ async def test_a_packet_is_delivered_soon_without_more_traffic(tmp_path: Path) -
 
 
 async def test_much_is_written_at_once(tmp_path: Path) -> None:
-    outlet = LakeOutlet("lake", config(tmp_path, flush="10s"), 3)
+    outlet = config(tmp_path, flush="10s").build("lake", 3, tmp_path)
     await outlet.open()
     for _ in range(2 * BLOCK // 1000):
         outlet.offer(packet(b"x" * 1000))
@@ -82,7 +83,7 @@ async def test_much_is_written_at_once(tmp_path: Path) -> None:
 
 
 async def test_the_record_says_who_sent_it_and_what_the_route_said(tmp_path: Path) -> None:
-    outlet = LakeOutlet("lake", config(tmp_path), 0)
+    outlet = config(tmp_path).build("lake", 0, tmp_path)
     await outlet.open()
 
     for ip, port in (("10.9.8.7", 1234), ("2001:db8::7", 65535), ("", 0)):
@@ -101,7 +102,7 @@ async def test_the_record_says_who_sent_it_and_what_the_route_said(tmp_path: Pat
 
 
 async def test_a_refusing_disk_costs_only_what_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    outlet = LakeOutlet("lake", config(tmp_path, queue="1MiB"), 0)
+    outlet = config(tmp_path, queue="1MiB").build("lake", 0, tmp_path)
     pressed: list[bool] = []
     outlet.on_pressure = lambda: pressed.append(outlet.full)
     await outlet.open()
@@ -135,7 +136,7 @@ async def test_a_refusing_disk_costs_only_what_does_not_fit(tmp_path: Path, monk
 async def test_closing_while_the_disk_refuses_counts_what_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outlet = LakeOutlet("lake", config(tmp_path), 0)
+    outlet = config(tmp_path).build("lake", 0, tmp_path)
     await outlet.open()
     outlet.offer(packet())
 
@@ -149,7 +150,7 @@ async def test_closing_while_the_disk_refuses_counts_what_is_lost(
 
 
 async def test_a_segment_is_closed_by_age(tmp_path: Path) -> None:
-    outlet = LakeOutlet("lake", config(tmp_path, seal_after="50ms", flush="1ms"), 0)
+    outlet = config(tmp_path, seal_after="50ms", flush="1ms").build("lake", 0, tmp_path)
     await outlet.open()
     outlet.offer(packet())
     outlet.flush()
@@ -167,7 +168,7 @@ async def test_numbers_go_on_after_the_sealed_ones_when_the_journal_is_lost(tmp_
     hour.mkdir(parents=True)
     for name in ("w0-000000000003-000000000009.parquet", "w1-000000000012.parquet", "w0-000000000001.parquet"):
         (hour / name).touch()
-    outlet = LakeOutlet("lake", config(tmp_path), 0)
+    outlet = config(tmp_path).build("lake", 0, tmp_path)
     await outlet.open()
     assert [segment.number for segment in segments(tmp_path / "captures" / "journal" / "w0")] == [10]
     await outlet.close(1.0)
@@ -175,7 +176,7 @@ async def test_numbers_go_on_after_the_sealed_ones_when_the_journal_is_lost(tmp_
 
 async def test_two_switches_on_one_lake_are_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "LOCK_PATIENCE", 0.05)
-    first, second = (LakeOutlet("lake", config(tmp_path), 0) for _ in range(2))
+    first, second = (config(tmp_path).build("lake", 0, tmp_path) for _ in range(2))
     await first.open()
     with pytest.raises(journal.JournalBusyError):
         await second.open()

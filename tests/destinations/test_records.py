@@ -10,7 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from hepswitch.destinations.records import COLUMNS, SCHEMA, Records
+from batches import batch_of
+from hepswitch.destinations.records import Records
+from hepswitch.destinations.schema import COLUMNS, SCHEMA
 from hepswitch.lake.rebuild import packet
 from hepswitch.wire.frames import Frames
 from hepswitch.wire.hep import Hep
@@ -236,3 +238,50 @@ def test_a_large_payload_is_compressed_for_its_packet() -> None:
     assert rebuilt.get(0x10) is not None
     assert rebuilt.sip is not None
     assert rebuilt.sip.call_id == "987asjd97y7atg"
+
+
+EXTRA = (
+    b"INVITE sip:bob@example.net;x=1 SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1, SIP/2.0/TCP b\r\nCall-ID: c\r\n"
+    b"CSeq: 7  INVITE\r\nDIVERSION: <sip:carol@example.org>\r\nm: %b\r\nx-tenant: acme\r\nX-Tenant: other\r\n"
+    b"X-Bad: \xff\x00\r\n\r\nX-Body: no"
+)
+
+
+@pytest.mark.parametrize(
+    ("contact", "ip", "port"),
+    [
+        (b"<sip:a@192.0.2.1:5080;transport=tcp>;expires=60", "192.0.2.1", 5080),
+        (b'"A: b" <sips:a@[2001:db8::1]:5061>', "2001:db8::1", 5061),
+        (b"sip:a@host.example", "host.example", None),
+        (b"<sip:a@host:99999>", "host", None),
+        (b"<sip:a@host:x>", "host", None),
+        (b"*", "*", None),
+        (b"", None, None),
+        (b"<sip:[", "[", None),
+        (b"<sip:a@[]:1>", "[]", 1),
+    ],
+)
+def test_columns_beside_those_of_the_schema(contact: bytes, ip: str | None, port: int | None) -> None:
+    extras = ("ruri", "via", "cseq_value", "contact_ip", "contact_port", "direction")
+    headers = ("header:Diversion", "header:X-Tenant", "header:x-bad", "header:X-Body", "header:")
+    batch = batch_of([v3(*BASE, SIP, chunk(0, 15, EXTRA % contact))], (*extras, *headers), direction="out", attrs="a1")
+    (row,) = batch.to_pylist()
+    assert [row[name] for name in extras] == [
+        "sip:bob@example.net;x=1", "SIP/2.0/UDP a;branch=z9hG4bK1", "7  INVITE", ip, port, "out",
+    ]  # fmt: skip
+    assert [row[name] for name in headers] == ["<sip:carol@example.org>", "acme", "\ufffd\0", None, None]
+    assert row["custom_field1"] == "a1"
+    assert batch.schema.names == [*SCHEMA.names, *extras, *headers]
+
+
+def test_what_is_no_sip_has_none_of_them() -> None:
+    extras = ("ruri", "contact_port", "header:Via", "direction")
+    (row,) = batch_of([v3(*BASE, chunk(0, 11, b"d"), chunk(0, 15, b"Via: no"))], extras).to_pylist()
+    assert [row[name] for name in extras] == [None] * 4
+
+
+def test_columns_that_there_are_not() -> None:
+    with pytest.raises(ValueError, match="no column colour"):
+        batch_of([v3(*BASE)], ["colour"])
+    with pytest.raises(ValueError, match="at most 64"):
+        Records(f"header:X-{i}" for i in range(65))

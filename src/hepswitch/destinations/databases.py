@@ -19,7 +19,12 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
+from hepswitch.destinations.dated import Dated
+from hepswitch.destinations.journaled import JournaledOutlet
 from hepswitch.tables import Duration, Secret, Size, Table
+
+SMALLEST_SEGMENT, LARGEST_SEGMENT = 64 << 10, 32 << 20
+"""Bytes of a journal segment: an eighth of the spool within these."""
 
 
 def table_name(text: str) -> str:
@@ -28,8 +33,6 @@ def table_name(text: str) -> str:
         raise ValueError(
             f"{text!r} is no name of a table: at most 63 letters, digits, _ and fields such as %Y%m%d, not sqlite_ in front"
         )
-    from hepswitch.destinations.dated import Dated
-
     Dated(text)
     return text
 
@@ -59,6 +62,16 @@ class DatabaseStore(Table):
     def anchored(self, absolute: Callable[[Path], Path]) -> DatabaseStore:
         """The same with absolute paths, where there are any."""
         return self
+
+    def build(self, name: str, worker: int, spool: Path) -> JournaledOutlet:
+        """The outlet of the store `name` in worker number `worker`; packets wait below the folder `spool`."""
+        segment = max(SMALLEST_SEGMENT, min(LARGEST_SEGMENT, self.spool // 8))
+        return JournaledOutlet(name, spool_of(spool, name) / f"w{worker}", queue=self.queue, segment=segment)
+
+
+def spool_of(spool: Path, name: str) -> Path:
+    """Where the journals of the store `name` are, below the folder `spool`: no destination can have this name."""
+    return spool / f"store:{name}"
 
 
 def _server_url(*schemes: str) -> Callable[[str], str]:

@@ -5,32 +5,22 @@
     keep = "7d"
 
 Delivered means written: the packet survives the death of the process. Packets are written in blocks, at the latest
-`flush` after they came. When the disk refuses, packets wait in memory (`queue`) and writing is tried again with growing
-pauses; what does not fit there is refused and counted. Not here: Parquet (`lake.sealer`), queries (`lake.lake`).
+`flush` after they came. Not here: writing (`journaled`), Parquet (`lake.sealer`), queries (`lake.lake`).
 """
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
-from hepswitch.books import Snapshot
-from hepswitch.destinations.lake_queue import LakeQueue
-from hepswitch.destinations.outlet import Backoff
-from hepswitch.journal import NO_SPACE, Journal
+from hepswitch.destinations.journaled import FLUSH, ROLL_AFTER, JournaledOutlet
 from hepswitch.tables import Duration, Size, Table
 from hepswitch.units import parse_duration, parse_size
-
-log = structlog.get_logger("hepswitch.lake")
-
-BLOCK = 256 << 10
-"""Bytes that are worth a write of their own without waiting for `flush`."""
 
 SEALED_NAME = re.compile(r"w(\d+)-(?:\d+-)?(\d+)\.parquet")
 
@@ -65,9 +55,9 @@ class LakeStore(Table):
     segment: Annotated[Size, Field(ge=64 << 10, le=1 << 30)] = Field(
         32 << 20, description="A journal segment of this size is closed and sealed into Parquet."
     )
-    seal_after: Annotated[Duration, Field(gt=0)] = Field(60.0, description="A segment this old is closed, too.")
+    seal_after: Annotated[Duration, Field(gt=0)] = Field(ROLL_AFTER, description="A segment this old is closed, too.")
     flush: Annotated[Duration, Field(gt=0, le=10)] = Field(
-        0.01, description="How long a packet may wait in memory for others to be written with."
+        FLUSH, description="How long a packet may wait in memory for others to be written with."
     )
     queue: Annotated[Size, Field(ge=1 << 20, le=1 << 30)] = Field(
         64 << 20, description="Bytes that wait in memory, for each worker, while the disk refuses."
@@ -89,138 +79,17 @@ class LakeStore(Table):
         """The same with an absolute path."""
         return self.model_copy(update={"url": f"lake:{absolute(self.path)}"})
 
-    def build(self, name: str, worker: int = 0) -> LakeOutlet:
+    def build(self, name: str, worker: int, spool: Path) -> JournaledOutlet:
         """The outlet of the store `name` in worker number `worker`."""
-        return LakeOutlet(name, self, worker)
-
-
-class LakeOutlet(LakeQueue):
-    """The store `name` in worker number `worker`."""
-
-    def __init__(self, name: str, config: LakeStore, worker: int) -> None:
-        super().__init__(config.queue)
-        self.name = name
-        self.full = False
-        self.on_pressure: Callable[[], None] | None = None
-        self._config = config
-        self._worker = worker
-        self._backoff = Backoff()
-        self._state = "active"
-        self._journal: Journal | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._roll_timer: asyncio.TimerHandle | None = None
-
-    async def open(self) -> None:
-        """Open the journal. Raises OSError when the folder cannot be written or another switch writes to it."""
-        root, worker = self._config.path, self._worker
-        loop = asyncio.get_running_loop()
-        least = await loop.run_in_executor(None, _after_sealed, root, worker)
-        self._journal = Journal(root / "journal" / f"w{worker}", self._config.segment, least)
-        self._loop = loop
-
-    def flush(self) -> None:
-        """Write what was offered, or see to it that it is written soon."""
-        size = self.pending.nbytes
-        if not size:
-            return
-        if self._timer is None:
-            if size >= BLOCK:
-                self._write()
-            else:
-                self._timer = self._loop.call_later(self._config.flush, self._write)
-        elif size >= BLOCK and self._state == "active":
-            self._write()
-        if self._state != "active":
-            self._press()
-
-    def _write(self) -> None:
-        """Write all that is pending as one block; on failure try again after a pause."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        assert self._journal is not None
-        count = len(self.pending)
-        try:
-            self._journal.append(self.pending)
-        except OSError as error:
-            self._refused(error)
-            return
-        self.pending.clear()
-        self.delivered += count
-        if self._state != "active":
-            log.info("lake writes again", store=self.name, refused=sum(self.refused.values()))
-            self._state = "active"
-            self._backoff.reset()
-            self._press()
-        if self._roll_timer is None:
-            self._roll_timer = self._loop.call_later(self._config.seal_after, self._roll)
-
-    def _refused(self, error: OSError) -> None:
-        reason = "disk full" if error.errno in NO_SPACE else "journal error"
-        pause = self._backoff.next()
-        if self._state != reason:
-            log.error(
-                "lake cannot write", store=self.name, path=str(self._config.path), error=str(error), retry_in=pause
-            )
-        self._state = self.overflow = reason
-        self._timer = self._loop.call_later(pause, self._write)
-        self._press()
-
-    def _roll(self) -> None:
-        """The segment is old enough to be sealed."""
-        assert self._journal is not None
-        self._roll_timer = None
-        left = self._config.seal_after - self._journal.age
-        if self._journal.age and left > 0:
-            self._roll_timer = self._loop.call_later(left, self._roll)
-            return
-        try:
-            self._journal.roll()
-        except OSError as error:
-            log.warning("segment stays open", store=self.name, error=str(error))
-            self._roll_timer = self._loop.call_later(self._config.seal_after, self._roll)
-
-    def _press(self) -> None:
-        """Streams stop reading while more than half of the queue is taken, so that what they carry is not discarded."""
-        full = self._state != "active" and self.pending.nbytes > self._config.queue // 2
-        if full != self.full:
-            self.full = full
-            if self.on_pressure is not None:
-                self.on_pressure()
-
-    async def close(self, drain: float) -> None:
-        """Write what is pending, trying for `drain` seconds if the disk refuses; what is left then is discarded."""
-        if self._journal is None:
-            return
-        deadline = self._loop.time() + drain
-        self._write()
-        while len(self.pending) and self._loop.time() < deadline:
-            await asyncio.sleep(min(0.1, max(0.0, deadline - self._loop.time())))
-            self._write()
-        for timer in (self._timer, self._roll_timer):
-            if timer is not None:
-                timer.cancel()
-        if left := len(self.pending):
-            self.discarded[self.overflow] += left
-            self.pending.clear()
-            log.error("packets lost", store=self.name, packets=left, reason=self.overflow)
-        self._roll()
-        if self._roll_timer is not None:
-            self._roll_timer.cancel()
-        self._journal.close()
-        self._journal = None
-
-    def account(self) -> Snapshot:
-        """The store's row in the books."""
-        return {
-            "accepted": self.accepted,
-            "delivered": self.delivered,
-            "queued": len(self.pending),
-            "spooled": 0,
-            "discarded": dict(self.discarded),
-            "refused": dict(self.refused),
-            "state": self._state,
-        }
+        return JournaledOutlet(
+            name,
+            self.path / "journal" / f"w{worker}",
+            queue=self.queue,
+            segment=self.segment,
+            roll_after=self.seal_after,
+            flush=self.flush,
+            least_segment=functools.partial(_after_sealed, self.path, worker),
+        )
 
 
 def _after_sealed(root: Path, worker: int) -> int:

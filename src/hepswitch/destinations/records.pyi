@@ -1,14 +1,12 @@
+from collections.abc import Iterable
+
 import pyarrow as pa
-
-COLUMNS: list[tuple[str, pa.DataType, str]]
-"""Name, type and meaning of each column of the lake, in order."""
-
-SCHEMA: pa.Schema
-"""The one schema that every store maps from."""
 
 class Records:
     """Records of journal blocks, and rows of them. Holds on to the blocks' memory."""
 
+    def __init__(self, extras: Iterable[str] = ()) -> None:
+        """`extras`: columns of the batches beside those of the schema (`schema.EXTRAS`). ValueError when one is none."""
     @property
     def count(self) -> int:
         """Records taken."""
@@ -29,7 +27,7 @@ class Records:
     def hours(self) -> list[tuple[int, int, int]]:
         """[(hour, start, stop), …] of the sorted records: hours since the epoch (UTC) by the packets' own time."""
     def batch(self, start: int, stop: int) -> tuple[pa.RecordBatch, int]:
-        """(RecordBatch of SCHEMA, next): rows `start` up to `stop`, or fewer where the batch would become too big.
+        """(RecordBatch of the schema and the extras, next): rows `start` up to `stop`, or fewer where it grew too big.
 
         A record of which no row can be made is counted in `damaged` and left out.
         """

@@ -135,7 +135,7 @@ class SqliteStore(Table):
         """The same with an absolute path."""
         return self.model_copy(update={"url": f"sqlite:{absolute(self.path)}"})
 
-    def build(self, name: str, worker: int = 0) -> WriterOutlet:
+    def build(self, name: str, worker: int, spool: Path) -> WriterOutlet:
         """The outlet of the store `name`; every worker writes the same file."""
         rejects = Rejects(self.path.parent / f"{name}.rejected.jsonl")
         return WriterOutlet(name, SqliteWriter(self), queue=self.queue, flush=self.flush, rejects=rejects)

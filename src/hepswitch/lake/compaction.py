@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hepswitch.destinations.records import SCHEMA
+from hepswitch.destinations.schema import SCHEMA
 from hepswitch.lake import layout, parquet
 from hepswitch.lake.layout import LakeFile
 

@@ -1,6 +1,7 @@
 """What the condition of a question is made of: tests of the lake's columns, joined by `Every` and `Some`.
 
-`in_duckdb` says it to DuckDB; other databases have words of their own (`databases.narrowing`). Not here: which tests a question comes to (`query`).
+`in_duckdb` says it to DuckDB; other databases have words of their own (`databases.narrowing`).
+Not here: which tests a question comes to (`query`).
 """
 
 from __future__ import annotations

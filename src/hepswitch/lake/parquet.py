@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hepswitch.destinations.records import SCHEMA
+from hepswitch.destinations.schema import SCHEMA
 from hepswitch.journal import create, make_folder
 from hepswitch.lake.layout import TEMPORARY
 

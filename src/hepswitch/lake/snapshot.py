@@ -83,7 +83,7 @@ class Fresh:
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         import pyarrow as pa
 
-        from hepswitch.destinations.records import SCHEMA
+        from hepswitch.destinations.schema import SCHEMA
 
         reader = pa.RecordBatchReader.from_batches(SCHEMA, self._batches())
         return reader.__arrow_c_stream__(requested_schema)  # type: ignore[no-untyped-call]

@@ -3,7 +3,7 @@ from collections import Counter
 from hepswitch.wire.frames import Frames
 from hepswitch.wire.hep import Hep
 
-class LakeQueue:
+class RecordQueue:
     """Records that wait, up to `room` bytes of them, and the books of the store."""
 
     @property
@@ -36,5 +36,5 @@ class LakeQueue:
     ) -> bool:
         """Take the packet as it is now. False when it was refused because there is no room; never blocks.
 
-        `attrs` of a trace are its first custom field; which way the packet went its addresses say.
+        `attrs` of a trace are its first custom field; `direction`, in or out, says that it was traced.
         """

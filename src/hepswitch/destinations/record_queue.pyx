@@ -1,7 +1,7 @@
 # cython: language_level=3
-"""What waits to be written into a lake's journal: the hot half of `LakeOutlet`. One record for each packet offered.
+"""What waits to be written into a store's journal: the hot half of `JournaledOutlet`. One record for each packet offered.
 
-Not here: writing, timers, retries (`lake`), the record's bytes (`wire.record`).
+Not here: writing, timers, retries (`journaled`), the record's bytes (`wire.record`).
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ from hepswitch.wire.record cimport put_record
 cdef int MOST_SENDERS = 10_000
 
 
-cdef class LakeQueue:
+cdef class RecordQueue:
     """Records that wait, up to `room` bytes of them, and the books of the store."""
 
     cdef readonly Frames pending
@@ -43,7 +43,7 @@ cdef class LakeQueue:
               correlation_id=None, attrs=None, direction=None):
         """Take the packet as it is now. False when it was refused because there is no room; never blocks.
 
-        `attrs` of a trace are its first custom field; which way the packet went its addresses say.
+        `attrs` of a trace are its first custom field; `direction`, in or out, says that it was traced.
         """
         cdef bytes meta = b""
         if custom_field1 is None:
@@ -52,8 +52,8 @@ cdef class LakeQueue:
             self.refused[self.overflow] += 1
             return False
         if not (table is None and custom_field1 is None and custom_field2 is None and custom_field3 is None
-                and correlation_id is None):
-            meta = said(table, custom_field1, custom_field2, custom_field3, correlation_id)
+                and correlation_id is None and direction is None):
+            meta = said(table, custom_field1, custom_field2, custom_field3, correlation_id, direction)
         sender = getattr(packet, "received", None)
         if sender is not self.sender:
             self.remember(sender)
@@ -80,11 +80,11 @@ cdef bytes sockaddr(str ip, int port):
     return head + (address.packed + bytes(8) if address.version == 4 else bytes(4) + address.packed + bytes(4))
 
 
-cdef bytes said(table, custom_field1, custom_field2, custom_field3, correlation_id):
+cdef bytes said(table, custom_field1, custom_field2, custom_field3, correlation_id, direction):
     """What the route said, as JSON; text that came from broken bytes is made presentable."""
     values = {
         "table": table, "custom_field1": custom_field1, "custom_field2": custom_field2, "custom_field3": custom_field3,
-        "correlation_id": correlation_id,
+        "correlation_id": correlation_id, "direction": direction,
     }
     meta = {key: clean(value) for key, value in values.items() if value is not None}
     return msgspec.json.encode(meta)

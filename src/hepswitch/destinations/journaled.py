@@ -1,0 +1,175 @@
+"""Stores that write a journal: packets go into this worker's own, from where another process takes them on.
+
+Written means safe: the packet survives the death of the process. Packets are written in blocks, at the latest `flush`
+seconds after they came. When the disk refuses, packets wait in memory and writing is tried again with growing pauses; what
+does not fit there is refused and counted.
+Not here: what becomes of a journal: the lake (`lake.keeper`), databases (`databases.loader`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from hepswitch.books import Snapshot
+from hepswitch.destinations.outlet import Backoff
+from hepswitch.destinations.record_queue import RecordQueue
+from hepswitch.journal import NO_SPACE, Journal
+
+log = structlog.get_logger("hepswitch.store")
+
+BLOCK = 256 << 10
+"""Bytes that are worth a write of their own without waiting for `flush`."""
+
+FLUSH = 0.01
+"""Seconds that a packet may wait in memory, unless a store says otherwise."""
+
+ROLL_AFTER = 60.0
+"""Seconds after which a segment is closed, unless a store says otherwise."""
+
+
+class JournaledOutlet(RecordQueue):
+    """The store `name` in one worker; it writes the journal in the folder `path`.
+
+    `queue`: bytes that wait in memory while the disk refuses. A segment is closed when it has grown to `segment` bytes or
+    is `roll_after` seconds old. `flush`: seconds a packet may wait to be written. `least_segment` says where their numbers
+    start at the earliest.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        *,
+        queue: int,
+        segment: int,
+        roll_after: float = ROLL_AFTER,
+        flush: float = FLUSH,
+        least_segment: Callable[[], int] = lambda: 0,
+    ) -> None:
+        super().__init__(queue)
+        self.name = name
+        self._path = path
+        self._queue = queue
+        self._segment = segment
+        self._roll_after = roll_after
+        self._flush = flush
+        self._least_segment = least_segment
+        self.full = False
+        self.on_pressure: Callable[[], None] | None = None
+        self._backoff = Backoff()
+        self._state = "active"
+        self._journal: Journal | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._roll_timer: asyncio.TimerHandle | None = None
+
+    async def open(self) -> None:
+        """Open the journal. Raises OSError when the folder cannot be written or another switch writes to it."""
+        self._loop = asyncio.get_running_loop()
+        least = await self._loop.run_in_executor(None, self._least_segment)
+        self._journal = Journal(self._path, self._segment, least)
+
+    def flush(self) -> None:
+        """Write what was offered, or see to it that it is written soon."""
+        size = self.pending.nbytes
+        if not size:
+            return
+        if self._timer is None:
+            if size >= BLOCK:
+                self._write()
+            else:
+                self._timer = self._loop.call_later(self._flush, self._write)
+        elif size >= BLOCK and self._state == "active":
+            self._write()
+        if self._state != "active":
+            self._press()
+
+    def _write(self) -> None:
+        """Write all that is pending as one block; on failure try again after a pause."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        assert self._journal is not None
+        count = len(self.pending)
+        try:
+            self._journal.append(self.pending)
+        except OSError as error:
+            self._refused(error)
+            return
+        self.pending.clear()
+        self.delivered += count
+        if self._state != "active":
+            log.info("store writes again", store=self.name, refused=sum(self.refused.values()))
+            self._state = "active"
+            self._backoff.reset()
+            self._press()
+        if self._roll_timer is None:
+            self._roll_timer = self._loop.call_later(self._roll_after, self._roll)
+
+    def _refused(self, error: OSError) -> None:
+        reason = "disk full" if error.errno in NO_SPACE else "journal error"
+        pause = self._backoff.next()
+        if self._state != reason:
+            log.error("store cannot write", store=self.name, path=str(self._path), error=str(error), retry_in=pause)
+        self._state = self.overflow = reason
+        self._timer = self._loop.call_later(pause, self._write)
+        self._press()
+
+    def _roll(self) -> None:
+        """The segment is old enough to be closed."""
+        assert self._journal is not None
+        self._roll_timer = None
+        left = self._roll_after - self._journal.age
+        if self._journal.age and left > 0:
+            self._roll_timer = self._loop.call_later(left, self._roll)
+            return
+        try:
+            self._journal.roll()
+        except OSError as error:
+            log.warning("segment stays open", store=self.name, error=str(error))
+            self._roll_timer = self._loop.call_later(self._roll_after, self._roll)
+
+    def _press(self) -> None:
+        """Streams stop reading while more than half of the queue is taken, so that what they carry is not discarded."""
+        full = self._state != "active" and self.pending.nbytes > self._queue // 2
+        if full != self.full:
+            self.full = full
+            if self.on_pressure is not None:
+                self.on_pressure()
+
+    async def close(self, drain: float) -> None:
+        """Write what is pending, trying for `drain` seconds if the disk refuses; what is left then is discarded."""
+        if self._journal is None:
+            return
+        deadline = self._loop.time() + drain
+        self._write()
+        while len(self.pending) and self._loop.time() < deadline:
+            await asyncio.sleep(min(0.1, max(0.0, deadline - self._loop.time())))
+            self._write()
+        for timer in (self._timer, self._roll_timer):
+            if timer is not None:
+                timer.cancel()
+        if left := len(self.pending):
+            self.discarded[self.overflow] += left
+            self.pending.clear()
+            log.error("packets lost", store=self.name, packets=left, reason=self.overflow)
+        self._roll()
+        if self._roll_timer is not None:
+            self._roll_timer.cancel()
+        self._journal.close()
+        self._journal = None
+
+    def account(self) -> Snapshot:
+        """The store's row in the books."""
+        return {
+            "accepted": self.accepted,
+            "delivered": self.delivered,
+            "queued": len(self.pending),
+            "spooled": 0,
+            "discarded": dict(self.discarded),
+            "refused": dict(self.refused),
+            "state": self._state,
+        }

@@ -1,0 +1,2 @@
+class Rows:
+    """The columns of one batch. For Cython only: `records` fills it."""
