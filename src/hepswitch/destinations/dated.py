@@ -12,11 +12,17 @@ FIELDS = {"Y": r"\d{4}", "y": r"\d\d", "m": r"\d\d", "d": r"\d\d", "j": r"\d{3}"
 FIELDS |= {"H": r"\d\d", "M": r"\d\d", "S": r"\d\d", "%": "%"}
 """The fields that a name may have, and what they look like: digits only, so that a name can be recognised again."""
 
+_SECONDS = {"S": 1, "M": 60, "H": 3600}
+"""How long a name with such a field holds; all others hold for a day."""
+
 _FIELD = re.compile(r"%(.?)")
 
 
 class Dated:
-    """The template of a name. `at()` gives the name at a time, `pattern` matches every name that it can give."""
+    """The template of a name. `at()` gives the name at a time, `pattern` matches every name that it can give.
+
+    `is_constant`: it has no fields. `step_us`: between two multiples of so many µs since 1970 the name is the same.
+    """
 
     def __init__(self, template: str) -> None:
         """ValueError for a field that names cannot have."""
@@ -27,14 +33,15 @@ class Dated:
                 raise ValueError(f"{template!r} has the field %{field}; a name may have {known}")
         parts = _FIELD.split(template)  # text and fields in turn
         self.pattern = "".join(FIELDS[part] if i % 2 else re.escape(part) for i, part in enumerate(parts))
-        self._constant = len(parts) == 1
+        self.is_constant = len(parts) == 1
+        self.step_us = 1_000_000 * min((_SECONDS.get(field, 86_400) for field in parts[1::2]), default=86_400)
         self._second = -1
         self._name = template
 
     def at(self, time_us: int) -> str:
         """The name at `time_us` (µs since 1970)."""
         second = time_us // 1_000_000
-        if second != self._second and not self._constant:
+        if second != self._second and not self.is_constant:
             moment = time.gmtime(second)
             self._name = _FIELD.sub(lambda field: time.strftime(field[0], moment), self.template)
             self._second = second

@@ -1,0 +1,73 @@
+"""Which table each row goes to: the one that the route named, else the layout's, whose name may be dated.
+
+A name with strftime fields is filled in with each packet's own time, so that a batch over midnight goes to two tables.
+Not here: what the tables are (the layouts), what a dated name may be (`destinations.dated`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hepswitch.destinations.databases import table_name
+from hepswitch.destinations.dated import Dated
+
+Values = Any
+"""A `pyarrow.Array`. Its stubs tell apart more kinds of arrays than the functions do that take them."""
+
+BAD_NAME = "bad table name"
+"""Why a record has no row: the route gave it a table that no server can have."""
+
+
+def by_table(records: pa.RecordBatch, template: Dated) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """The records that go to each table, in their order; without any there is no table."""
+    named: Values = records.column("store_table")
+    if template.is_constant and named.null_count == len(named):
+        if len(named):
+            yield template.template, records
+        return
+    names: Values = pc.coalesce(named, _dated(records.column("ts"), template)).dictionary_encode()
+    tables = names.dictionary.to_pylist()
+    if len(tables) > 1:
+        records = records.take(pc.array_sort_indices(names.indices))  # which keeps the order of equals
+        counted: Values = pc.value_counts(names.indices)
+        counts = dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True))
+    else:
+        counts = {0: len(records)}
+    start = 0
+    for number, table in enumerate(tables):
+        yield table, records.slice(start, counts[number])
+        start += counts[number]
+
+
+def misnamed(records: pa.RecordBatch) -> pa.StringArray | None:
+    """`BAD_NAME` for each record whose route named a table that cannot be; None when there are none."""
+    named: Values = records.column("store_table")
+    if named.null_count == len(named):
+        return None
+    bad = [name for name in pc.unique(named).to_pylist() if name is not None and not _is_name(name)]
+    if not bad:
+        return None
+    is_bad = pc.is_in(named, value_set=pa.array(bad, pa.string()))
+    reasons: pa.StringArray = pc.if_else(is_bad, BAD_NAME, None)
+    return reasons
+
+
+def _is_name(name: str) -> bool:
+    """A table's name whose fields, if it had any, are filled in."""
+    try:
+        table_name(name)
+    except ValueError:
+        return False
+    return "%" not in name
+
+
+def _dated(moments: Values, template: Dated) -> Values:
+    """The name for each moment. Few: they change with the smallest field of the template."""
+    step = template.step_us
+    steps: Values = pc.divide(moments.cast(pa.int64()), step).dictionary_encode()
+    names = pa.array([template.at(number * step) for number in steps.dictionary.to_pylist()], pa.string())
+    return names.take(steps.indices)
