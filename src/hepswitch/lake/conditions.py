@@ -55,6 +55,17 @@ class Absent:
 
 
 @dataclass(frozen=True, slots=True)
+class OfCall:
+    """The call's name (or a pattern of it) is the Call-ID, or the correlation id of what has none."""
+
+    name: str
+
+    def in_full(self) -> Condition:
+        """The same in terms of the others."""
+        return Some((same("call_id", self.name), Every((Absent("call_id"), same("correlation_id", self.name)))))
+
+
+@dataclass(frozen=True, slots=True)
 class Since:
     """`ts` is then or later."""
 
@@ -82,7 +93,7 @@ class Some:
     parts: tuple[Condition, ...]
 
 
-Condition = Among | Like | Contains | Between | Absent | Since | Until | Every | Some
+Condition = Among | Like | Contains | Between | Absent | OfCall | Since | Until | Every | Some
 
 
 def same(column: str, value: str) -> Condition:
@@ -110,6 +121,8 @@ def in_duckdb(condition: Condition) -> Sql:
             return f"{column} between ? and ?", [low, high]
         case Absent(column):
             return f"{column} is null", []
+        case OfCall():
+            return in_duckdb(condition.in_full())
         case Since(moment):
             return "ts >= ?", [moment]
         case Until(moment):

@@ -154,7 +154,7 @@ def _connection(seen: Snapshot, needles: Sequence[bytes] | None) -> Iterator[duc
 
 def _nothing() -> str:
     """A query with the columns of the lake and no rows."""
-    from hepswitch.destinations.rows import SCHEMA
+    from hepswitch.destinations.schema import SCHEMA
 
     kinds = {"string": "varchar", "binary": "blob", "uint8": "utinyint", "uint16": "usmallint", "uint32": "uinteger"}
     columns = (f"null::{kinds.get(str(field.type), 'timestamptz')} as {field.name}" for field in SCHEMA)

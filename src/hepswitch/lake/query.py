@@ -12,12 +12,12 @@ from datetime import datetime
 from hepswitch.filters.python import Lists
 from hepswitch.filters.sql import Filter, compile_sql
 from hepswitch.lake.conditions import (
-    Absent,
     Among,
     Between,
     Condition,
     Contains,
     Every,
+    OfCall,
     Since,
     Some,
     Sql,
@@ -83,8 +83,7 @@ class Query:
 
     def _parts(self) -> Iterator[Condition]:
         if self.call_id is not None:
-            without = Every((Absent("call_id"), same("correlation_id", self.call_id)))
-            yield Some((same("call_id", self.call_id), without))
+            yield OfCall(self.call_id)
         for name in ("correlation_id", "from_user", "to_user"):
             if (value := getattr(self, name)) is not None:
                 yield same(name, value)

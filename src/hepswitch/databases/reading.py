@@ -1,0 +1,184 @@
+"""A store in a database that is asked as a lake is: the same questions, the same answers.
+
+A server gives the rows that may be meant (`narrowing`), `rebuilt` makes rows of the lake of them, and DuckDB answers over
+those, by the very code that asks a lake. Sessions are read only where the server has such. What the tables do not keep is
+null (see `views`). Not here: writing (`loader`), which tables there are (`found`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import duckdb
+import pyarrow as pa
+
+from hepswitch.databases.found import Found, find
+from hepswitch.databases.latest import BEGINNING, Latest, Page
+from hepswitch.databases.narrowing import needed
+from hepswitch.databases.rebuilt import messages
+from hepswitch.destinations.databases import DatabaseStore
+from hepswitch.destinations.schema import SCHEMA
+from hepswitch.lake.calls import calls
+from hepswitch.lake.conditions import Among, Condition, Every, Since, Some, Until, is_pattern
+from hepswitch.lake.query import Query
+from hepswitch.lake.reader import TIES, Reader, Row, prepare, searched
+
+FIRST = 500
+"""Rows of a first page, at least."""
+
+IDS = 200
+"""Call-IDs in one condition."""
+
+APART = timedelta(minutes=10)
+"""Legs of a call that are tied by a column without an index are looked for so long before and after those found by one."""
+
+OF_CALLS = [
+    "ts", "call_id", "method", "cseq_method", "from_user", "from_domain", "to_user", "to_domain", "status", "reason",
+]  # fmt: skip
+"""The columns that `calls` looks at."""
+
+Answer = TypeVar("Answer")
+
+
+class DatabaseReader(Reader):
+    """The store `name` of a configuration. Raises OSError, in words, when it cannot be asked."""
+
+    def __init__(self, name: str, store: DatabaseStore, warn: Callable[[str], None] | None = None) -> None:
+        super().__init__(warn)
+        self.place = f"store {name}"
+        self._runner = asyncio.Runner()
+        self._found = Found([], None, None)
+        self._duckdb = duckdb.connect()
+        try:
+            self._duckdb.execute("set TimeZone = 'UTC'")
+            self._duckdb.execute("set enable_progress_bar = false")
+            self._duckdb.execute("set enable_external_access = false")
+            self._found = self._do(find(store))
+        except BaseException:
+            self.close()
+            raise
+
+    def search(self, query: Query, columns: Sequence[str] = ("*",)) -> list[Row]:
+        """The packets that `query` means, in the order of time; all columns or the named ones (of docs/lake.md)."""
+        query.condition()
+        found: list[list[Row]] = []
+        left = query.limit
+        for page in self._pages(query):
+            part = replace(query, limit=left)
+            rows = self._ask(self._table(page.rows), part, lambda: searched(self._duckdb, part, columns))  # noqa: B023
+            found.append(rows)
+            if left is not None:
+                left -= len(rows)
+                if left <= 0:
+                    break
+        return [row for rows in reversed(found) for row in rows]
+
+    def calls(self, query: Query) -> list[Row]:
+        """The calls in which some message is what `query` means: see `calls.calls`."""
+        window = Query(since=query.since, until=query.until, limit=query.limit)
+        starts: dict[str, Any] = {}
+        tables = [SCHEMA.empty_table().select(OF_CALLS)]
+        for page in self._pages(query):
+            rows = self._ask(self._table(page.rows), query, lambda: searched(self._duckdb, _unlimited(query), ["call_id"]))
+            new = {row["call_id"] for row in rows} - starts.keys() - {None}
+            for table in self._of_calls(sorted(new), window):
+                tables.append(table)
+                for call_id, ts in zip(table["call_id"].to_pylist(), table["ts"].to_pylist(), strict=True):
+                    starts[call_id] = min(ts, starts.get(call_id, ts))
+            # A call that is not known yet has no message that is meant since then: it began before.
+            late = sum(start >= page.since for start in starts.values())
+            if query.limit is not None and late >= query.limit:
+                break
+        return self._ask(pa.concat_tables(tables), window, lambda: calls(self._duckdb, window))
+
+    def tied(self, ids: Collection[str]) -> list[Row]:
+        """The packets of which one of TIES is among `ids`; far apart in time, only what an index finds."""
+        wanted = tuple(sorted(ids))
+        near = [
+            row
+            for table in self._found.tables
+            for row in self._exactly(
+                self._do(table.rows(_any_of(table.view.indexed, wanted))), table.view.indexed, wanted
+            )
+        ]
+        moments = [row["ts"] for row in near]
+        window = (Since(min(moments) - APART), Until(max(moments) + APART)) if moments else ()
+        found = list(near)
+        for table in self._found.tables:
+            others = [name for name in TIES if name not in table.view.indexed]
+            rows = self._do(table.rows(Every((_any_of(others, wanted), *window))))
+            known = {name: set(wanted) for name in table.view.indexed}
+            found += [
+                row
+                for row in self._exactly(rows, others, wanted)
+                if not any(row[name] in values for name, values in known.items())
+            ]
+        return found
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._duckdb.close()
+        if self._found.close is not None:
+            self._do(self._found.close())
+        self._runner.close()
+
+    # ── asking ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _pages(self, query: Query) -> Iterator[Page]:
+        """What may be meant, the latest first."""
+        condition = needed(query)
+        if query.call_id is not None and not is_pattern(query.call_id):
+            # Few rows, which an index finds: asked for in the order of time, a server might read through that instead.
+            rows = [row for table in self._found.tables for row in self._do(table.rows(condition))]
+            yield Page(rows, BEGINNING)
+            return
+        size = MOST_OF if query.limit is None else max(2 * query.limit, FIRST)
+        latest = Latest(self._found.tables, condition, size)
+        while (page := self._do(latest.more())) is not None:
+            yield page
+
+    def _of_calls(self, call_ids: Sequence[str], window: Query) -> Iterator[pa.Table]:
+        """The messages of these calls within the time of `window`, as far as `calls` looks at them."""
+        for start in range(0, len(call_ids), IDS):
+            some = tuple(call_ids[start : start + IDS])
+            condition = Every((Among("call_id", some), *window.said().parts))
+            rows = [row for table in self._found.tables for row in self._do(table.rows(condition))]
+            exact = Query(since=window.since, until=window.until)
+            found = self._ask(self._table(rows), exact, lambda: self._picked(exact, some))  # noqa: B023
+            yield found
+
+    def _picked(self, query: Query, call_ids: Sequence[str]) -> pa.Table:
+        condition, values = query.condition()
+        marks = ", ".join("?" * len(call_ids))
+        sql = f"select {', '.join(OF_CALLS)} from messages where {condition} and call_id in ({marks})"  # noqa: S608
+        return self._duckdb.execute(sql, [*values, *call_ids]).to_arrow_table()
+
+    def _exactly(self, rows: Sequence[Row], columns: Sequence[str], ids: Sequence[str]) -> list[Row]:
+        """Those of the rows of which one of these columns is among `ids`, as rows of the lake."""
+        known = set(ids)
+        wanted = self._table(rows).to_pylist()
+        return [row for row in wanted if any(row[name] in known for name in columns)]
+
+    def _table(self, rows: Sequence[Row]) -> pa.Table:
+        return pa.Table.from_pylist(list(rows), SCHEMA) if self._found.whole else messages(rows, self._warn)
+
+    def _ask(self, table: pa.Table, query: Query, question: Callable[[], Answer]) -> Answer:
+        """What DuckDB answers about these rows."""
+        self._duckdb.register("messages", table)
+        prepare(self._duckdb, query)
+        return question()
+
+    def _do(self, work: Coroutine[Any, Any, Answer]) -> Answer:
+        return self._runner.run(work)
+
+
+def _any_of(columns: Sequence[str], ids: tuple[str, ...]) -> Condition:
+    return Some(tuple(Among(name, ids) for name in columns))
+
+
+def _unlimited(query: Query) -> Query:
+    return replace(query, limit=None)
