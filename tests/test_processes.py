@@ -15,6 +15,7 @@ import uvloop
 from far_ends import until
 from hepswitch import processes
 from hepswitch.config import Config
+from hepswitch.destinations.lake import LakeStore
 
 
 def _stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
@@ -86,11 +87,11 @@ def test_a_process_that_cannot_be_started_is_an_error(monkeypatch: pytest.Monkey
 def test_a_keeper_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     began = tmp_path / "pid"
     _stand_in(tmp_path, monkeypatch, f"read table; echo $$ > {began}.new; mv {began}.new {began}; exec sleep 1000")
-    monkeypatch.setattr(processes, "KEEPER_PATIENCE", 0.2)
+    monkeypatch.setattr(processes, "PATIENCE", 0.2)
 
     async def keep() -> None:
         config = Config.model_validate({"drain": 0, "stores": {"lake": {}}})
-        keeper = asyncio.create_task(processes.Keeper("lake", config).run())
+        keeper = asyncio.create_task(processes.attendant("lake", LakeStore(), config).run())
         await until(began.exists, "start of the keeper")
         keeper.cancel()
         with pytest.raises(asyncio.CancelledError):

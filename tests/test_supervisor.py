@@ -237,7 +237,7 @@ def test_spools_that_nobody_would_send_are_reported(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
     config = LISTEN + '[destinations.homer]\nurls = ["tcp://127.0.0.1:1"]\n'
     with running_switch(tmp_path, config) as switch:
-        of_destination = wait_for(lambda: switch.event("spool of a destination that is not configured"), "warning")
+        of_destination = wait_for(lambda: switch.event("spool of what is not configured"), "warning")
         of_node = wait_for(lambda: switch.event("spool of a node that is not configured"), "warning")
     assert [of_destination["folder"], of_node["folder"]] == [str(folder) for folder in forgotten]
 

@@ -229,6 +229,23 @@ def read_blocks(source: Path | BinaryIO, offset: int = 0) -> Iterator[Block]:
         offset = end
 
 
+def last_frame(segment: Path, offset: int) -> tuple[int, int]:
+    """(number after the last frame that a whole block holds, where that block ends), from `offset` (0 or an earlier end) on.
+
+    Blocks' heads alone are read. The number is 0 when there is no block. Raises OSError.
+    """
+    after = 0
+    with segment.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        while len(head := os.pread(stream.fileno(), HEADER.size, offset)) == HEADER.size:
+            magic, count, nbytes, _, first, _ = HEADER.unpack(head)
+            end = offset + HEADER.size + 4 * count + nbytes
+            if magic != MAGIC or end > size:
+                break
+            after, offset = first + count, end
+    return after, offset
+
+
 def recover(path: Path, least_segment: int = 0) -> tuple[int, int]:
     """Cut off torn tails in `path` and close every segment that holds frames, for a journal nobody writes to.
 

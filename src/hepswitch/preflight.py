@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hepswitch import state
 from hepswitch.config import Config, ConfigError, Places, load
+from hepswitch.destinations.lake import LakeStore
 from hepswitch.logs import words
 from hepswitch.means import Means
 from hepswitch.net.tls import client_context, server_context
@@ -62,6 +63,8 @@ def _context(key: tuple[str, ...], endpoint: Endpoint, *, server: bool) -> Itera
 def _folders(config: Config) -> Iterator[Mistake]:
     taken: dict[Path, str] = {}
     for name, table in config.stores.items():
+        if not isinstance(table, LakeStore):
+            continue
         other = taken.setdefault(table.path, name)
         if other != name:
             yield ("stores", name, "url"), f"{table.path} belongs to the store {other} already: give it its own"

@@ -1,7 +1,8 @@
-"""The processes that the supervisor starts: workers, which take packets, and the keepers of lakes.
+"""The processes that the supervisor starts: workers, which take packets, keepers of lakes, and loaders of databases.
 
 One object each, over all restarts of its process. Whatever a process says or does, the worst that comes of it here is a
-WorkerError. Not here: when to start one again (`supervisor`), and what they do (`worker`, `lake.keeper`).
+WorkerError. Not here: when to start one again (`supervisor`), and what they do (`worker`,
+`lake.keeper`, `databases.loader`).
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from msgspec.json import decode, encode
 
 from hepswitch import books
 from hepswitch.config import Config
+from hepswitch.destinations.databases import DatabaseStore, spool_of
 from hepswitch.destinations.lake import LakeStore
 from hepswitch.logs import words
 from hepswitch.tables import REVEALED
@@ -32,11 +34,11 @@ ANSWER_TIMEOUT = 10.0
 START_TIMEOUT = 20.0
 """Seconds for a worker to start, or to take over a configuration."""
 
-KEEPER_PATIENCE = 10.0
-"""Seconds beyond `drain` that a keeper may take to end."""
+PATIENCE = 10.0
+"""Seconds beyond `drain` that an attendant may take to end."""
 
-KEEPER_PAUSE = 5.0
-"""Seconds before a keeper that died is started again."""
+PAUSE = 5.0
+"""Seconds before an attendant that died is started again."""
 
 
 BusEnds = tuple[int, int]
@@ -174,20 +176,21 @@ class Worker:
         return self.last
 
 
-class Keeper:
-    """The keeper of the lake `name`. It ends when its standard input does."""
+class Attendant:
+    """A process beside the workers that looks after the store `name`, and ends when its standard input does.
 
-    def __init__(self, name: str, config: Config) -> None:
-        self._name = name
-        self._table = cast(LakeStore, config.stores[name])
+    `role` is what it is to the store, `module` what it runs, `charge` the first line that it reads.
+    """
+
+    def __init__(self, role: str, name: str, module: str, charge: bytes, config: Config) -> None:
+        self.name = f"{role} of {name}"
+        self._role = role
+        self._store = name
+        self._module = module
+        self._charge = charge
         self._log = (config.log.level, config.log.format)
-        self._patience = config.drain + KEEPER_PATIENCE
+        self._patience = config.drain + PATIENCE
         self._process: asyncio.subprocess.Process | None = None
-
-    @property
-    def name(self) -> str:
-        """The lake's name."""
-        return self._name
 
     @property
     def pid(self) -> int | None:
@@ -201,27 +204,40 @@ class Keeper:
                 status: object = await self._once()
             except OSError as error:
                 status = words(error)
-            log.error("keeper died", store=self._name, status=status, restart_in=KEEPER_PAUSE)
-            await asyncio.sleep(KEEPER_PAUSE)
+            log.error(f"{self._role} died", store=self._store, status=status, restart_in=PAUSE)
+            await asyncio.sleep(PAUSE)
 
     async def _once(self) -> int:
         self._process = process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "hepswitch.lake.keeper", *self._log, stdin=asyncio.subprocess.PIPE
+            sys.executable, "-m", self._module, *self._log, stdin=asyncio.subprocess.PIPE
         )
         assert process.stdin is not None
         try:
-            process.stdin.write(self._table.model_dump_json().encode() + b"\n")
+            process.stdin.write(self._charge + b"\n")
             with contextlib.suppress(ConnectionError):
                 await process.stdin.drain()
             return await process.wait()
         except asyncio.CancelledError:
             process.stdin.close()
             if not await _wait(process, self._patience):
-                log.error("keeper does not end; killed", store=self._name, after=self._patience)
+                log.error(f"{self._role} does not end; killed", store=self._store, after=self._patience)
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
             raise
+
+
+def attendant(name: str, store: LakeStore | DatabaseStore, config: Config) -> Attendant:
+    """The process that looks after a store: what the workers write into journals is only half of it."""
+    if isinstance(store, LakeStore):
+        return Attendant("keeper", name, "hepswitch.lake.keeper", store.model_dump_json().encode(), config)
+    charge = {
+        "name": name,
+        "store": store.model_dump(mode="json", context=REVEALED),
+        "folder": str(spool_of(config.spool_dir, name)),
+        "drain": config.drain,
+    }
+    return Attendant("loader", name, "hepswitch.databases.loader", encode(charge), config)
 
 
 def _pid(process: asyncio.subprocess.Process | None) -> int | None:

@@ -1,4 +1,4 @@
-"""The supervisor: binds the sockets, starts workers and the keeper, restarts what died, and adds up the books.
+"""The supervisor: binds the sockets, starts workers, keepers and loaders, restarts what died, and adds up the books.
 
 It holds every listening socket, so a worker that dies loses no datagram that the kernel has queued. One worker or many:
 the same code. Not here: the processes (`processes`), packets (`switch`), HTTP (`control.http`).
@@ -26,13 +26,14 @@ from hepswitch.control.http import Control
 from hepswitch.control.protocol import ProcessInfo, Reloaded
 from hepswitch.control.refusal import RefusedError
 from hepswitch.control.traces import TracesAtRunTime
+from hepswitch.databases.gauge import Gauge
+from hepswitch.destinations.databases import DatabaseStore, spool_of
 from hepswitch.destinations.hep import FORGOTTEN_HINT
-from hepswitch.destinations.lake import LakeStore
 from hepswitch.destinations.sets import NodeChange
 from hepswitch.identity import switch_id
 from hepswitch.logs import words
 from hepswitch.net.sockets import raise_descriptor_limit
-from hepswitch.processes import START_TIMEOUT, BusEnds, Keeper, Worker, WorkerError
+from hepswitch.processes import START_TIMEOUT, Attendant, BusEnds, Worker, WorkerError, attendant
 from hepswitch.sources.ways import WAYS
 from hepswitch.switch import RELOADED
 from hepswitch.tables import REVEALED
@@ -66,7 +67,12 @@ class Supervisor:
         self._clock = books.Clock()
         self._past: list[books.Snapshot] = []
         self._workers: list[Worker] = []
-        self._keepers: list[Keeper] = []
+        self._attendants: list[Attendant] = []
+        self._gauges = {
+            name: Gauge(spool_of(config.spool_dir, name))
+            for name, store in config.stores.items()
+            if isinstance(store, DatabaseStore)
+        }
         self._stopping = asyncio.Event()
         self._sockets: list[list[list[socket.socket]]] = [[] for _ in range(config.workers)]
 
@@ -111,9 +117,8 @@ class Supervisor:
                 await worker.start(self.config)
             self._started.set()
             cares = [tasks.create_task(self._care(worker)) for worker in self._workers]
-            lakes = [name for name, store in self.config.stores.items() if isinstance(store, LakeStore)]
-            self._keepers = [Keeper(name, self.config) for name in lakes]
-            cares += [tasks.create_task(keeper.run()) for keeper in self._keepers]
+            self._attendants = [attendant(name, store, self.config) for name, store in self.config.stores.items()]
+            cares += [tasks.create_task(each.run()) for each in self._attendants]
             log.info("listening", on=self.urls, control=self.control_url, workers=self.config.workers)
             await self._stopping.wait()
             log.info("stopping")
@@ -144,10 +149,11 @@ class Supervisor:
         return [(ear.fileno(), mouth.fileno()) for ear, mouth in pairs]
 
     def _report_forgotten_spools(self) -> None:
-        """A destination that was taken out of the configuration may have left packets on disk: say so."""
+        """A destination or store that was taken out of the configuration may have left packets on disk: say so."""
+        known = {*self.config.destinations, *(spool_of(Path(), name).name for name in self._gauges)}
         for path in sorted(self.config.spool_dir.glob("*/w*")):
-            if path.parent.name not in self.config.destinations:
-                log.warning("spool of a destination that is not configured", folder=str(path), hint=FORGOTTEN_HINT)
+            if path.parent.name not in known:
+                log.warning("spool of what is not configured", folder=str(path), hint=FORGOTTEN_HINT)
 
     async def _care(self, worker: Worker) -> None:
         """Look at a worker's books while it lives; start it again when it died."""
@@ -184,7 +190,11 @@ class Supervisor:
 
     def total(self) -> books.Snapshot:
         """The books as last seen."""
-        return books.close(books.merge([*self._past, *(worker.last for worker in self._workers)]), self._clock.uptime)
+        book = books.merge([*self._past, *(worker.last for worker in self._workers)])
+        for name, gauge in self._gauges.items():
+            if name in book["stores"]:
+                book["stores"][name] = gauge.complete(book["stores"][name])
+        return books.close(book, self._clock.uptime)
 
     async def dispatcher(self) -> dict[str, Any]:
         """The sets and nodes of all workers as one."""
@@ -218,7 +228,7 @@ class Supervisor:
         """The processes that there are at this moment."""
         running = [ProcessInfo(os.getpid(), "supervisor")]
         running += [ProcessInfo(each.pid, f"worker {each.number}") for each in self._workers if each.pid is not None]
-        running += [ProcessInfo(each.pid, f"keeper of {each.name}") for each in self._keepers if each.pid is not None]
+        running += [ProcessInfo(each.pid, each.name) for each in self._attendants if each.pid is not None]
         return running
 
     def _said(self) -> dict[str, Any]:

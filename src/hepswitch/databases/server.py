@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
+from hepswitch.databases.layouts.shape import Layout
+
 MARKS = "hepswitch_loaded"
 """The table that remembers which batches were loaded: journal, first, last (frame numbers), loaded_at."""
 
@@ -32,6 +34,9 @@ class Mark(NamedTuple):
 
 class Server(Protocol):
     """One connection. Methods are called one at a time."""
+
+    layout: Layout
+    """Which rows it makes of records."""
 
     async def open(self) -> None:
         """Connect. OSError when the server is away, refuses, or lacks something; its text says what to do."""

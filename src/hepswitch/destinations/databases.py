@@ -108,6 +108,11 @@ class OpensipsTables(Table):
     columns: dict[str, TableName] = Field(
         {}, description='Other names of columns, as OpenSIPS\' `…_column`: { callid = "call_id" }.'
     )
+    indexes: tuple[str, ...] = Field(
+        ("date", "callid"),
+        description="Columns of `table` with an index each, when it is made. OpenSIPS' own DDL has date, callid, callid_aleg,"
+        " ruri_user, from_user, to_user, pid_user, auth_user: more to search by, and slower to store.",
+    )
 
 
 class PostgresStore(DatabaseStore):

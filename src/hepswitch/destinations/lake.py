@@ -27,7 +27,10 @@ SEALED_NAME = re.compile(r"w(\d+)-(?:\d+-)?(\d+)\.parquet")
 
 def _lake_url(text: str) -> str:
     if not text.startswith("lake:") or not text.removeprefix("lake:"):
-        raise ValueError(f'{text!r} is no store known here: write url = "lake:./captures" or "sqlite:traces.db"')
+        raise ValueError(
+            f'{text!r} is no store known here: write for example url = "lake:./captures", "sqlite:captures.db", '
+            '"postgresql://user@host/database", "mysql://…" or "clickhouse://…"'
+        )
     return text
 
 

@@ -27,7 +27,7 @@ class Rejects:
     def __init__(self, path: Path | None) -> None:
         self.path = path
 
-    def add(self, packet: Hep, table: str | None, error: str) -> bool:
+    def add(self, packet: Hep | bytes, table: str | None, error: str) -> bool:
         """Append a packet. False when it was not kept; OSError when it cannot be written. Blocks."""
         if self.path is None:
             return False

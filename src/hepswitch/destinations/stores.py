@@ -1,30 +1,53 @@
 """The kinds of stores: `[stores.NAME] url` says which. Each has its table beside its code.
 
-Not here: what a store does (`lake`, `sqlite`).
+Not here: what a store does (`lake`, `databases`).
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Tag
+from pydantic import Discriminator, Tag, TypeAdapter
 
+from hepswitch.destinations.databases import ClickhouseStore, DatabaseStore, MysqlStore, PostgresStore
 from hepswitch.destinations.lake import LakeStore
 from hepswitch.destinations.sqlite import SqliteStore
 
-KINDS: dict[str, type[LakeStore] | type[SqliteStore]] = {"lake": LakeStore, "sqlite": SqliteStore}
-"""By the scheme of their URL."""
+KINDS: dict[str, type[LakeStore] | type[SqliteStore] | type[DatabaseStore]] = {
+    "lake": LakeStore,
+    "sqlite": SqliteStore,
+    "postgresql": PostgresStore,
+    "mysql": MysqlStore,
+    "clickhouse": ClickhouseStore,
+}
+"""By their name."""
+
+SCHEMES = {"lake": "lake", "sqlite": "sqlite"} | {
+    scheme: kind for kind, model in KINDS.items() if issubclass(model, DatabaseStore) for scheme in model.schemes
+}
+"""The kind by the scheme of the URL."""
 
 
 def _kind(table: Any) -> str:
     """The kind that a table of the file means; a lake when its URL says nothing that is known."""
     url = table.get("url") if isinstance(table, dict) else getattr(table, "url", None)
-    scheme = str(url).partition(":")[0]
-    return scheme if scheme in KINDS else "lake"
+    return SCHEMES.get(str(url).partition(":")[0], "lake")
 
 
 Store = Annotated[
-    Annotated[LakeStore, Tag("lake")] | Annotated[SqliteStore, Tag("sqlite")],
+    Annotated[LakeStore, Tag("lake")]
+    | Annotated[SqliteStore, Tag("sqlite")]
+    | Annotated[PostgresStore, Tag("postgresql")]
+    | Annotated[MysqlStore, Tag("mysql")]
+    | Annotated[ClickhouseStore, Tag("clickhouse")],
     Discriminator(_kind),
 ]
 """`[stores.NAME]`."""
+
+_STORE: TypeAdapter[Any] = TypeAdapter(Store)
+
+
+def store_of(table: dict[str, Any]) -> DatabaseStore:
+    """The store of a table as another process of ours wrote it. Raises ValueError."""
+    store: DatabaseStore = _STORE.validate_python(table)
+    return store

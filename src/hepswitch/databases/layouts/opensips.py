@@ -43,7 +43,7 @@ EXTRA_CORRELATION = 0x65
 
 
 class Opensips:
-    """The layout for the tables of `[stores.NAME.opensips]`. ValueError when `columns` cannot be."""
+    """The layout for the tables of `[stores.NAME.opensips]`. ValueError when `columns` or `indexes` cannot be."""
 
     extras = EXTRAS
 
@@ -53,8 +53,10 @@ class Opensips:
         report = _homer5(node) if tables.report == "homer5" else _homer6(name)
         capture, trace = _sip_capture(node), _sip_trace()
         _check(tables.columns, (capture, report, trace))
+        _check_indexes(tables.indexes, capture)
         names = tables.columns
-        self._capture = FilledTable("sip_capture", tables.table, capture, CAPTURE_INDEXES, names)
+        indexes = [(name,) for name in tables.indexes]
+        self._capture = FilledTable("sip_capture", tables.table, capture, indexes, names)
         self._report = FilledTable("report_capture", tables.report_table, report, REPORT_INDEXES[tables.report], names)
         self._trace = FilledTable("sip_trace", tables.trace_table, trace, TRACE_INDEXES, names)
         self.tables = [(each.template, each.shape) for each in (self._capture, self._report, self._trace)]
@@ -97,6 +99,15 @@ def _check(names: Mapping[str, str], tables: Sequence[Sequence[Filled]]) -> None
         final = ["id", *(names.get(name, name).lower() for name in table)]
         if twice := sorted({name for name in final if final.count(name) > 1}):
             raise ValueError(f"columns: two columns of a table would have the name {', '.join(twice)}")
+
+
+def _check_indexes(indexes: Sequence[str], table: Sequence[Filled]) -> None:
+    """Indexes must be of columns that there are, under OpenSIPS' names, and that fit into one."""
+    fit = [each.column.name for each in table if each.column.type is not Type.MESSAGE]
+    if unfit := [name for name in indexes if name not in fit]:
+        raise ValueError(f"indexes: there can be none of {', '.join(unfit)}; of these there can: {', '.join(fit)}")
+    if len(set(indexes)) < len(indexes):
+        raise ValueError("indexes: a column is named twice")
 
 
 # ── what fills a column ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -166,11 +177,6 @@ def _ends(size: int) -> list[Filled]:
         text("destination_ip", size, "dst_ip"),
         number("destination_port", "dst_port"),
     ]
-
-
-CAPTURE_INDEXES = tuple(
-    (name,) for name in ("date", "callid", "callid_aleg", "ruri_user", "from_user", "to_user", "pid_user", "auth_user")
-)
 
 
 def _sip_capture(node: Fill) -> list[Filled]:

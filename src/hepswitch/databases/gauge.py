@@ -1,0 +1,81 @@
+"""What the journals of a database store say about it: how many packets came, wait, were loaded or discarded.
+
+The books of the supervisor read it from disk, so they are right whichever process was killed: a worker that writes a journal or
+the loader. Not here: what waits in the workers' memory (their own books).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from pathlib import Path
+
+from hepswitch import books, journal
+from hepswitch.books import Snapshot
+from hepswitch.databases import position
+from hepswitch.databases.position import Position
+
+
+class _Journal:
+    """One journal since the switch started, with the position and the number of frames that it had by then."""
+
+    def __init__(self, folder: Path, before: Position) -> None:
+        self._folder = folder
+        self._number = self._offset = 0
+        self._before = Counter(before.discarded)
+        self.begin = self.end = before.done
+        self.position = before
+
+    def look(self) -> None:
+        """See how far it has come."""
+        self.position = position.read(self._folder) or self.position
+        found = journal.segments(self._folder)
+        if not found:
+            return
+        if found[-1].number != self._number:
+            self._number, self._offset = found[-1].number, 0
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile: the next look finds it
+            after, self._offset = journal.last_frame(found[-1].path, self._offset)
+            self.end = max(self.end, after)
+
+    @property
+    def discarded(self) -> Counter[str]:
+        """By reason, since the switch started."""
+        return Counter(self.position.discarded) - self._before
+
+
+class Gauge:
+    """The journals below `folder`. Made before the switch starts; what waits by then counts as accepted now."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._journals = {path.name: _Journal(path, _before(path)) for path in folder.glob("w*")}
+
+    def _find(self) -> None:
+        for path in self._folder.glob("w*"):
+            if path.name not in self._journals:
+                self._journals[path.name] = _Journal(path, Position())
+
+    def complete(self, row: Snapshot) -> Snapshot:
+        """The store's row of the books, out of the sum of the workers' rows."""
+        self._find()
+        for each in self._journals.values():
+            each.look()
+        written = sum(max(0, each.end - each.begin) for each in self._journals.values())
+        done = sum(max(0, each.position.done - each.begin) for each in self._journals.values())
+        lost = sum((each.discarded for each in self._journals.values()), Counter[str]())
+        delivered = max(0, done - lost.total())  # what was discarded may lie above what is done without a gap
+        states = {each.position.state for each in self._journals.values()} - {"active"} or {"active"}
+        return row | {
+            "accepted": written + row["queued"] + sum(row["discarded"].values()),
+            "delivered": delivered,
+            "spooled": written - delivered - lost.total(),
+            "discarded": books.add(row["discarded"], dict(lost)),
+            "state": row["state"] if row["state"] not in ("", "active") else ",".join(sorted(states)),
+        }
+
+
+def _before(folder: Path) -> Position:
+    """The position of a journal that there was already; at its oldest frame when nobody wrote down where."""
+    oldest = next((segment.first for segment in journal.segments(folder)), 0)
+    return position.read(folder) or Position(done=oldest)

@@ -1,0 +1,336 @@
+"""The loader of a store: a process that brings the packets of its journals into the database.
+
+    journals of the workers ─▶ batches (by rows, bytes or age) ─▶ lanes, each a connection with one batch under way ─▶ server
+
+Batches that fail for the server's sake are offered again with growing pauses; meanwhile packets wait in the journals. A
+batch with a row that the server will never take is halved until that row is found and set aside (`destinations.rejects`).
+
+Started as `python -m hepswitch.databases.loader [LEVEL FORMAT]` (of its log) with a `Charge` as one JSON line on standard
+input; when that ends it loads what is left, for `drain` seconds at most, and ends. Not here: journals (`backlog`), rows
+(`layouts`), servers, the books (`gauge`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+import uvloop
+
+from hepswitch import logs
+from hepswitch.books import label
+from hepswitch.databases import kinds
+from hepswitch.databases.backlog import Backlog, Batch
+from hepswitch.databases.server import ContentError, Mark, Server
+from hepswitch.destinations.databases import DatabaseStore
+from hepswitch.destinations.outlet import Backoff
+from hepswitch.destinations.records import Records
+from hepswitch.destinations.rejects import Rejects
+from hepswitch.destinations.stores import store_of
+from hepswitch.lake.keeper import settle
+from hepswitch.logs import Throttle, words
+from hepswitch.wire import record
+from hepswitch.wire.errors import WireError
+
+log = structlog.get_logger("hepswitch.loader")
+
+POLL = 0.02
+"""Seconds between two looks at the journals."""
+
+TIDY = 1.0
+"""Seconds between two rounds of deleting what is loaded, and of looking for journals."""
+
+MAINTAIN = 60.0
+"""Seconds between two rounds of what the server's tables need."""
+
+PATIENCE = 120.0
+"""Seconds after which a batch that has neither been taken nor refused is given up, and offered again."""
+
+LOG_EVERY = 10.0
+
+ACTIVE = "active"
+WAY = POLL + 0.03
+"""Seconds of `flush` that go by on the way: written by the worker, found here, made into rows."""
+
+
+class Charge(msgspec.Struct):
+    """What a loader is to do: `store` is the table of the store `name`, secrets included; `folder` holds the journals."""
+
+    name: str
+    store: dict[str, Any]
+    folder: str
+    drain: float
+
+
+class Lane:
+    """One connection: batches go through it one at a time."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+        self._server: Server | None = None
+
+    async def load(self, batch: Batch) -> None:
+        """See `batch` through, however long it takes. Cancelled, it goes on after the next start."""
+        backoff = Backoff()
+        parts = [batch]
+        while parts:
+            part = parts[0]
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    gone = await self._offer(part)
+            except ContentError as error:
+                if part.count > 1:
+                    halves = part.halves()
+                    part.backlog.split(part, halves)
+                    parts[:1] = halves
+                    continue
+                await self._loader.set_aside(part, error)
+                gone = Counter(rejected=1)
+            except OSError as error:
+                await self.close()
+                await self._loader.pause(error, backoff)
+                continue
+            self._loader.works()
+            backoff.reset()
+            part.backlog.finish(part, gone)
+            del parts[0]
+
+    async def _offer(self, batch: Batch) -> Counter[str]:
+        """Let the server have it. Gives what has no row in this layout, by reason."""
+        rows, gone = self._loader.rows(batch)
+        if self._server is None:
+            server = kinds.server(self._loader.store)
+            try:
+                await server.open()
+            except BaseException:
+                await server.close()
+                raise
+            self._server = server
+        if rows.num_rows:
+            await self._server.load(rows, Mark(batch.backlog.journal, batch.first, batch.last, batch.backlog.done))
+        return gone
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        server, self._server = self._server, None
+        if server is not None:
+            await server.close()
+
+
+class Loader:
+    """Loads the journals below `folder` into the database of `store`, which is called `name`."""
+
+    def __init__(self, name: str, store: DatabaseStore, folder: Path) -> None:
+        self.name = name
+        self.store = store
+        self.folder = folder
+        self._layout = kinds.server(store).layout
+        self._rejects = Rejects(folder / "rejected.jsonl")
+        self._backlogs: dict[Path, Backlog] = {}
+        self._lanes = [Lane(self) for _ in range(store.connections)]
+        self._loads: set[asyncio.Task[None]] = set()
+        self._state = ACTIVE
+        self._throttle = Throttle(LOG_EVERY)
+
+    async def run(self, gone: asyncio.Event, drain: float) -> None:
+        """Load until `gone` is set, then what is left, for `drain` seconds."""
+        free = asyncio.Queue[Lane]()
+        for lane in self._lanes:
+            free.put_nowait(lane)
+        chores = [asyncio.create_task(self._tidy()), asyncio.create_task(self._maintain())]
+        feed = asyncio.create_task(self._feed(free, gone))
+        try:
+            waits = asyncio.create_task(gone.wait())
+            await asyncio.wait({waits, feed, *chores}, return_when=asyncio.FIRST_COMPLETED)
+            waits.cancel()
+            await asyncio.wait({feed, *chores}, timeout=drain, return_when=asyncio.FIRST_COMPLETED)
+            for done in (feed, *chores):
+                if done.done():
+                    done.result()  # it failed: say so, and be started again
+        finally:
+            tasks = [feed, *chores, *self._loads]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for lane in self._lanes:
+                await lane.close()
+            for backlog in self._backlogs.values():
+                backlog.save()
+                backlog.close()
+
+    async def _feed(self, free: asyncio.Queue[Lane], gone: asyncio.Event) -> None:
+        """Hand out batches to lanes that are free; returns when all is loaded after `gone` was set."""
+        age = max(0.0, self.store.flush - WAY)
+        self._look()
+        while True:
+            last = gone.is_set()
+            found = False
+            for backlog in list(self._backlogs.values()):
+                while (batch := await self._taken(backlog, age, last)) is not None:
+                    found = True
+                    lane = await free.get()
+                    self._start(lane, batch, free)
+            if found:
+                continue
+            if last and not self._loads:
+                return
+            await asyncio.sleep(POLL)
+
+    async def _taken(self, backlog: Backlog, age: float, all: bool) -> Batch | None:
+        try:
+            return backlog.take(self.store.batch, age, all=all)
+        except OSError as error:
+            if (unsaid := self._throttle.due("read")) is not None:
+                log.error("journal cannot be read", store=self.name, error=words(error), not_logged=unsaid)
+            await asyncio.sleep(TIDY)
+            return None
+
+    def _start(self, lane: Lane, batch: Batch, free: asyncio.Queue[Lane]) -> None:
+        task = asyncio.create_task(lane.load(batch))
+        self._loads.add(task)
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._loads.discard(task)
+            free.put_nowait(lane)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                log.error("batch stays for the next start", store=self.name, error=repr(error))
+
+        task.add_done_callback(done)
+
+    def rows(self, batch: Batch) -> tuple[Any, Counter[str]]:
+        """The records of the batch that the layout has rows for, and how many it has none for, by reason.
+
+        ContentError: it is too big to be one.
+        """
+        records = Records(self._layout.extras)
+        for run in batch.runs:
+            records.add(run.data, run.lengths)
+        made, end = records.batch(0, len(records))
+        if end < len(records):
+            raise ContentError("the payloads inflate to more than fits a batch")
+        gone = Counter[str]()
+        if records.damaged:
+            gone["damaged"] = records.damaged
+        unfit = self._layout.unfit(made)
+        if unfit is not None:
+            gone.update(reason for reason in unfit.to_pylist() if reason is not None)
+            made = made.filter(unfit.is_null())
+        return made, gone
+
+    async def set_aside(self, batch: Batch, error: ContentError) -> None:
+        """Put the one packet of `batch` into the reject file."""
+        frame = batch.runs[0].data
+        kept = False
+        try:
+            stored = record.read(frame)
+            table = stored.meta.get("table") if stored.meta else None
+            kept = await asyncio.to_thread(self._rejects.add, stored.hep, table, words(error))
+        except (OSError, WireError) as trouble:
+            log.error("rejected packet cannot be kept", store=self.name, error=words(trouble))
+        if (unsaid := self._throttle.due("rejected")) is not None:
+            log.error(
+                "packet rejected", store=self.name, error=words(error),
+                set_aside=str(self._rejects.path) if kept else "no", not_logged=unsaid,
+            )  # fmt: skip
+
+    async def pause(self, error: OSError, backoff: Backoff) -> None:
+        """The server is away: say so once, and wait before the next attempt."""
+        pause = backoff.next()
+        if self._state == ACTIVE:
+            log.error("cannot load", store=self.name, error=words(error), retry_in=round(pause, 3))
+        self._say(label(words(error)) or type(error).__name__)
+        await asyncio.sleep(pause)
+
+    def works(self) -> None:
+        """The server took something."""
+        if self._state != ACTIVE:
+            log.info("loads again", store=self.name)
+            self._say(ACTIVE)
+
+    def _say(self, state: str) -> None:
+        self._state = state
+        for backlog in self._backlogs.values():
+            backlog.state = state
+
+    def _look(self) -> None:
+        """Find the journals that there are: a worker makes its own when it starts."""
+        for folder in sorted(self.folder.glob("w*")):
+            if folder not in self._backlogs and folder.name[1:].isdigit() and folder.is_dir():
+                self._backlogs[folder] = Backlog(folder, self.store.spool)
+
+    async def _tidy(self) -> None:
+        """Delete what is loaded, and what is too much."""
+        recovered = 0.0
+        while True:
+            await asyncio.sleep(TIDY)
+            due = time.monotonic() >= recovered
+            try:
+                self._look()
+                for backlog in self._backlogs.values():
+                    if due:
+                        backlog.recover()
+                    backlog.tidy()
+            except OSError as error:
+                if (unsaid := self._throttle.due("tidy")) is not None:
+                    log.error("journals cannot be tidied", store=self.name, error=words(error), not_logged=unsaid)
+            if due:
+                recovered = time.monotonic() + MAINTAIN
+
+    async def _maintain(self) -> None:
+        """Let the server look after its tables."""
+        backoff = Backoff(first=1.0, longest=MAINTAIN)
+        while True:
+            server = kinds.server(self.store)
+            try:
+                await server.open()
+                await server.maintain()
+                backoff.reset()
+                pause = MAINTAIN
+            except OSError as error:
+                pause = backoff.next()
+                if (unsaid := self._throttle.due("maintain")) is not None:
+                    log.error("tables cannot be tended", store=self.name, error=words(error), not_logged=unsaid)
+            finally:
+                await server.close()
+            await asyncio.sleep(pause)
+
+
+async def serve(charge: Charge) -> None:
+    """Do what is to be done until standard input ends."""
+    gone = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+
+    async def wait_for_the_end() -> None:
+        while await reader.read(4096):
+            pass
+        gone.set()
+
+    waiting = asyncio.create_task(wait_for_the_end())
+    try:
+        await Loader(charge.name, store_of(charge.store), Path(charge.folder)).run(gone, charge.drain)
+    finally:
+        waiting.cancel()
+
+
+def main() -> None:
+    """Entry point of the process."""
+    # Terminals signal every process of a group: the supervisor alone decides what it means.
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)
+    logs.setup(*sys.argv[1:3])
+    settle()
+    charge = msgspec.json.decode(sys.stdin.buffer.readline(), type=Charge)
+    uvloop.run(serve(charge))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""How far a journal has been loaded: the file `position` beside its segments. The loader writes it, the books read it.
+
+It is replaced as a whole, so whoever reads it sees one state. Frames are numbered over all segments (`journal`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from hepswitch.journal import FILE_MODE
+
+log = structlog.get_logger("hepswitch.position")
+
+NAME = "position"
+
+
+class Position(msgspec.Struct):
+    """Where the loading of a journal stands, in frame numbers."""
+
+    journal: str = msgspec.field(default_factory=lambda: uuid.uuid4().hex)
+    """The journal's name in the database for as long as it exists: 32 hex digits."""
+    done: int = 0
+    """Every frame below has been dealt with: loaded, or counted in `discarded`."""
+    taken: int = 0
+    """Every frame below was taken into a batch."""
+    begun: list[tuple[int, int]] = []
+    """The batches that are not done, as (first, last): after a crash the very same are offered again."""
+    discarded: dict[str, int] = {}
+    """What did not get into the database, by reason, since there is this journal."""
+    state: str = "active"
+    """What hinders loading, or "active"."""
+
+
+def read(folder: Path) -> Position | None:
+    """The position of the journal in `folder`; None when there is none that can be read."""
+    try:
+        return msgspec.json.decode((folder / NAME).read_bytes(), type=Position)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        log.warning("position unreadable", file=str(folder / NAME), error=str(error), starting="at the oldest packet")
+        return None
+
+
+def write(folder: Path, position: Position) -> None:
+    """Replace the position. Raises OSError; the old one stands then."""
+    new = folder / f".{NAME}"
+    try:
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
+        try:
+            os.write(fd, msgspec.json.encode(position))
+        finally:
+            os.close(fd)
+        new.replace(folder / NAME)
+    except OSError:
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise

@@ -1,0 +1,340 @@
+"""PostgreSQL: rows by binary COPY, with their mark in one transaction; tables made when they are missing.
+
+The columns of a table are looked up once: rows are written as the types that it really has, and texts are cut to its
+widths, so that a table which somebody else made does as well. Text in PostgreSQL has no NUL and is UTF-8: NUL is left out,
+other bytes become U+FFFD. A payload that must be kept to the byte needs a column of type `bytea`, which is written as it is.
+Moments without a time zone are UTC, as OpenSIPS' own queries compare them with texts, whatever the zone of a session.
+
+Not here: the bytes of COPY (`copy`), which rows (`layouts`), partitions (`partitions`), when (`loader`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import pyarrow as pa
+import structlog
+
+from hepswitch.databases.copy import copy_rows
+from hepswitch.databases.layouts.opensips import Opensips
+from hepswitch.databases.layouts.shape import Column, Piece, Shape, Type
+from hepswitch.databases.server import MARKS, ContentError, Mark
+from hepswitch.destinations.databases import PostgresStore
+from hepswitch.logs import words
+
+log = structlog.get_logger("hepswitch.databases")
+
+CONNECT_PATIENCE = 15.0
+"""Seconds that a server has for taking a connection …"""
+PATIENCE = 60.0
+"""… for a batch …"""
+QUERY_PATIENCE = 300.0
+"""… and for a query."""
+
+CHUNK = 1 << 20
+"""Bytes of rows in one message to the server: more are not copied while it does not take them."""
+
+FORGET_EVERY = 64
+"""Old marks are deleted with one batch in so many."""
+
+MOST_NAME = 63
+"""Bytes of a name; PostgreSQL cuts longer ones."""
+
+_MARKS_DDL = f"""CREATE TABLE IF NOT EXISTS {MARKS} (
+    journal text NOT NULL,
+    first bigint NOT NULL,
+    last bigint NOT NULL,
+    loaded_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (journal, first, last)
+);
+"""
+
+_COLUMNS = """SELECT a.attname AS name, t.typname AS type,
+    CASE WHEN t.typname IN ('varchar', 'bpchar') AND a.atttypmod > 4 THEN a.atttypmod - 4 ELSE 0 END AS most
+FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped"""
+
+_MARK = f"INSERT INTO {MARKS} (journal, first, last) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"  # noqa: S608 (a constant)
+_FORGET = f"DELETE FROM {MARKS} WHERE journal = $1 AND last <= $2"  # noqa: S608 (a constant)
+
+_MAY_MARK = """SELECT bool_and(has_table_privilege(c, r)) FROM unnest(ARRAY['SELECT', 'INSERT', 'DELETE']) AS r,
+    to_regclass($1) AS c"""
+
+_warned: set[str] = set()
+"""Databases of which it was said that no marks can be kept there."""
+
+Columns = dict[str, tuple[str, int]]
+"""Of a table: the type of each column (`pg_type.typname`), and how many characters it holds (0: no limit)."""
+
+
+class PostgresServer:
+    """A connection to the database of a store."""
+
+    def __init__(self, store: PostgresStore) -> None:
+        self.layout = Opensips(store.opensips)
+        self._store = store
+        url = urlsplit(store.url)
+        self._place = f"PostgreSQL {url.netloc.rpartition('@')[2]}{url.path}"
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._tables: dict[str, Columns] = {}
+        self._may_mark: bool | None = None
+        self._batches = 0
+
+    async def open(self) -> None:
+        """Connect. OSError when the server is away or refuses."""
+        password = self._store.password
+        with self._trouble(CONNECT_PATIENCE):
+            self._connection = await asyncpg.connect(
+                self._store.url,
+                password=password.get_secret_value() if password else None,
+                timeout=CONNECT_PATIENCE,
+                statement_cache_size=0,  # what is prepared would be lost behind a pooler
+                server_settings={"application_name": "hepswitch", "timezone": "UTC"},
+            )
+        self._tables.clear()
+        self._may_mark = None
+
+    async def load(self, batch: pa.RecordBatch, mark: Mark) -> None:
+        """Store the rows of a batch and its mark, or nothing when the mark is there already. OSError, ContentError."""
+        pieces = self.layout.pieces(batch)
+        async with self._at_work(PATIENCE) as connection:
+            if self._may_mark is None:
+                self._may_mark = await self._ready_marks(connection)
+            streams = [(piece, await self._stream(connection, piece)) for piece in pieces]
+            await connection.execute("BEGIN")
+            if not self._may_mark or await self._mark(connection, mark):
+                for piece, stream in streams:
+                    await self._copy(connection, piece, stream)
+            await connection.execute("COMMIT")
+
+    async def maintain(self) -> None:
+        """Nothing is to be done for these tables."""
+
+    async def rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """What a query gives; placeholders are $1, $2 … ValueError when the query is wrong, OSError."""
+        async with self._at_work(QUERY_PATIENCE) as connection:
+            try:
+                return [dict(row) for row in await connection.fetch(sql, *values)]
+            except (asyncpg.DataError, asyncpg.SyntaxOrAccessError) as error:
+                if isinstance(error, asyncpg.UndefinedTableError | asyncpg.InsufficientPrivilegeError):
+                    raise
+                raise ValueError(str(error)) from None
+
+    async def close(self) -> None:
+        """Let go of the connection. Whatever was under way is rolled back by the server."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    # ── loading ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _ready_marks(self, connection: asyncpg.Connection[asyncpg.Record]) -> bool:
+        """Can marks be kept? The table for them is made if need be."""
+        may = await connection.fetchval(_MAY_MARK, MARKS)
+        why = "no right to SELECT, INSERT and DELETE there"
+        if may is None:
+            why = "the table is missing and create = false"
+            if self._store.create:
+                try:
+                    await _make(connection, _MARKS_DDL)
+                    may = True
+                except asyncpg.InsufficientPrivilegeError as error:
+                    why = str(error)
+        if not may and self._place not in _warned:
+            _warned.add(self._place)
+            log.warning(
+                f"no marks in table {MARKS}: a batch may be stored twice when the connection breaks",
+                server=self._place, reason=why, remedy="run what `hepswitch ddl` prints, and grant the rights",
+            )  # fmt: skip
+        return bool(may)
+
+    async def _mark(self, connection: asyncpg.Connection[asyncpg.Record], mark: Mark) -> bool:
+        """Set the mark; False when it is there. Another transaction that is about to set it is waited for."""
+        done = await connection.execute(_MARK, mark.journal, mark.first, mark.last)
+        self._batches += 1
+        if self._batches % FORGET_EVERY == 0:
+            await connection.execute(_FORGET, mark.journal, mark.done)
+        return done == "INSERT 0 1"
+
+    async def _stream(self, connection: asyncpg.Connection[asyncpg.Record], piece: Piece) -> bytearray:
+        """The rows as the table takes them. OSError when the table does not fit them."""
+        if piece.table not in self._tables:
+            self._tables[piece.table] = await self._look_up(connection, piece)
+        columns = self._tables[piece.table]
+        try:
+            return copy_rows(piece.rows, [columns[column.name] for column in piece.shape.columns])
+        except TypeError as error:
+            raise OSError(f"{self._place}: table {piece.table}: {error}") from None
+        except OverflowError as error:
+            raise ContentError(f"table {piece.table}: {error}") from None
+
+    async def _look_up(self, connection: asyncpg.Connection[asyncpg.Record], piece: Piece) -> Columns:
+        """The columns of a table, which is made when it is missing and may be made."""
+        table = piece.table
+        if len(table) > MOST_NAME:
+            raise OSError(f"the name of table {table!r} is too long: PostgreSQL takes {MOST_NAME} letters")
+        columns = await _columns(connection, table)
+        if not columns and self._store.create:
+            await _make(connection, table_ddl(table, piece.shape))
+            columns = await _columns(connection, table)
+        if not columns:
+            raise OSError(
+                f"{self._place} has no table {table}: make it (`hepswitch ddl` prints the statements), or set create = true"
+            )
+        if missing := [column for column in piece.shape.columns if column.name not in columns]:
+            remedy = ", ".join(f"ADD COLUMN {_column_ddl(column)}" for column in missing)
+            names = ", ".join(column.name for column in missing)
+            raise OSError(f"{self._place}: table {table} lacks {names}: ALTER TABLE {_quoted(table)} {remedy};")
+        return columns
+
+    async def _copy(self, connection: asyncpg.Connection[asyncpg.Record], piece: Piece, stream: bytearray) -> None:
+        try:
+            await connection.copy_to_table(
+                piece.table,
+                source=_chunks(stream),
+                columns=[column.name for column in piece.shape.columns],
+                format="binary",
+            )
+        except asyncpg.PostgresError as error:
+            if not _is_content(error):
+                raise
+            await connection.execute("ROLLBACK")
+            if await _columns(connection, piece.table) != self._tables.pop(piece.table):
+                raise OSError(f"{self._place}: the columns of table {piece.table} have changed; trying again") from None
+            raise ContentError(f"table {piece.table}: {_said(error)}") from None
+
+    # ── trouble ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @contextlib.asynccontextmanager
+    async def _at_work(self, patience: float) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+        """The connection, for `patience` seconds. It is fit for more afterwards only if nothing but content was wrong."""
+        connection = self._connection
+        if connection is None:
+            raise OSError(f"{self._place}: not connected")
+        try:
+            with self._trouble(patience):
+                async with asyncio.timeout(patience):
+                    yield connection
+        except (ContentError, ValueError):
+            raise
+        except BaseException:
+            await self.close()
+            raise
+
+    @contextlib.contextmanager
+    def _trouble(self, patience: float) -> Iterator[None]:
+        """What the driver raises, as an OSError in words."""
+        try:
+            yield
+        except TimeoutError:
+            raise OSError(f"{self._place} does not answer: given up after {patience:g} s") from None
+        except asyncpg.PostgresError as error:
+            state = error.sqlstate or ""
+            hint = _HINTS.get(state) or _HINTS.get(state[:2])
+            raise OSError(f"{self._place}: {_said(error)}" + (f": {hint}" if hint else "")) from None
+        except asyncpg.InterfaceError as error:
+            raise OSError(f"{self._place}: {error}") from None
+        except OSError as error:
+            if str(error).startswith(self._place):
+                raise
+            raise OSError(f"{self._place} cannot be reached: {words(error)}") from None
+
+
+_HINTS = {
+    "25006": "give the URL of the primary",
+    "28": "see `password` and the user in `url` of the store, and pg_hba.conf of the server",
+    "3D000": "make it with CREATE DATABASE",
+    "42501": "grant the right to the user in `url` of the store",
+    "53100": "the server's disk is full",
+    "53300": "lower `connections` of the store or raise max_connections of the server",
+}
+"""What to do, by SQLSTATE or its class."""
+
+_CONTENT = ("22", "23", "44", "54000", "P0001")
+"""SQLSTATEs, or their classes, that say: these rows never. Data that does not fit, a constraint, a view's check, an entry
+that is too long for its index, a trigger that refuses."""
+
+
+def _is_content(error: asyncpg.PostgresError) -> bool:
+    return (error.sqlstate or "").startswith(_CONTENT)
+
+
+def _said(error: asyncpg.PostgresError) -> str:
+    """The server's own words, in one line."""
+    return " ".join(str(error).split())
+
+
+async def _chunks(stream: bytearray) -> AsyncIterator[Any]:
+    """Pieces of it, not copied: the driver takes any buffer, though its types speak of bytes."""
+    view = memoryview(stream)
+    for start in range(0, len(stream), CHUNK):
+        yield view[start : start + CHUNK]
+
+
+# ── tables ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _columns(connection: asyncpg.Connection[asyncpg.Record], table: str) -> Columns:
+    """The columns of a table; none when there is no such table."""
+    return {row["name"]: (row["type"], row["most"]) for row in await connection.fetch(_COLUMNS, _quoted(table))}
+
+
+async def _make(connection: asyncpg.Connection[asyncpg.Record], statements: str) -> None:
+    """Run statements that make what is missing, all or none of them."""
+    for patient in (True, True, False):
+        try:
+            await connection.execute(statements)
+        except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError):
+            # Another connection made it at the same time: IF NOT EXISTS does not see what is not committed.
+            if not patient:
+                raise
+        else:
+            return
+
+
+def ddl(store: PostgresStore) -> str:
+    """The statements that make all tables of a store, those with dates in their names as of now."""
+    now = time.time_ns() // 1000
+    tables = [table_ddl(template.at(now), shape) for template, shape in Opensips(store.opensips).tables]
+    return "".join([*tables, _MARKS_DDL])
+
+
+def table_ddl(table: str, shape: Shape) -> str:
+    """The statements that make a table and its indexes, where they are missing."""
+    columns = ["id bigserial PRIMARY KEY", *map(_column_ddl, shape.columns)]
+    lines = ",\n    ".join(columns)
+    statements = [f"CREATE TABLE IF NOT EXISTS {_quoted(table)} (\n    {lines}\n);\n"]
+    for index in shape.indexes:
+        # As PostgreSQL names them. Of a name that is too long the end is kept: it has the date and the column.
+        name = "_".join([table, *index, "idx"])[-MOST_NAME:]
+        keys = ", ".join(map(_quoted, index))
+        statements.append(f"CREATE INDEX IF NOT EXISTS {_quoted(name)} ON {_quoted(table)} ({keys});\n")
+    return "".join(statements)
+
+
+_TYPES = {
+    Type.MOMENT: "timestamptz",
+    Type.SECOND: "timestamp",
+    Type.INTEGER: "integer",
+    Type.BIG: "bigint",
+    Type.MESSAGE: "text",
+    Type.JSON: "jsonb",
+}
+
+
+def _column_ddl(column: Column) -> str:
+    kind = _TYPES.get(column.type) or (f"varchar({column.size})" if column.size else "text")
+    default = column.default
+    if isinstance(default, str):
+        default = "'" + default.replace("'", "''") + "'"
+    return f"{_quoted(column.name)} {kind}" + ("" if default is None else f" NOT NULL DEFAULT {default}")
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
