@@ -13,7 +13,9 @@ from typing import Any
 
 
 class Dialect(ABC):
-    """A server's SQL. `session`: statements that make a session read only, in UTC. `tables`: all columns of all tables."""
+    """A server's SQL. `session`: statements that make a session read only, in UTC. `tables`: a query for all columns of all
+    tables (`table`, `column`), and perhaps whether text cannot be looked for in them (`opaque`).
+    """
 
     session: Sequence[str] = ()
     tables: str
@@ -54,11 +56,12 @@ class PostgresDialect(Dialect):
 
     session = ("set time zone 'UTC'", "set default_transaction_read_only = on")
     # Partitions are read through their tables.
-    tables = (
-        'select c.relname as "table", a.attname as "column" from pg_class c join pg_attribute a on a.attrelid = c.oid '
-        "where c.relnamespace = current_schema()::regnamespace and c.relkind in ('r', 'p') and not c.relispartition "
-        "and a.attnum > 0 and not a.attisdropped and has_table_privilege(c.oid, 'select')"
-    )
+    tables = """
+        select c.relname as "table", a.attname as "column", a.atttypid = 'bytea'::regtype as opaque
+        from pg_class c join pg_attribute a on a.attrelid = c.oid
+        where c.relnamespace = current_schema()::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
+              and a.attnum > 0 and not a.attisdropped and has_table_privilege(c.oid, 'select')
+    """
 
     def mark(self, place: int, value: Any) -> str:
         kind = {str: "text", int: "bigint", datetime: "timestamptz"}[type(value)]
@@ -75,10 +78,10 @@ class MysqlDialect(Dialect):
     """MySQL and MariaDB."""
 
     session = ("set time_zone = '+00:00'", "set session transaction read only")
-    tables = (
-        "select table_name as `table`, column_name as `column` from information_schema.columns "
-        "where table_schema = database()"
-    )
+    tables = """
+        select table_name as `table`, column_name as `column` from information_schema.columns
+        where table_schema = database()
+    """
 
     def quoted(self, name: str) -> str:
         return "`" + name.replace("`", "``") + "`"
@@ -94,10 +97,10 @@ class SqliteDialect(Dialect):
     """SQLite: moments are text."""
 
     session = ("pragma query_only = on",)
-    tables = (
-        'select m.name as "table", c.name as "column" from sqlite_master m join pragma_table_info(m.name) c '
-        "where m.type = 'table'"
-    )
+    tables = """
+        select m.name as "table", c.name as "column" from sqlite_master m join pragma_table_info(m.name) c
+        where m.type = 'table'
+    """
     length = "length"
 
     def mark(self, place: int, value: Any) -> str:

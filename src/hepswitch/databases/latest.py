@@ -26,10 +26,10 @@ Ask = Callable[[str, Sequence[Any]], Awaitable[list[dict[str, Any]]]]
 
 
 class Page(NamedTuple):
-    """Rows of a table. `since`: no row of then or later is missing; None when the table has no more."""
+    """Rows, and from when on none is missing: `BEGINNING` when there are no more."""
 
     rows: list[Row]
-    since: datetime | None
+    since: datetime
 
 
 class Table:
@@ -67,12 +67,12 @@ class Table:
             statement = Statement(self._dialect)
             where = statement.where(condition, self.view)
             if where is False:
-                return Page([], None)
+                return Page([], BEGINNING)
             bound = f"{self._clock} < {statement.mark(clock.value(before))}"
             where = bound if where is True else f"{where} and {bound}"
             found = await self._select(statement, where, f" order by {clock.order or self._clock} desc limit {size}")
             if len(found) < size:
-                return Page(list(map(self.view.row, found)), None)
+                return Page(list(map(self.view.row, found)), BEGINNING)
             first, last = (clock.moment(found[place]["moment"]) for place in (0, -1))
             if first > last:
                 # Of the last moment there may be more; it comes with the next page.
@@ -114,10 +114,9 @@ class Latest:
             page = await unread.table.page(self._condition, unread.end, self._size)
             self._size = min(self._size * 2, MOST)
             self._waiting += page.rows
-            if page.since is None:
+            unread.end = page.since
+            if page.since == BEGINNING:
                 self._unread.remove(unread)
-            else:
-                unread.end = page.since
             since = max((each.end for each in self._unread), default=BEGINNING)
             ready = [row for row in self._waiting if row["ts"] >= since]
             if ready:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
 
 from hepswitch.databases.found import Found, find
-from hepswitch.databases.latest import BEGINNING, Latest, Page
+from hepswitch.databases.latest import BEGINNING, MOST, Latest, Page, Table
 from hepswitch.databases.narrowing import needed
 from hepswitch.databases.rebuilt import messages
 from hepswitch.destinations.databases import DatabaseStore
@@ -51,7 +51,7 @@ class DatabaseReader(Reader):
         super().__init__(warn)
         self.place = f"store {name}"
         self._runner = asyncio.Runner()
-        self._found = Found([], None, None)
+        self._found = Found([])
         self._duckdb = duckdb.connect()
         try:
             self._duckdb.execute("set TimeZone = 'UTC'")
@@ -80,15 +80,17 @@ class DatabaseReader(Reader):
     def calls(self, query: Query) -> list[Row]:
         """The calls in which some message is what `query` means: see `calls.calls`."""
         window = Query(since=query.since, until=query.until, limit=query.limit)
-        starts: dict[str, Any] = {}
+        starts: dict[str, datetime] = {}
         tables = [SCHEMA.empty_table().select(OF_CALLS)]
         for page in self._pages(query):
-            rows = self._ask(self._table(page.rows), query, lambda: searched(self._duckdb, _unlimited(query), ["call_id"]))
+            rows = self._ask(
+                self._table(page.rows), query, lambda: searched(self._duckdb, _unlimited(query), ["call_id"])
+            )
             new = {row["call_id"] for row in rows} - starts.keys() - {None}
             for table in self._of_calls(sorted(new), window):
                 tables.append(table)
-                for call_id, ts in zip(table["call_id"].to_pylist(), table["ts"].to_pylist(), strict=True):
-                    starts[call_id] = min(ts, starts.get(call_id, ts))
+                for row in table.select(["call_id", "ts"]).to_pylist():
+                    starts[row["call_id"]] = min(row["ts"], starts.get(row["call_id"], row["ts"]))
             # A call that is not known yet has no message that is meant since then: it began before.
             late = sum(start >= page.since for start in starts.values())
             if query.limit is not None and late >= query.limit:
@@ -97,26 +99,15 @@ class DatabaseReader(Reader):
 
     def tied(self, ids: Collection[str]) -> list[Row]:
         """The packets of which one of TIES is among `ids`; far apart in time, only what an index finds."""
-        wanted = tuple(sorted(ids))
-        near = [
-            row
-            for table in self._found.tables
-            for row in self._exactly(
-                self._do(table.rows(_any_of(table.view.indexed, wanted))), table.view.indexed, wanted
-            )
-        ]
-        moments = [row["ts"] for row in near]
-        window = (Since(min(moments) - APART), Until(max(moments) + APART)) if moments else ()
-        found = list(near)
+        found: list[Row] = []
         for table in self._found.tables:
-            others = [name for name in TIES if name not in table.view.indexed]
-            rows = self._do(table.rows(Every((_any_of(others, wanted), *window))))
-            known = {name: set(wanted) for name in table.view.indexed}
-            found += [
-                row
-                for row in self._exactly(rows, others, wanted)
-                if not any(row[name] in values for name, values in known.items())
-            ]
+            found += self._tied(table, table.view.indexed, ids)
+        moments = [row["ts"] for row in found]
+        window = (Since(min(moments) - APART), Until(max(moments) + APART)) if moments else ()
+        for table in self._found.tables:
+            indexed = table.view.indexed
+            rows = self._tied(table, [name for name in TIES if name not in indexed], ids, window)
+            found += [row for row in rows if not _is_tied(row, indexed, ids)]
         return found
 
     def close(self) -> None:
@@ -136,7 +127,7 @@ class DatabaseReader(Reader):
             rows = [row for table in self._found.tables for row in self._do(table.rows(condition))]
             yield Page(rows, BEGINNING)
             return
-        size = MOST_OF if query.limit is None else max(2 * query.limit, FIRST)
+        size = MOST if query.limit is None else max(2 * query.limit, FIRST)
         latest = Latest(self._found.tables, condition, size)
         while (page := self._do(latest.more())) is not None:
             yield page
@@ -155,13 +146,18 @@ class DatabaseReader(Reader):
         condition, values = query.condition()
         marks = ", ".join("?" * len(call_ids))
         sql = f"select {', '.join(OF_CALLS)} from messages where {condition} and call_id in ({marks})"  # noqa: S608
-        return self._duckdb.execute(sql, [*values, *call_ids]).to_arrow_table()
+        found = self._duckdb.execute(sql, [*values, *call_ids]).to_arrow_table()
+        assert found is not None  # a query has an answer
+        return found
 
-    def _exactly(self, rows: Sequence[Row], columns: Sequence[str], ids: Sequence[str]) -> list[Row]:
-        """Those of the rows of which one of these columns is among `ids`, as rows of the lake."""
-        known = set(ids)
-        wanted = self._table(rows).to_pylist()
-        return [row for row in wanted if any(row[name] in known for name in columns)]
+    def _tied(
+        self, table: Table, columns: Sequence[str], ids: Collection[str], window: tuple[Condition, ...] = ()
+    ) -> list[Row]:
+        """The packets of a table of which one of these columns is among `ids`."""
+        wanted = tuple(sorted(ids))
+        condition = Every((Some(tuple(Among(name, wanted) for name in columns)), *window))
+        rows = self._table(self._do(table.rows(condition))).to_pylist()
+        return [row for row in rows if _is_tied(row, columns, ids)]
 
     def _table(self, rows: Sequence[Row]) -> pa.Table:
         return pa.Table.from_pylist(list(rows), SCHEMA) if self._found.whole else messages(rows, self._warn)
@@ -176,8 +172,8 @@ class DatabaseReader(Reader):
         return self._runner.run(work)
 
 
-def _any_of(columns: Sequence[str], ids: tuple[str, ...]) -> Condition:
-    return Some(tuple(Among(name, ids) for name in columns))
+def _is_tied(row: Row, columns: Sequence[str], ids: Collection[str]) -> bool:
+    return any(row[name] in ids for name in columns)
 
 
 def _unlimited(query: Query) -> Query:

@@ -109,7 +109,7 @@ class _Columns:
     def _held(self, name: str, kind: Kind) -> Held:
         column = self.of(name)
         size = self._sizes[column] if kind is Kind.TEXT else 0
-        return Held(self.dialect.quoted(column), kind, size, column)
+        return Held(self.dialect.quoted(column), column, kind, size)
 
     def clock(self, name: str) -> Clock:
         return Clock(self.of(name), SECOND, self.dialect.second, _second)

@@ -7,6 +7,7 @@ Not here: conditions in SQL (`databases.narrowing`), reading payloads (`database
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -42,15 +43,12 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What of a lake's column the table has: `sql` over its columns; text is cut after `size` characters (0: never).
-
-    `column`: the column that `sql` looks at, when it is not `sql` itself.
-    """
+    """What of a lake's column the table has: `sql` over its `column`; text is cut after `size` characters (0: never)."""
 
     sql: str
+    column: str
     kind: Kind = Kind.TEXT
     size: int = 0
-    column: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +66,23 @@ class Clock:
     """The column of a table by which its rows are found in time: indexed, in steps of `step`, rounded down.
 
     `value` turns a moment into what the database compares the column with, `moment` what it gives into a moment.
+    `order`: what rows are sorted by, latest first, where it is not just the column.
     """
 
     column: str
     step: timedelta
     value: Callable[[datetime], Any]
     moment: Callable[[Any], datetime]
+    order: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
     """How one kind of table shows the lake's columns.
 
-    A table is of this kind when it has the columns `known_by`. `picked`: what is read of a row, by the name that `row` knows
-    it by. `held` narrows what is read; a lake's column that is not in it can be anything. `indexed`: by which of the columns
-    of `reader.TIES` rows are found at once.
+    A table is of this kind when it has the columns `known_by` and its name matches `named` (a regular expression).
+    `picked`: what is read of a row, by the name that `row` knows it by. `held` narrows what is read; a lake's column that is
+    not in it can be anything. `indexed`: by which of the columns of `reader.TIES` rows are found at once.
     """
 
     known_by: frozenset[str]
@@ -91,14 +91,23 @@ class View:
     held: Mapping[str, Held | Constant]
     indexed: tuple[str, ...]
     row: Callable[[Mapping[str, Any]], Row]
+    named: str = ".*"
 
-    def over(self, columns: Collection[str]) -> View:
-        """The same for a table that has these columns: what it lacks is read as null, and narrows nothing."""
+    def fits(self, table: str, columns: Collection[str]) -> bool:
+        """Whether a table is of this kind."""
+        return self.known_by <= set(columns) and re.fullmatch(self.named, table) is not None
+
+    def over(self, columns: Collection[str], opaque: Collection[str] = ()) -> View:
+        """The same for a table that has these columns: what it lacks is read as null, and narrows nothing.
+
+        In columns that are `opaque` no text can be found.
+        """
         picked = {name: column if column in columns else "" for name, column in self.picked.items()}
         held = {
             name: what
             for name, what in self.held.items()
-            if isinstance(what, Constant) or (what.column or what.sql) in columns
+            if isinstance(what, Constant)
+            or (what.column in columns and not (what.kind is Kind.INSIDE and what.column in opaque))
         }
         return replace(self, picked=picked, held=held)
 

@@ -1,0 +1,92 @@
+"""The tables of a store that can be read: whatever is there with the columns of its layout, of every date and every route.
+
+Nothing is made and nothing changed. Not here: the columns (`views`), questions (`reading`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hepswitch.databases import kinds
+from hepswitch.databases.dialects import Dialect, MysqlDialect, PostgresDialect, SqliteDialect
+from hepswitch.databases.latest import Ask, Table
+from hepswitch.databases.views import opensips
+from hepswitch.databases.views.view import View
+from hepswitch.destinations.databases import DatabaseStore, MysqlStore, PostgresStore, SqliteStore, table_name
+
+
+class Found(NamedTuple):
+    """Tables, and what lets go of their connection. `whole`: their rows have all columns of the lake."""
+
+    tables: list[Table]
+    close: Callable[[], Coroutine[Any, Any, None]] | None = None
+    whole: bool = False
+
+
+async def find(store: DatabaseStore) -> Found:
+    """The tables of a store, by a connection of their own. OSError when its server is away or refuses."""
+    match store:
+        case SqliteStore():
+            return await _in_files(store)
+        case PostgresStore():
+            dialect: Dialect = PostgresDialect()
+            views = opensips.views(store.opensips, dialect)
+        case MysqlStore():
+            dialect = MysqlDialect()
+            views = opensips.views(store.opensips, dialect)
+        case _:
+            raise OSError(f"what is stored at {store.url} cannot be searched here")
+    server = kinds.server(store)
+    await server.open()
+    try:
+        for statement in dialect.session:
+            await server.rows(statement)
+        return Found(await _tables(dialect, views, server.rows), server.close)
+    except BaseException:
+        await server.close()
+        raise
+
+
+async def _in_files(store: SqliteStore) -> Found:
+    from hepswitch.databases.sqlite import SqliteServer
+    from hepswitch.databases.sqlite_file import ask
+
+    def asking(path: Path) -> Ask:
+        async def rows(sql: str, values: Sequence[Any]) -> list[dict[str, Any]]:
+            return list(await asyncio.to_thread(ask, path, sql, values, {}))
+
+        return rows
+
+    dialect = SqliteDialect()
+    views = opensips.views(store.opensips, dialect)
+    server = SqliteServer(store)
+    tables: list[Table] = []
+    for path in server.files():
+        tables += await _tables(dialect, views, asking(path))
+    return Found(tables)
+
+
+async def _tables(dialect: Dialect, views: Sequence[View], ask: Ask) -> list[Table]:
+    """The tables that one of the views fits."""
+    columns: dict[str, dict[str, bool]] = {}
+    for row in await ask(dialect.tables, ()):
+        columns.setdefault(row["table"], {})[row["column"]] = bool(row.get("opaque"))
+    tables = []
+    for name, found in sorted(columns.items()):
+        view = next((view for view in views if view.fits(name, found)), None)
+        if view is not None and _is_ours(name):
+            opaque = {column for column, is_opaque in found.items() if is_opaque}
+            tables.append(Table(name, view.over(found, opaque), dialect, ask))
+    return tables
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a store can have written a table of this name."""
+    try:
+        table_name(name)
+    except ValueError:
+        return False
+    return True
