@@ -21,7 +21,8 @@ from pydantic.fields import FieldInfo
 import hepswitch
 from hepswitch import cli
 from hepswitch.config import Config
-from hepswitch.destinations import file, pcap, rotating, sip, sqlite, syslog, text, uris
+from hepswitch.databases import sqlite
+from hepswitch.destinations import file, pcap, rotating, sip, syslog, text, uris
 from hepswitch.destinations.stores import KINDS
 from hepswitch.filters.fields import FIELDS, FUNCTIONS, Field
 from hepswitch.filters.language import DEEPEST

@@ -11,13 +11,14 @@ away; a process of its own loads them (`databases.loader`). Not here: layouts (`
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from hepswitch.destinations.dated import Dated
 from hepswitch.destinations.journaled import JournaledOutlet
@@ -139,6 +140,54 @@ class MysqlStore(DatabaseStore):
     password: Secret | None = Field(None, description='The password: a text, "env:NAME" or "file:PATH".')
     layout: Literal["opensips", "homer5"] = Field("opensips", description="Whose tables: OpenSIPS' or Homer 5's.")
     opensips: OpensipsTables = OpensipsTables()
+
+
+def _sqlite_url(text: str) -> str:
+    path = text.removeprefix("sqlite:")
+    if path == text or not path or path.endswith("/") or path.startswith("//") or "?" in path:
+        raise ValueError(f'{text!r} is no file: write url = "sqlite:captures.db"')
+    folder, name = os.path.split(path)
+    if "%" in folder:
+        raise ValueError(f"{text!r} has date fields in its folder: only the last part, {name!r}, may have some")
+    Dated(name)
+    return text
+
+
+def _mode(text: object) -> object:
+    if isinstance(text, str) and re.fullmatch(r"0?[0-7]{3}", text):
+        return text
+    raise ValueError(f'{text!r} is no file mode: write for example mode = "0640"')
+
+
+class SqliteStore(DatabaseStore):
+    """`[stores.NAME]`: an SQLite database, or a file a day."""
+
+    schemes = ("sqlite",)
+
+    url: Annotated[str, AfterValidator(_sqlite_url)] = Field(
+        description="sqlite:FILE. The file's name may hold strftime fields (%Y%m%d…; UTC, the packet's own time)."
+    )
+    layout: Literal["opensips"] = Field("opensips", description="Whose tables: OpenSIPS'.")
+    connections: Literal[1] = Field(1, description="One: a file has one writer at a time.")
+    mode: Annotated[str, BeforeValidator(_mode)] = Field("0600", description="Permissions of a file that is made.")
+    opensips: OpensipsTables = OpensipsTables()
+
+    @model_validator(mode="after")
+    def _can_be_made(self) -> SqliteStore:
+        if not self.create and "%" in self.path.name:
+            raise ValueError(
+                "create = false cannot be together with dates in the file's name: who would make the next file?"
+            )
+        return self
+
+    @property
+    def path(self) -> Path:
+        """The file, or the template of its name."""
+        return Path(self.url.removeprefix("sqlite:"))
+
+    def anchored(self, absolute: Callable[[Path], Path]) -> SqliteStore:
+        """The same with an absolute path."""
+        return self.model_copy(update={"url": f"sqlite:{absolute(self.path)}"})
 
 
 class ClickhouseStore(DatabaseStore):

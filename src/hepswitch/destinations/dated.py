@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 
 FIELDS = {"Y": r"\d{4}", "y": r"\d\d", "m": r"\d\d", "d": r"\d\d", "j": r"\d{3}"}
 FIELDS |= {"H": r"\d\d", "M": r"\d\d", "S": r"\d\d", "%": "%"}
@@ -46,3 +47,10 @@ class Dated:
             self._name = _FIELD.sub(lambda field: time.strftime(field[0], moment), self.template)
             self._second = second
         return self._name
+
+    def found(self, folder: Path) -> list[Path]:
+        """The files in a folder that have such a name, in the order of their names; none when there is no folder."""
+        if self.is_constant:
+            path = folder / self.template
+            return [path] if path.is_file() else []
+        return sorted(path for path in folder.glob("*") if re.fullmatch(self.pattern, path.name) and path.is_file())

@@ -9,11 +9,10 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag, TypeAdapter
 
-from hepswitch.destinations.databases import ClickhouseStore, DatabaseStore, MysqlStore, PostgresStore
+from hepswitch.destinations.databases import ClickhouseStore, DatabaseStore, MysqlStore, PostgresStore, SqliteStore
 from hepswitch.destinations.lake import LakeStore
-from hepswitch.destinations.sqlite import SqliteStore
 
-KINDS: dict[str, type[LakeStore] | type[SqliteStore] | type[DatabaseStore]] = {
+KINDS: dict[str, type[LakeStore] | type[DatabaseStore]] = {
     "lake": LakeStore,
     "sqlite": SqliteStore,
     "postgresql": PostgresStore,
@@ -22,7 +21,7 @@ KINDS: dict[str, type[LakeStore] | type[SqliteStore] | type[DatabaseStore]] = {
 }
 """By their name."""
 
-SCHEMES = {"lake": "lake", "sqlite": "sqlite"} | {
+SCHEMES = {"lake": "lake"} | {
     scheme: kind for kind, model in KINDS.items() if issubclass(model, DatabaseStore) for scheme in model.schemes
 }
 """The kind by the scheme of the URL."""

@@ -25,22 +25,18 @@ BAD_NAME = "bad table name"
 def by_table(records: pa.RecordBatch, template: Dated) -> Iterator[tuple[str, pa.RecordBatch]]:
     """The records that go to each table, in their order; without any there is no table."""
     named: Values = records.column("store_table")
-    if template.is_constant and named.null_count == len(named):
-        if len(named):
-            yield template.template, records
-        return
-    names: Values = pc.coalesce(named, _dated(records.column("ts"), template)).dictionary_encode()
-    tables = names.dictionary.to_pylist()
-    if len(tables) > 1:
-        records = records.take(pc.array_sort_indices(names.indices))  # which keeps the order of equals
-        counted: Values = pc.value_counts(names.indices)
-        counts = dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True))
+    if named.null_count == len(named):
+        yield from by_date(records, template)
     else:
-        counts = {0: len(records)}
-    start = 0
-    for number, table in enumerate(tables):
-        yield table, records.slice(start, counts[number])
-        start += counts[number]
+        yield from _parts(records, pc.coalesce(named, _dated(records, template)))
+
+
+def by_date(records: pa.RecordBatch, template: Dated) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """The records that go to what has each name, by their time alone."""
+    if not template.is_constant:
+        yield from _parts(records, _dated(records, template))
+    elif len(records):
+        yield template.template, records
 
 
 def misnamed(records: pa.RecordBatch) -> pa.StringArray | None:
@@ -65,9 +61,23 @@ def _is_name(name: str) -> bool:
     return "%" not in name
 
 
-def _dated(moments: Values, template: Dated) -> Values:
-    """The name for each moment. Few: they change with the smallest field of the template."""
+def _dated(records: pa.RecordBatch, template: Dated) -> Values:
+    """The name for each record. Few: they change with the smallest field of the template."""
     step = template.step_us
-    steps: Values = pc.divide(moments.cast(pa.int64()), step).dictionary_encode()
+    steps: Values = pc.divide(records.column("ts").cast(pa.int64()), step).dictionary_encode()
     names = pa.array([template.at(number * step) for number in steps.dictionary.to_pylist()], pa.string())
     return names.take(steps.indices)
+
+
+def _parts(records: pa.RecordBatch, names: Values) -> Iterator[tuple[str, pa.RecordBatch]]:
+    encoded: Values = names.dictionary_encode()
+    if len(encoded.dictionary) == 1:
+        yield encoded.dictionary[0].as_py(), records
+        return
+    records = records.take(pc.array_sort_indices(encoded.indices))  # it keeps the order of equals
+    counted: Values = pc.value_counts(encoded.indices)
+    counts = dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True))
+    start = 0
+    for number, name in enumerate(encoded.dictionary.to_pylist()):
+        yield name, records.slice(start, counts[number])
+        start += counts[number]
