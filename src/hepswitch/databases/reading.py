@@ -15,17 +15,18 @@ from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hepswitch.databases.found import Found, find
 from hepswitch.databases.latest import BEGINNING, MOST, Latest, Page, Table
 from hepswitch.databases.narrowing import needed
 from hepswitch.databases.rebuilt import messages
 from hepswitch.destinations.databases import DatabaseStore
-from hepswitch.destinations.schema import SCHEMA
+from hepswitch.destinations.schema import SCHEMA, TIME
 from hepswitch.lake.calls import calls
-from hepswitch.lake.conditions import Among, Condition, Every, Since, Some, Until, is_pattern
+from hepswitch.lake.conditions import Among, Condition, Every, Since, Some, Until, in_duckdb, is_pattern
 from hepswitch.lake.query import Query
-from hepswitch.lake.reader import TIES, Reader, Row, prepare, searched
+from hepswitch.lake.reader import TIES, Reader, Row, fetched, prepare, searched
 
 FIRST = 500
 """Rows of a first page, at least."""
@@ -138,26 +139,21 @@ class DatabaseReader(Reader):
             some = tuple(call_ids[start : start + IDS])
             condition = Every((Among("call_id", some), *window.said().parts))
             rows = [row for table in self._found.tables for row in self._do(table.rows(condition))]
-            exact = Query(since=window.since, until=window.until)
-            found = self._ask(self._table(rows), exact, lambda: self._picked(exact, some))  # noqa: B023
-            yield found
-
-    def _picked(self, query: Query, call_ids: Sequence[str]) -> pa.Table:
-        condition, values = query.condition()
-        marks = ", ".join("?" * len(call_ids))
-        sql = f"select {', '.join(OF_CALLS)} from messages where {condition} and call_id in ({marks})"  # noqa: S608
-        found = self._duckdb.execute(sql, [*values, *call_ids]).to_arrow_table()
-        assert found is not None  # a query has an answer
-        return found
+            yield _picked(self._table(rows), some, window)
 
     def _tied(
         self, table: Table, columns: Sequence[str], ids: Collection[str], window: tuple[Condition, ...] = ()
     ) -> list[Row]:
         """The packets of a table of which one of these columns is among `ids`."""
         wanted = tuple(sorted(ids))
-        condition = Every((Some(tuple(Among(name, wanted) for name in columns)), *window))
-        rows = self._table(self._do(table.rows(condition))).to_pylist()
-        return [row for row in rows if _is_tied(row, columns, ids)]
+        tied = Some(tuple(Among(name, wanted) for name in columns))
+        rows = self._do(table.rows(Every((tied, *window))))
+        sql, values = in_duckdb(tied)
+        return self._ask(
+            self._table(rows),
+            Query(),
+            lambda: fetched(self._duckdb.execute(f"select * from messages where {sql}", values)),  # noqa: S608 (bound)
+        )
 
     def _table(self, rows: Sequence[Row]) -> pa.Table:
         return pa.Table.from_pylist(list(rows), SCHEMA) if self._found.whole else messages(rows, self._warn)
@@ -170,6 +166,16 @@ class DatabaseReader(Reader):
 
     def _do(self, work: Coroutine[Any, Any, Answer]) -> Answer:
         return self._runner.run(work)
+
+
+def _picked(table: pa.Table, call_ids: Sequence[str], window: Query) -> pa.Table:
+    """What `calls` looks at of these calls."""
+    meant: Any = pc.is_in(table["call_id"], value_set=pa.array(call_ids, pa.string()))
+    if window.since is not None:
+        meant = pc.and_(meant, pc.greater_equal(table["ts"], pa.scalar(window.since, TIME)))
+    if window.until is not None:
+        meant = pc.and_(meant, pc.less(table["ts"], pa.scalar(window.until, TIME)))
+    return table.select(OF_CALLS).filter(meant)
 
 
 def _is_tied(row: Row, columns: Sequence[str], ids: Collection[str]) -> bool:
