@@ -15,6 +15,9 @@ from libc.string cimport memcpy
 
 import pyarrow as pa
 
+cdef extern from *:
+    uint64_t bswap64 "__builtin_bswap64"(uint64_t value) nogil
+
 cdef enum:
     WHOLE                        # integers, big-endian
     MOMENT                       # timestamps: µs since 2000
@@ -23,6 +26,7 @@ cdef enum:
     OCTETS
 
 cdef enum:
+    SLACK = 8
     MOST_COLUMNS = 1600          # of a table of PostgreSQL
 
 cdef int64_t YEAR_2000 = 946_684_800_000_000               # µs since 1970
@@ -68,19 +72,18 @@ cdef class Stream:
         self.room = room
 
     cdef inline uint8_t* need(self, Py_ssize_t size) except NULL:
-        """Where the next `size` bytes are to be written."""
-        if size > self.room - self.used:
-            self.room = max(self.room + self.room // 2, self.used + size)
+        """Where the next `size` bytes are to be written. Behind them there is room for `SLACK` more."""
+        if size > self.room - self.used - SLACK:
+            self.room = max(self.room + self.room // 2, self.used + size + SLACK)
             PyByteArray_Resize(self.octets, self.room)
             self.at = <uint8_t*> PyByteArray_AS_STRING(self.octets)
         self.used += size
         return self.at + self.used - size
 
     cdef inline int number(self, uint64_t value, int size) except -1:
-        cdef uint8_t* out = self.need(size)
-        cdef int i
-        for i in range(size):
-            out[i] = <uint8_t> (value >> (8 * (size - 1 - i)))
+        """Append the last `size` bytes of a number, big-endian."""
+        cdef uint64_t turned = bswap64(value << (64 - 8 * size))
+        memcpy(self.need(size), &turned, sizeof(turned))   # into the slack, too: what follows is written over it
         return 0
 
     cdef inline int raw(self, const uint8_t* p, Py_ssize_t size) except -1:
@@ -111,7 +114,7 @@ def copy_rows(batch, columns):
     try:
         names = batch.schema.names
         arrays = [batch.column(i) for i in range(count)]   # they hold on to their buffers
-        room = len(HEADER) + 2 + rows * (2 + 13 * count)
+        room = len(HEADER) + 2 + SLACK + rows * (2 + 13 * count)
         for i in range(count):
             describe(&cells[i], arrays[i], names[i], columns[i][0], columns[i][1])
             if cells[i].ends != NULL and rows:
@@ -122,9 +125,8 @@ def copy_rows(batch, columns):
             stream.number(count, 2)
             for i in range(count):
                 if not write(stream, &cells[i], cells[i].offset + row):
-                    raise OverflowError(
-                        f"column {names[i]}: {arrays[i].cast(pa.int64())[row]} is too much for {columns[i][0]}"
-                    )
+                    value = arrays[i][row].value if cells[i].form == MOMENT else arrays[i][row]
+                    raise OverflowError(f"column {names[i]}: {value} is too much for {columns[i][0]}")
         stream.number(0xffff, 2)
         return stream.done()
     finally:

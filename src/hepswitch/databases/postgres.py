@@ -88,6 +88,7 @@ class PostgresServer:
 
     async def open(self) -> None:
         """Connect. OSError when the server is away or refuses."""
+        await self.close()
         password = self._store.password
         with self._trouble(CONNECT_PATIENCE):
             self._connection = await asyncpg.connect(
@@ -246,7 +247,11 @@ class PostgresServer:
             raise OSError(f"{self._place} cannot be reached: {words(error)}") from None
 
 
+_NO_PARTITION = "23514"
+"""… of a check, when it names no constraint."""
+
 _HINTS = {
+    _NO_PARTITION: "make it, or a DEFAULT one for times that have none",
     "25006": "give the URL of the primary",
     "28": "see `password` and the user in `url` of the store, and pg_hba.conf of the server",
     "3D000": "make it with CREATE DATABASE",
@@ -262,6 +267,8 @@ that is too long for its index, a trigger that refuses."""
 
 
 def _is_content(error: asyncpg.PostgresError) -> bool:
+    if error.sqlstate == _NO_PARTITION and not error.constraint_name:
+        return False
     return (error.sqlstate or "").startswith(_CONTENT)
 
 
