@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from hepswitch.databases import kinds
 from hepswitch.databases.dialects import Dialect, MysqlDialect, PostgresDialect, SqliteDialect
 from hepswitch.databases.latest import Ask, Table
-from hepswitch.databases.views import opensips
+from hepswitch.databases.views import homer7, opensips
 from hepswitch.databases.views.view import View
 from hepswitch.destinations.databases import DatabaseStore, MysqlStore, PostgresStore, SqliteStore, table_name
 
@@ -33,7 +33,8 @@ async def find(store: DatabaseStore) -> Found:
             return await _in_files(store)
         case PostgresStore():
             dialect: Dialect = PostgresDialect()
-            views = opensips.views(store.opensips, dialect)
+            is_homer7 = store.layout == "homer7"
+            views = homer7.views(store.homer7, dialect) if is_homer7 else opensips.views(store.opensips, dialect)
         case MysqlStore():
             dialect = MysqlDialect()
             views = opensips.views(store.opensips, dialect)

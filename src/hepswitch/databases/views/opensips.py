@@ -16,26 +16,27 @@ from hepswitch.databases.layouts.opensips import Opensips
 from hepswitch.databases.layouts.shape import Shape
 from hepswitch.databases.views.view import (
     EPOCH,
+    LARGEST,
     NEVER,
     OF_SIP,
+    PORT,
     SECOND,
     SIP,
-    SIP_JSON,
     Clock,
     Constant,
     Held,
     Kind,
     View,
     address,
+    agent,
     micros,
     number,
     octets,
+    sip_type,
 )
 from hepswitch.destinations.databases import OpensipsTables
 from hepswitch.lake.reader import Row
 from hepswitch.wire.chunks import IP_PROTOCOLS
-
-PORT, LARGEST = 0xFFFF, 0xFFFFFFFF
 
 _NUMBERS = {name.lower(): number for number, name in IP_PROTOCOLS.items()}
 _CUSTOM = ("custom_field1", "custom_field2", "custom_field3")
@@ -118,10 +119,9 @@ class _Columns:
 def _sip_capture(columns: _Columns, node: str) -> View:
     def row(got: Mapping[str, Any]) -> Row:
         message = octets(got["msg"])
-        # A payload of JSON was of that type, and is found to be SIP when it is read.
         return {
             "ts": _moment(got["micro_ts"], got["date"]),
-            "proto_type": SIP_JSON if message and message.startswith(b"{") else SIP,
+            "proto_type": sip_type(message),
             "correlation_id": got["correlation_id"] or None,
             "payload": message,
             **_agent(got["node"], node),
@@ -153,14 +153,13 @@ def _homer5(columns: _Columns, node: str) -> View:
 
 def _homer6(columns: _Columns, node: str) -> View:
     def row(got: Mapping[str, Any]) -> Row:
-        agent = _agent(got["node"], "" if got["node"] != node else node)
         return {
             "ts": EPOCH + timedelta(seconds=got["tss"], microseconds=got["tsu"]),
             "proto_type": got["type"],
             "correlation_id": got["transaction_id"] or None,
             "payload": octets(got["data"]),
+            **_agent(got["node"], node),
             "captagent_id": number(got["capt_id"], LARGEST),
-            "node_name": agent["node_name"] if not node else None,
             **_ends(got),
         }
 
@@ -175,7 +174,7 @@ def _sip_trace(columns: _Columns) -> View:
         message = octets(got["msg"])
         return {
             "ts": _moment(got["time_us"], got["time_stamp"]),
-            "proto_type": SIP_JSON if message and message.startswith(b"{") else SIP,
+            "proto_type": sip_type(message),
             "payload": message,
             "proto_id": _protocol(got["from_proto"]),
             "src_ip": address(got["from_ip"]),
@@ -210,15 +209,11 @@ def _ends(got: Mapping[str, Any]) -> Row:
 
 
 def _agent(node: str | None, ours: str) -> Row:
-    """Of the agent either its number or its name: `ours:NUMBER`, NUMBER or NAME."""
+    """The agent out of `OURS:NUMBER`, where the configuration has such a name, else out of its number or name."""
     text = node or ""
-    if ours and text.startswith(f"{ours}:"):
-        text = text.removeprefix(f"{ours}:")
-    is_number = text.isascii() and text.isdigit()
-    return {
-        "captagent_id": int(text) if is_number and int(text) <= LARGEST else None,
-        "node_name": None if is_number else text or None,
-    }
+    if not ours:
+        return agent(text)
+    return agent(text.removeprefix(f"{ours}:") if text != ours else None)
 
 
 def _protocol(text: str | None) -> int | None:

@@ -20,6 +20,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND, MICROSECOND = timedelta(seconds=1), timedelta(microseconds=1)
 
 SIP, SIP_JSON = 1, 50
+PORT, LARGEST = 0xFFFF, 0xFFFFFFFF
 
 IDENTITY = "call_id, else correlation_id"
 """Stands among the columns for one that has the Call-ID and, for what has none, the correlation id."""
@@ -130,6 +131,18 @@ def number(value: Any, most: int) -> int | None:
 def octets(value: str | bytes | None) -> bytes | None:
     """A payload, from a column of either type."""
     return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+
+
+def sip_type(payload: bytes | None) -> int:
+    """The type of what was found to be SIP: in JSON it is looked for when it says so."""
+    return SIP_JSON if payload and payload.startswith(b"{") else SIP
+
+
+def agent(text: str | None) -> Row:
+    """Of the agent either its number or its name, where a column has the one or the other."""
+    if text and text.isascii() and text.isdigit():
+        return {"captagent_id": number(text, LARGEST)}
+    return {"node_name": text or None}
 
 
 def micros(value: int) -> datetime:
