@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -29,6 +29,7 @@ from hepswitch.destinations.sets import check_fallbacks
 from hepswitch.destinations.stores import KINDS, Store
 from hepswitch.masks import MaskTable
 from hepswitch.net.resolve import TIMEOUT, name_server
+from hepswitch.net.tls import anchored_options
 from hepswitch.references import TABLES
 from hepswitch.routing.guards import AccessTable, DuplicatesTable, LimitTable, listener_access
 from hepswitch.routing.rules import Rule
@@ -41,9 +42,6 @@ from hepswitch.units import PORTS, Endpoint, parse_endpoint
 
 ENVIRONMENT = "HEPSWITCH_"
 """Prefix of environment overrides: HEPSWITCH_WORKERS=4, HEPSWITCH_HEP_ROUTE__MODE=sip (`__` goes a table deeper)."""
-
-FILE_OPTIONS = {"cert", "key", "ca", "client_ca"}
-"""Options of an endpoint URL that name files."""
 
 SECRETIVE = {"access", "masks", "set"}
 """Tables whose values are not repeated in messages: a secret may stand in the wrong place."""
@@ -328,11 +326,7 @@ def _anchored_url(url: str, absolute: Callable[[Path], Path]) -> str:
     address, question, query = url.partition("?")
     if address.startswith("pcap:"):
         address = f"pcap:{absolute(Path(address.removeprefix('pcap:')))}"
-    options = [
-        (key, str(absolute(Path(value))) if key in FILE_OPTIONS else value)
-        for key, value in parse_qsl(query, keep_blank_values=True)
-    ]
-    return address + question + urlencode(options)
+    return address + question + anchored_options(query, absolute)
 
 
 def _describe(error: ValidationError, places: Places) -> Iterator[str]:

@@ -6,7 +6,9 @@ import asyncio
 import datetime
 import json
 import struct
+import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -107,8 +109,9 @@ def test_is_what_the_documentation_says(columns: Any, start: int, length: int) -
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    with postgres(tmp_path_factory.mktemp("postgres")) as running:
+def server() -> Iterator[Postgres]:
+    # Not in pytest's folders: another run of pytest makes them unreadable for the server's user.
+    with tempfile.TemporaryDirectory() as folder, postgres(Path(folder)) as running:
         yield running
 
 

@@ -46,7 +46,7 @@ class FakeDatabase:
         self.away = False
         self.answers = asyncio.Event()
         self.answers.set()
-        self.lose_answer = False
+        self.lose_answer = self.bug = False
         self.poison: set[int] = set()
         self.opened = self.closed = self.maintained = self.busy = self.most_busy = 0
 
@@ -76,6 +76,8 @@ class FakeServer:
             if (mark.journal, mark.first, mark.last) in database.marks:
                 return
             numbers = [int(payload.split()[0]) for payload in batch.column("payload").to_pylist()]
+            if database.bug:
+                raise ZeroDivisionError("a mistake of the program")
             if database.poison & set(numbers):
                 raise ContentError("it does not fit")
             assert batch.schema.names[-1] == "direction"
@@ -249,3 +251,19 @@ async def test_memory_holds_a_batch_for_each_connection(tmp_path: Path, database
         database.answers.set()
         await until(lambda: len(database.rows) == 5000, "all is loaded")
     assert sorted(database.rows) == list(range(5000))
+
+
+async def test_a_mistake_of_the_program_ends_the_loader_and_loses_nothing(
+    tmp_path: Path, database: FakeDatabase
+) -> None:
+    table = store()
+    database.bug = True
+    async with writing(tmp_path, table) as put:
+        put(*range(10))
+        with pytest.raises(ZeroDivisionError):
+            async with loading(tmp_path, table):
+                await until(lambda: database.closed, "it gives up")
+        database.bug = False
+        async with loading(tmp_path, table):
+            await until(lambda: len(database.rows) == 10, "the next start goes on")
+    assert sorted(database.rows) == list(range(10))

@@ -7,8 +7,10 @@ import contextlib
 import datetime
 import os
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -34,8 +36,9 @@ SIP = b"INVITE sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1\r\nCall
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    with postgres(tmp_path_factory.mktemp("postgres")) as running:
+def server() -> Iterator[Postgres]:
+    # Not in pytest's folders: another run of pytest makes them unreadable for the server's user.
+    with tempfile.TemporaryDirectory() as folder, postgres(Path(folder)) as running:
         yield running
 
 
@@ -246,16 +249,17 @@ async def test_old_marks_are_forgotten(url: str, monkeypatch: pytest.MonkeyPatch
         assert await ask(url, f"SELECT count(*) FROM {MARKS}") == [(3,)]
 
 
+@pytest.mark.parametrize("size", [100, 60_000])
 @pytest.mark.parametrize("death", ["backend", "crash", "shutdown"])
 async def test_a_batch_that_was_cut_off_is_stored_once_by_the_next_attempt(
-    server: Postgres, url: str, death: str
+    server: Postgres, url: str, death: str, size: int
 ) -> None:
-    batch = batch_of([hep(message) for message in calls(100)], EXTRAS)
+    batch = rows_of(*(SIP % b"%d" % i + b"x" * size for i in range(300)))
     async with opened(store(url)) as ours:
         await ours.load(ONE, mark(0, 1))
         other = await asyncpg.connect(url)
         await other.execute("BEGIN; LOCK TABLE sip_capture")
-        load = asyncio.create_task(ours.load(batch, mark(1, 701)))
+        load = asyncio.create_task(ours.load(batch, mark(1, 301)))
         await until_blocked(url)
         if death == "backend":
             ((pid,),) = await ask(server.url, "SELECT pid FROM pg_stat_activity WHERE application_name = 'hepswitch'")
@@ -276,9 +280,9 @@ async def test_a_batch_that_was_cut_off_is_stored_once_by_the_next_attempt(
                     break
                 except OSError:  # it recovers
                     await asyncio.sleep(0.01)
-        await ours.load(batch, mark(1, 701))
-        await ours.load(batch, mark(1, 701))
-    assert await ask(url, "SELECT count(*), count(DISTINCT (callid, micro_ts, msg)) FROM sip_capture") == [(701, 701)]
+        await ours.load(batch, mark(1, 301))
+        await ours.load(batch, mark(1, 301))
+    assert await ask(url, "SELECT count(*), count(DISTINCT (callid, micro_ts, msg)) FROM sip_capture") == [(301, 301)]
 
 
 @pytest.mark.parametrize("size", [100, 60_000])
@@ -430,7 +434,7 @@ async def test_a_partition_that_is_missing_is_like_a_table(url: str) -> None:
     await ask(url, ddl(store(url)) + "ALTER TABLE sip_capture RENAME TO model;")
     await ask(url, "CREATE TABLE sip_capture (LIKE model INCLUDING DEFAULTS) PARTITION BY RANGE (date)")
     async with opened(store(url)) as server:
-        with pytest.raises(OSError, match="no partition of relation .*2026-11-18 .*: make it, or a DEFAULT one"):
+        with pytest.raises(OSError, match=r"no partition of relation .*2026-11-18 .*: make it, or a DEFAULT one"):
             await server.load(ONE, mark(0, 1))
         await ask(url, "CREATE TABLE later PARTITION OF sip_capture DEFAULT")
         await server.open()
@@ -493,6 +497,48 @@ async def test_names_of_indexes_differ_where_names_of_tables_are_long(url: str) 
 def test_indexes_must_be_of_columns_that_can_have_one(indexes: list[str]) -> None:
     with pytest.raises((ValueError, ValidationError), match="indexes: "):
         Opensips(OpensipsTables(indexes=tuple(indexes)))
+
+
+# ── layout homer7 ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_homers_tables_are_made_filled_and_tended(url: str) -> None:
+    homer = PostgresStore(url=url, layout="homer7")
+    now = datetime.datetime.now(datetime.UTC).timestamp()
+    packets = [hep(message) for message in calls(40, start=now)]
+    packets += [hep(next(calls(1, start=now)), correlation_id=b"one", proto_type=100).replace(b"SIP/2.0", b"SIPS2.0")]
+    packets += [bytes(sip(SIP % b"hostile" + b"\0\xff", node_name='a"b\\c'))] * 3
+    async with opened(homer) as server:
+        batch = batch_of(packets, server.layout.extras)
+        for _ in range(2):
+            await server.load(batch, mark(0, len(packets)))
+        await server.maintain()
+        found = await server.rows("SELECT sid, raw FROM hep_proto_1_call WHERE data_header->>'method' = 'INVITE'")
+        assert len(found) == 43
+        assert {row["raw"][:7] for row in found} == {"INVITE "}
+        assert [row["sid"] for row in await server.rows("SELECT sid FROM hep_proto_100_default")] == ["one"]
+        sql = "SELECT protocol_header->>'captureId' AS node FROM hep_proto_1_call WHERE sid = 'hostile'"
+        assert await server.rows(sql) == [{"node": 'a"b\\c'}] * 3
+        partitions = await server.rows(
+            "SELECT count(*) AS n FROM pg_inherits WHERE inhparent = 'hep_proto_1_call'::regclass"
+        )
+        assert partitions[0]["n"] > 12  # a day ahead
+
+
+async def test_the_ddl_of_homers_tables_is_all_that_a_store_needs(url: str) -> None:
+    homer = PostgresStore(url=url, layout="homer7", create=False)
+    async with opened(homer) as server:
+        batch = batch_of([sip(SIP % b"old")], server.layout.extras)
+        with pytest.raises(OSError, match="has no table hep_proto_1_call: make it"):
+            await server.load(batch, mark(0, 1))
+        for _ in range(2):
+            await ask(url, ddl(homer))
+        await server.open()
+        await server.load(batch, mark(0, 1))
+        await server.maintain()
+    assert await ask(url, "SELECT sid, create_date FROM hep_proto_1_call") == [
+        ("old", datetime.datetime(2026, 11, 18, 11, 6, 40, 250_000, tzinfo=datetime.UTC))
+    ]
 
 
 # ── rights and connections ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,7 +1,7 @@
 """What the journals of a database store say about it: how many packets came, wait, were loaded or discarded.
 
-The books of the supervisor read it from disk, so they are right whichever process was killed: a worker that writes a journal or
-the loader. Not here: what waits in the workers' memory (their own books).
+The books of the supervisor read it from disk, so they are right whichever process was killed: a worker that writes, or the
+loader. Not here: what waits in the workers' memory (their own books).
 """
 
 from __future__ import annotations

@@ -136,6 +136,7 @@ class Loader:
         self._backlogs: dict[Path, Backlog] = {}
         self._lanes = [Lane(self) for _ in range(store.connections)]
         self._loads: set[asyncio.Task[None]] = set()
+        self._broken: asyncio.Future[None]
         self._state = ACTIVE
         self._throttle = Throttle(LOG_EVERY)
 
@@ -146,15 +147,18 @@ class Loader:
             free.put_nowait(lane)
         chores = [asyncio.create_task(self._tidy()), asyncio.create_task(self._maintain())]
         feed = asyncio.create_task(self._feed(free, gone))
+        self._broken = asyncio.get_running_loop().create_future()
+        works: list[asyncio.Future[None]] = [feed, *chores, self._broken]
         try:
-            waits = asyncio.create_task(gone.wait())
-            await asyncio.wait({waits, feed, *chores}, return_when=asyncio.FIRST_COMPLETED)
+            waits: asyncio.Future[Any] = asyncio.create_task(gone.wait())
+            await asyncio.wait([waits, *works], return_when=asyncio.FIRST_COMPLETED)
             waits.cancel()
-            await asyncio.wait({feed, *chores}, timeout=drain, return_when=asyncio.FIRST_COMPLETED)
-            for done in (feed, *chores):
+            await asyncio.wait(works, timeout=drain, return_when=asyncio.FIRST_COMPLETED)
+            for done in works:
                 if done.done():
                     done.result()  # it failed: say so, and be started again
         finally:
+            self._broken.cancel()
             tasks = [feed, *chores, *self._loads]
             for task in tasks:
                 task.cancel()
@@ -199,8 +203,8 @@ class Loader:
         def done(task: asyncio.Task[None]) -> None:
             self._loads.discard(task)
             free.put_nowait(lane)
-            if not task.cancelled() and (error := task.exception()) is not None:
-                log.error("batch stays for the next start", store=self.name, error=repr(error))
+            if not task.cancelled() and (error := task.exception()) is not None and not self._broken.done():
+                self._broken.set_exception(error)  # a mistake of ours: the batch stays for the next start
 
         task.add_done_callback(done)
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -22,20 +22,29 @@ import pyarrow as pa
 import structlog
 
 from hepswitch.databases.copy import copy_rows
+from hepswitch.databases.layouts.homer7 import Homer7
 from hepswitch.databases.layouts.opensips import Opensips
-from hepswitch.databases.layouts.shape import Column, Piece, Shape, Type
+from hepswitch.databases.layouts.shape import Column, Layout, Piece, Shape, Type
+from hepswitch.databases.partitions import Connection, Partitions, statements
 from hepswitch.databases.server import MARKS, ContentError, Mark
 from hepswitch.destinations.databases import PostgresStore
 from hepswitch.logs import words
 
 log = structlog.get_logger("hepswitch.databases")
 
+T = TypeVar("T")
+
 CONNECT_PATIENCE = 15.0
 """Seconds that a server has for taking a connection …"""
 PATIENCE = 60.0
 """… for a batch …"""
 QUERY_PATIENCE = 300.0
-"""… and for a query."""
+"""… for a query …"""
+MAINTAIN_PATIENCE = 3600.0
+"""… and for building indexes of partitions."""
+
+GRACE = 0.2
+"""Seconds until what is under way has noticed that its connection is lost."""
 
 CHUNK = 1 << 20
 """Bytes of rows in one message to the server: more are not copied while it does not take them."""
@@ -77,12 +86,14 @@ class PostgresServer:
     """A connection to the database of a store."""
 
     def __init__(self, store: PostgresStore) -> None:
-        self.layout = Opensips(store.opensips)
+        self.layout: Layout = Homer7(store.homer7) if store.layout == "homer7" else Opensips(store.opensips)
         self._store = store
         url = urlsplit(store.url)
         self._place = f"PostgreSQL {url.netloc.rpartition('@')[2]}{url.path}"
-        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._connection: Connection | None = None
+        self._lost: asyncio.Future[None]
         self._tables: dict[str, Columns] = {}
+        self._partitions: Partitions | None = None
         self._may_mark: bool | None = None
         self._batches = 0
 
@@ -91,51 +102,98 @@ class PostgresServer:
         await self.close()
         password = self._store.password
         with self._trouble(CONNECT_PATIENCE):
-            self._connection = await asyncpg.connect(
+            connection = await asyncpg.connect(
                 self._store.url,
                 password=password.get_secret_value() if password else None,
                 timeout=CONNECT_PATIENCE,
                 statement_cache_size=0,  # what is prepared would be lost behind a pooler
                 server_settings={"application_name": "hepswitch", "timezone": "UTC"},
             )
+        lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def tell(_: object) -> None:
+            if not lost.done():
+                lost.set_result(None)
+
+        connection.add_termination_listener(tell)
+        self._connection, self._lost = connection, lost
         self._tables.clear()
+        self._partitions = Partitions(self._store) if self._store.layout == "homer7" else None
         self._may_mark = None
 
     async def load(self, batch: pa.RecordBatch, mark: Mark) -> None:
         """Store the rows of a batch and its mark, or nothing when the mark is there already. OSError, ContentError."""
         pieces = self.layout.pieces(batch)
-        async with self._at_work(PATIENCE) as connection:
-            if self._may_mark is None:
-                self._may_mark = await self._ready_marks(connection)
-            streams = [(piece, await self._stream(connection, piece)) for piece in pieces]
-            await connection.execute("BEGIN")
-            if not self._may_mark or await self._mark(connection, mark):
-                for piece, stream in streams:
-                    await self._copy(connection, piece, stream)
-            await connection.execute("COMMIT")
+        await self._do(lambda connection: self._load(connection, pieces, mark), PATIENCE)
 
     async def maintain(self) -> None:
-        """Nothing is to be done for these tables."""
+        """Partitions ahead, old ones away. OSError."""
+        partitions = self._partitions
+        if partitions is not None:
+            await self._do(lambda connection: partitions.tend(connection, datetime.now(UTC)), MAINTAIN_PATIENCE)
 
     async def rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """What a query gives; placeholders are $1, $2 … ValueError when the query is wrong, OSError."""
-        async with self._at_work(QUERY_PATIENCE) as connection:
+
+        async def query(connection: Connection) -> list[dict[str, Any]]:
             try:
                 return [dict(row) for row in await connection.fetch(sql, *values)]
+            except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError):
+                raise
             except (asyncpg.DataError, asyncpg.SyntaxOrAccessError) as error:
-                if isinstance(error, asyncpg.UndefinedTableError | asyncpg.InsufficientPrivilegeError):
-                    raise
                 raise ValueError(str(error)) from None
 
+        return await self._do(query, QUERY_PATIENCE)
+
     async def close(self) -> None:
-        """Let go of the connection. Whatever was under way is rolled back by the server."""
+        """Let go of the connection without waiting. Whatever was under way is rolled back by the server."""
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
 
+    async def _do(self, work: Callable[[Connection], Coroutine[Any, Any, T]], patience: float) -> T:
+        """What `work` gives. When anything but content is wrong with it, the connection is given up."""
+        if self._connection is None:
+            raise OSError(f"{self._place}: not connected")
+        task = asyncio.ensure_future(work(self._connection))
+        try:
+            with self._trouble(patience):
+                return await self._outcome(task, patience)
+        except (ContentError, ValueError):
+            raise
+        except BaseException:
+            # The connection first: whatever `work` does to end well must not wait for a server that does not answer.
+            await self.close()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            raise
+
+    async def _outcome(self, task: asyncio.Future[T], patience: float) -> T:
+        either: set[asyncio.Future[Any]] = {task, self._lost}
+        await asyncio.wait(either, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        if self._lost.done():
+            await asyncio.wait({task}, timeout=GRACE)  # it knows why, unless it is a COPY that waits until it may send
+        if task.done():
+            return task.result()
+        if self._lost.done():
+            raise ConnectionResetError("the server closed the connection")
+        raise TimeoutError
+
     # ── loading ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _ready_marks(self, connection: asyncpg.Connection[asyncpg.Record]) -> bool:
+    async def _load(self, connection: Connection, pieces: Sequence[Piece], mark: Mark) -> None:
+        if self._may_mark is None:
+            self._may_mark = await self._ready_marks(connection)
+        if self._partitions is not None:
+            await self._partitions.ensure(connection, pieces)
+        streams = [(piece, await self._stream(connection, piece)) for piece in pieces]
+        await connection.execute("BEGIN")
+        if not self._may_mark or await self._mark(connection, mark):
+            for piece, stream in streams:
+                await self._copy(connection, piece, stream)
+        await connection.execute("COMMIT")
+
+    async def _ready_marks(self, connection: Connection) -> bool:
         """Can marks be kept? The table for them is made if need be."""
         may = await connection.fetchval(_MAY_MARK, MARKS)
         why = "no right to SELECT, INSERT and DELETE there"
@@ -155,7 +213,7 @@ class PostgresServer:
             )  # fmt: skip
         return bool(may)
 
-    async def _mark(self, connection: asyncpg.Connection[asyncpg.Record], mark: Mark) -> bool:
+    async def _mark(self, connection: Connection, mark: Mark) -> bool:
         """Set the mark; False when it is there. Another transaction that is about to set it is waited for."""
         done = await connection.execute(_MARK, mark.journal, mark.first, mark.last)
         self._batches += 1
@@ -163,7 +221,7 @@ class PostgresServer:
             await connection.execute(_FORGET, mark.journal, mark.done)
         return done == "INSERT 0 1"
 
-    async def _stream(self, connection: asyncpg.Connection[asyncpg.Record], piece: Piece) -> bytearray:
+    async def _stream(self, connection: Connection, piece: Piece) -> bytearray:
         """The rows as the table takes them. OSError when the table does not fit them."""
         if piece.table not in self._tables:
             self._tables[piece.table] = await self._look_up(connection, piece)
@@ -175,13 +233,13 @@ class PostgresServer:
         except OverflowError as error:
             raise ContentError(f"table {piece.table}: {error}") from None
 
-    async def _look_up(self, connection: asyncpg.Connection[asyncpg.Record], piece: Piece) -> Columns:
+    async def _look_up(self, connection: Connection, piece: Piece) -> Columns:
         """The columns of a table, which is made when it is missing and may be made."""
         table = piece.table
         if len(table) > MOST_NAME:
             raise OSError(f"the name of table {table!r} is too long: PostgreSQL takes {MOST_NAME} letters")
         columns = await _columns(connection, table)
-        if not columns and self._store.create:
+        if not columns and self._store.create and self._partitions is None:
             await _make(connection, table_ddl(table, piece.shape))
             columns = await _columns(connection, table)
         if not columns:
@@ -194,7 +252,7 @@ class PostgresServer:
             raise OSError(f"{self._place}: table {table} lacks {names}: ALTER TABLE {_quoted(table)} {remedy};")
         return columns
 
-    async def _copy(self, connection: asyncpg.Connection[asyncpg.Record], piece: Piece, stream: bytearray) -> None:
+    async def _copy(self, connection: Connection, piece: Piece, stream: bytearray) -> None:
         try:
             await connection.copy_to_table(
                 piece.table,
@@ -211,22 +269,6 @@ class PostgresServer:
             raise ContentError(f"table {piece.table}: {_said(error)}") from None
 
     # ── trouble ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    @contextlib.asynccontextmanager
-    async def _at_work(self, patience: float) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-        """The connection, for `patience` seconds. It is fit for more afterwards only if nothing but content was wrong."""
-        connection = self._connection
-        if connection is None:
-            raise OSError(f"{self._place}: not connected")
-        try:
-            with self._trouble(patience):
-                async with asyncio.timeout(patience):
-                    yield connection
-        except (ContentError, ValueError):
-            raise
-        except BaseException:
-            await self.close()
-            raise
 
     @contextlib.contextmanager
     def _trouble(self, patience: float) -> Iterator[None]:
@@ -287,12 +329,12 @@ async def _chunks(stream: bytearray) -> AsyncIterator[Any]:
 # ── tables ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def _columns(connection: asyncpg.Connection[asyncpg.Record], table: str) -> Columns:
+async def _columns(connection: Connection, table: str) -> Columns:
     """The columns of a table; none when there is no such table."""
     return {row["name"]: (row["type"], row["most"]) for row in await connection.fetch(_COLUMNS, _quoted(table))}
 
 
-async def _make(connection: asyncpg.Connection[asyncpg.Record], statements: str) -> None:
+async def _make(connection: Connection, statements: str) -> None:
     """Run statements that make what is missing, all or none of them."""
     for patient in (True, True, False):
         try:
@@ -307,8 +349,11 @@ async def _make(connection: asyncpg.Connection[asyncpg.Record], statements: str)
 
 def ddl(store: PostgresStore) -> str:
     """The statements that make all tables of a store, those with dates in their names as of now."""
-    now = time.time_ns() // 1000
-    tables = [table_ddl(template.at(now), shape) for template, shape in Opensips(store.opensips).tables]
+    now = datetime.now(UTC)
+    if store.layout == "homer7":
+        return statements(store, now) + _MARKS_DDL
+    moment = int(now.timestamp()) * 1_000_000
+    tables = [table_ddl(template.at(moment), shape) for template, shape in Opensips(store.opensips).tables]
     return "".join([*tables, _MARKS_DDL])
 
 

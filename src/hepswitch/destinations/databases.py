@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, get_args
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from hepswitch.destinations.dated import Dated
 from hepswitch.destinations.journaled import JournaledOutlet
+from hepswitch.net.tls import CLIENT_OPTIONS, anchored_options
 from hepswitch.tables import Duration, Secret, Size, Table
 
 SMALLEST_SEGMENT, LARGEST_SEGMENT = 64 << 10, 32 << 20
@@ -245,17 +246,57 @@ class PostgresStore(DatabaseStore):
     homer7: Homer7Tables = Homer7Tables()
 
 
+def _check_tls(options: Mapping[str, str], others: frozenset[str], is_on: bool, remedy: str) -> None:
+    """ValueError for options of a URL that are unknown, contradict each other, or are for TLS where there is none."""
+    if unknown := sorted(options.keys() - CLIENT_OPTIONS - others):
+        raise ValueError(
+            f"the URL knows no option {unknown[0]}: it may have {', '.join([*sorted(others), *sorted(CLIENT_OPTIONS)])}"
+        )
+    for name in (*others, "verify"):
+        if options.get(name, "no") not in ("yes", "no"):
+            raise ValueError(f"{name}={options[name]} in the URL is neither yes nor no")
+    if not is_on and (idle := sorted(options.keys() - others)):
+        raise ValueError(f"{idle[0]} in the URL is for TLS: {remedy}, or leave it away")
+    if ("cert" in options) != ("key" in options):
+        raise ValueError("cert and key in the URL come together: give both files")
+
+
+def _anchored_files(url: str, absolute: Callable[[Path], Path]) -> str:
+    """The URL with the files of TLS absolute."""
+    address, question, query = url.partition("?")
+    return address + question + anchored_options(query, absolute)
+
+
+def _mysql_options(text: str) -> str:
+    options = dict(parse_qsl(urlsplit(text).query, keep_blank_values=True))
+    _check_tls(options, frozenset({"tls"}), options.get("tls") == "yes", "add tls=yes")
+    return text
+
+
 class MysqlStore(DatabaseStore):
     """`[stores.NAME]`: a MySQL or MariaDB database."""
 
     schemes = ("mysql", "mariadb")
 
-    url: Annotated[str, AfterValidator(_server_url("mysql", "mariadb"))] = Field(
-        description="mysql://USER@HOST[:PORT]/DATABASE."
+    url: Annotated[str, AfterValidator(_server_url("mysql", "mariadb")), AfterValidator(_mysql_options)] = Field(
+        description="mysql://USER@HOST[:3306]/DATABASE. HOST may be a percent-encoded path of a socket. "
+        "?tls=yes encrypts; ca=FILE: who signed the server's certificate, else the system's authorities; verify=no: "
+        "any certificate will do; cert=FILE&key=FILE: a certificate of our own."
     )
     password: Secret | None = Field(None, description='The password: a text, "env:NAME" or "file:PATH".')
     layout: Literal["opensips", "homer5"] = Field("opensips", description="Whose tables: OpenSIPS' or Homer 5's.")
     opensips: OpensipsTables = OpensipsTables()
+
+    def anchored(self, absolute: Callable[[Path], Path]) -> MysqlStore:
+        """The same with the files of TLS absolute."""
+        return self.model_copy(update={"url": _anchored_files(self.url, absolute)})
+
+
+def _https_options(text: str) -> str:
+    parts = urlsplit(text)
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    _check_tls(options, frozenset(), parts.scheme == "clickhouses", "write clickhouses://")
+    return text
 
 
 def _sqlite_url(text: str) -> str:
@@ -311,8 +352,26 @@ class ClickhouseStore(DatabaseStore):
 
     schemes = ("clickhouse", "clickhouses")
 
-    url: Annotated[str, AfterValidator(_server_url("clickhouse", "clickhouses"))] = Field(
-        description="clickhouse://USER@HOST[:8123]/DATABASE; clickhouses:// for HTTPS."
+    url: Annotated[str, AfterValidator(_server_url("clickhouse", "clickhouses")), AfterValidator(_https_options)] = (
+        Field(
+            description="clickhouse://USER@HOST[:8123]/DATABASE; clickhouses://USER@HOST[:8443]/DATABASE is HTTPS. "
+            "?ca=FILE: who signed the server's certificate, else the system's authorities; verify=no: any will do; "
+            "cert=FILE&key=FILE: a certificate of our own."
+        )
     )
     password: Secret | None = Field(None, description='The password: a text, "env:NAME" or "file:PATH".')
     table: TableName = Field("messages", description="The table: the columns of the lake.")
+    keep: Annotated[Duration, Field(ge=3600)] | None = Field(
+        None,
+        description="How long packets are kept after they arrived (a TTL); days are dropped whole. Without: for ever.",
+    )
+    cluster: Annotated[str, Field(pattern=r"^[\w{}.-]*$")] = Field(
+        "", description="The cluster whose nodes have the table: replicated, behind a Distributed table."
+    )
+    async_insert: bool = Field(
+        False, description="The server gathers inserts of many clients before it writes them: for many small switches."
+    )
+
+    def anchored(self, absolute: Callable[[Path], Path]) -> ClickhouseStore:
+        """The same with the files of TLS absolute."""
+        return self.model_copy(update={"url": _anchored_files(self.url, absolute)})

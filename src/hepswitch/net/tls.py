@@ -11,12 +11,23 @@ Not here: connections, and what other options an endpoint may have.
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qsl, urlencode
 
 from hepswitch.units import Endpoint
 
 CLIENT_OPTIONS = frozenset({"ca", "verify", "cert", "key"})
 """What `client_context` reads of an endpoint."""
+
+FILE_OPTIONS = {"cert", "key", "ca", "client_ca"}
+"""Options that name a file."""
+
+
+def anchored_options(query: str, absolute: Callable[[Path], Path]) -> str:
+    """The options of a URL, with the files that they name made absolute."""
+    options = parse_qsl(query, keep_blank_values=True)
+    return urlencode([(name, str(absolute(Path(value))) if name in FILE_OPTIONS else value) for name, value in options])
 
 
 def server_context(endpoint: Endpoint) -> ssl.SSLContext:

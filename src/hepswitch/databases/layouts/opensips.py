@@ -45,13 +45,13 @@ EXTRA_CORRELATION = 0x65
 class Opensips:
     """The layout for the tables of `[stores.NAME.opensips]`. ValueError when `columns` or `indexes` cannot be."""
 
-    extras = EXTRAS
+    extras: Sequence[str] = EXTRAS
 
     def __init__(self, tables: OpensipsTables) -> None:
         node = fills.capture_node(tables.node) if tables.node else fills.agent_name
         name = fills.constant(tables.node) if tables.node else fills.agent_name
-        report = _homer5(node) if tables.report == "homer5" else _homer6(name)
-        capture, trace = _sip_capture(node), _sip_trace()
+        report = homer5_report(node) if tables.report == "homer5" else _homer6(name)
+        capture, trace = sip_capture(node), _sip_trace()
         _check(tables.columns, (capture, report, trace))
         _check_indexes(tables.indexes, capture)
         names = tables.columns
@@ -179,7 +179,8 @@ def _ends(size: int) -> list[Filled]:
     ]
 
 
-def _sip_capture(node: Fill) -> list[Filled]:
+def sip_capture(node: Fill) -> list[Filled]:
+    """The columns of `sip_capture`. Homer 5 has most of them, too."""
     return [
         moment("date"),
         number("micro_ts", fills.micros, Type.BIG),
@@ -230,7 +231,8 @@ def _packet() -> list[Filled]:
     return [*_ends(60), number("proto", "proto_id"), number("family", fills.family), number("type", "proto_type")]
 
 
-def _homer5(node: Fill) -> list[Filled]:
+def homer5_report(node: Fill) -> list[Filled]:
+    """The columns of `report_capture` and of Homer 5's tables for what is no SIP."""
     return [
         moment("date"),
         number("micro_ts", fills.micros, Type.BIG),
