@@ -26,16 +26,17 @@ from hepswitch.destinations.stores import Store
 from hepswitch.lake.lake import Lake
 from hepswitch.lake.query import Query
 from hepswitch.wire.hep import Hep
-from servers import postgres
+from servers import clickhouse, mariadb, postgres
 from traffic import START, calls, hep
 
 RECEIVED = {"hep_version", "received_ts", "received_ip", "received_port", "store_table"}
 """No layout but ClickHouse's keeps how a packet came and where it was put."""
 
 OPENSIPS = RECEIVED | {"node_name", "captagent_id", "vlan_id", "chunks"}
-HOMER7 = OPENSIPS | {"correlation_id"}
+HOMER7 = OPENSIPS
 UNKNOWN_TO_OPENSIPS = ("node_name", "captagent_id", "vlan_id", "version", "mos", "keep_alive", "chunk(", "received")
 """Fields of conditions that ask for those."""
+UNKNOWN_TO_HOMER7 = UNKNOWN_TO_OPENSIPS
 
 
 def traffic() -> list[bytes]:
@@ -48,13 +49,18 @@ def traffic() -> list[bytes]:
 
 
 def all_kinds() -> Iterator[bytes]:
-    """Packets of every kind. Layouts do not tell an empty correlation id from none, nor port 0 (of HEPv2)."""
+    """Packets of every kind, but for what is there and empty: most layouts do not tell that from what is not there.
+
+    Nor do Homer's layouts tell a correlation id that is the Call-ID from none.
+    """
     for packet in packets():
-        if 0 in (packet.src_port, packet.dst_port):
-            continue
-        if packet.correlation_id == b"":
+        if packet.sip is not None and packet.correlation_id == (packet.sip.call_id or "").encode():
             packet.delete("correlation_id")
-        yield bytes(packet)
+        for name in ("correlation_id", "node_name"):
+            if not getattr(packet, name):
+                packet.delete(name)
+        if packet.payload and 0 not in (packet.src_port, packet.dst_port):  # HEPv2 always has ports
+            yield bytes(packet)
 
 
 def hostile() -> list[bytes]:
@@ -109,6 +115,18 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.url
 
 
+@pytest.fixture(scope="module")
+def mariadb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with mariadb(tmp_path_factory.mktemp("mariadb")) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def clickhouse_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with clickhouse(tmp_path_factory.mktemp("clickhouse")) as server:
+        yield server.url
+
+
 def sqlite_file(request: pytest.FixtureRequest) -> Made:
     return {"url": f"sqlite:{request.getfixturevalue('folder')}/one.db"}, Keeps(OPENSIPS, UNKNOWN_TO_OPENSIPS)
 
@@ -130,7 +148,35 @@ def postgres_opensips(request: pytest.FixtureRequest) -> Made:
     return {"url": url, "opensips": tables}, Keeps(OPENSIPS, UNKNOWN_TO_OPENSIPS, texts_only=True)
 
 
-STORES: list[Callable[[pytest.FixtureRequest], Made]] = [sqlite_file, sqlite_dated, postgres_opensips]
+def postgres_homer7(request: pytest.FixtureRequest) -> Made:
+    url = request.getfixturevalue("postgres_url")
+    return {"url": url, "layout": "homer7"}, Keeps(HOMER7, UNKNOWN_TO_HOMER7, texts_only=True)
+
+
+def mariadb_opensips(request: pytest.FixtureRequest) -> Made:
+    return {"url": request.getfixturevalue("mariadb_url")}, Keeps(OPENSIPS, UNKNOWN_TO_OPENSIPS)
+
+
+def mariadb_homer5(request: pytest.FixtureRequest) -> Made:
+    table = {"url": request.getfixturevalue("mariadb_url"), "layout": "homer5"}
+    return table, Keeps(OPENSIPS, UNKNOWN_TO_OPENSIPS)
+
+
+def clickhouse_messages(request: pytest.FixtureRequest) -> Made:
+    return {"url": request.getfixturevalue("clickhouse_url"), "password": "secret"}, Keeps(
+        {"store_table", "received_ip", "received_port"}, ("received.",)
+    )
+
+
+STORES: list[Callable[[pytest.FixtureRequest], Made]] = [
+    sqlite_file,
+    sqlite_dated,
+    postgres_opensips,
+    postgres_homer7,
+    mariadb_opensips,
+    mariadb_homer5,
+    clickhouse_messages,
+]
 
 
 @pytest.fixture(scope="module", params=STORES, ids=lambda made: made.__name__)

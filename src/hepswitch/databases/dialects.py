@@ -6,6 +6,7 @@ and the like may be taken for the same. Not here: what is asked (`narrowing`, `r
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ class Dialect(ABC):
     session: Sequence[str] = ()
     tables: str
     length = "char_length"
-    escape = " escape '!'"
+    escape = "!"
 
     def quoted(self, name: str) -> str:
         """A name as an identifier."""
@@ -39,12 +40,16 @@ class Dialect(ABC):
         return moment.astimezone(UTC).replace(microsecond=0)
 
     def like(self, text: str, pattern: str) -> str:
-        """Does `text` match `pattern` (placeholders or columns), in either case or not? `!` makes the next one plain."""
-        return f"{text} like {pattern}{self.escape}"
+        """Does `text` match `pattern` (a placeholder)? Perhaps in either case."""
+        return f"{text} like {pattern} escape '{self.escape}'"
 
     def like_any_case(self, text: str, pattern: str) -> str:
         """The same, surely in either case."""
         return self.like(f"lower({text})", f"lower({pattern})")
+
+    def plain(self, text: str) -> str:
+        """A text as the part of a pattern that stands for nothing else."""
+        return re.sub(rf"[{re.escape(self.escape)}%_]", lambda found: self.escape + found[0], text)
 
     def found_in(self, part: str, text: str) -> str:
         """Does `text` contain `part`?"""
@@ -71,7 +76,7 @@ class PostgresDialect(Dialect):
         return value.replace("\0", "") if isinstance(value, str) else value
 
     def like_any_case(self, text: str, pattern: str) -> str:
-        return f"{text} ilike {pattern}{self.escape}"
+        return f"{text} ilike {pattern} escape '{self.escape}'"
 
 
 class MysqlDialect(Dialect):
@@ -111,3 +116,24 @@ class SqliteDialect(Dialect):
 
     def found_in(self, part: str, text: str) -> str:
         return f"instr({text}, {part}) > 0"
+
+
+class ClickhouseDialect(Dialect):
+    """ClickHouse. Its requests are read only."""
+
+    tables = 'select table as "table", name as "column" from system.columns where database = currentDatabase()'
+    length = "lengthUTF8"
+    escape = "\\"
+
+    def mark(self, place: int, value: Any) -> str:
+        kind = {str: "String", int: "Int64", datetime: "DateTime64(6, 'UTC')"}[type(value)]
+        return f"{{p{place}:{kind}}}"
+
+    def like(self, text: str, pattern: str) -> str:
+        return f"{text} like {pattern}"
+
+    def like_any_case(self, text: str, pattern: str) -> str:
+        return f"{text} ilike {pattern}"
+
+    def found_in(self, part: str, text: str) -> str:
+        return f"position({text}, {part}) > 0"

@@ -11,11 +11,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hepswitch.databases import kinds
-from hepswitch.databases.dialects import Dialect, MysqlDialect, PostgresDialect, SqliteDialect
+from hepswitch.databases.clickhouse_tables import local
+from hepswitch.databases.dialects import ClickhouseDialect, Dialect, MysqlDialect, PostgresDialect, SqliteDialect
 from hepswitch.databases.latest import Ask, Table
-from hepswitch.databases.views import homer7, opensips
+from hepswitch.databases.views import homer5, homer7, messages, opensips
 from hepswitch.databases.views.view import View
-from hepswitch.destinations.databases import DatabaseStore, MysqlStore, PostgresStore, SqliteStore, table_name
+from hepswitch.destinations.databases import (
+    ClickhouseStore,
+    DatabaseStore,
+    MysqlStore,
+    PostgresStore,
+    SqliteStore,
+    table_name,
+)
 
 
 class Found(NamedTuple):
@@ -28,16 +36,21 @@ class Found(NamedTuple):
 
 async def find(store: DatabaseStore) -> Found:
     """The tables of a store, by a connection of their own. OSError when its server is away or refuses."""
+    dialect: Dialect
     match store:
         case SqliteStore():
             return await _in_files(store)
         case PostgresStore():
-            dialect: Dialect = PostgresDialect()
+            dialect = PostgresDialect()
             is_homer7 = store.layout == "homer7"
             views = homer7.views(store.homer7, dialect) if is_homer7 else opensips.views(store.opensips, dialect)
         case MysqlStore():
             dialect = MysqlDialect()
-            views = opensips.views(store.opensips, dialect)
+            is_homer5 = store.layout == "homer5"
+            views = homer5.views(dialect) if is_homer5 else opensips.views(store.opensips, dialect)
+        case ClickhouseStore():
+            dialect = ClickhouseDialect()
+            views = messages.views(dialect)
         case _:
             raise OSError(f"what is stored at {store.url} cannot be searched here")
     server = kinds.server(store)
@@ -45,7 +58,12 @@ async def find(store: DatabaseStore) -> Found:
     try:
         for statement in dialect.session:
             await server.rows(statement)
-        return Found(await _tables(dialect, views, server.rows), server.close)
+        tables = await _tables(dialect, views, server.rows)
+        if isinstance(store, ClickhouseStore):
+            # With a cluster, a table and the one below it have the same rows.
+            below = {local(store, table.name) for table in tables if store.cluster}
+            return Found([table for table in tables if table.name not in below], server.close, whole=True)
+        return Found(tables, server.close)
     except BaseException:
         await server.close()
         raise

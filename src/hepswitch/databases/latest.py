@@ -36,6 +36,7 @@ class Table:
     """A table that is read. `view` fits it."""
 
     def __init__(self, name: str, view: View, dialect: Dialect, ask: Ask) -> None:
+        self.name = name
         self.view = view
         self._dialect = dialect
         self._ask = ask

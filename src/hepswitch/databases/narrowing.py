@@ -145,9 +145,9 @@ class Statement:
                 low, high = max(low, _LEAST_CODE), min(high, _MOST_CODE)
                 return f"{held.sql} between {self.mark(str(low))} and {self.mark(str(high))}" if low <= high else False
             case Like(_, pattern), Kind.TEXT:
-                return self._or_cut(self.dialect.like(held.sql, self.mark(_pattern(pattern))), held)
+                return self._or_cut(self.dialect.like(held.sql, self.mark(self._pattern(pattern))), held)
             case Contains(_, text), Kind.TEXT:
-                pattern = self.mark(_anywhere(text))
+                pattern = self.mark(self._anywhere(text))
                 return self._or_cut(self.dialect.like_any_case(held.sql, pattern), held)
         return True
 
@@ -165,6 +165,16 @@ class Statement:
         # In JSON a text may be written in another way.
         return f"({' or '.join([*found, self.dialect.like(held.sql, self.mark('{%'))])})"
 
+    def _pattern(self, glob: str) -> str:
+        """A pattern of `like` that matches whatever `glob` does. Ranges and escapes match anything."""
+        plain = re.split(r"[*?]|\[.*", glob.partition("\\")[0], flags=re.DOTALL)
+        return "%".join(map(self.dialect.plain, plain)) + ("%" if "[" in glob or "\\" in glob else "")
+
+    def _anywhere(self, text: str) -> str:
+        """A pattern that finds the text in either case. Letters beyond ASCII have another idea of case in each database."""
+        parts = "%".join(map(self.dialect.plain, re.split(r"[^\x00-\x7f]+", text)))
+        return f"%{parts}%"
+
 
 def _of_constant(condition: Among | Like | Contains | Between | Absent, value: int | None) -> bool:
     match condition:
@@ -176,19 +186,3 @@ def _of_constant(condition: Among | Like | Contains | Between | Absent, value: i
             return value is not None and low <= value <= high
         case Like() | Contains():
             return value is not None
-
-
-def _pattern(glob: str) -> str:
-    """A pattern of `like` that matches whatever `glob` does. Ranges and escapes match anything."""
-    plain = re.split(r"[*?]|\[.*", glob.partition("\\")[0], flags=re.DOTALL)
-    return "%".join(map(_plain, plain)) + ("%" if "[" in glob or "\\" in glob else "")
-
-
-def _anywhere(text: str) -> str:
-    """A pattern that finds the text in either case. Letters beyond ASCII have another idea of case in each database."""
-    parts = "%".join(map(_plain, re.split(r"[^\x00-\x7f]+", text)))
-    return f"%{parts}%"
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[!%_]", r"!\g<0>", text)

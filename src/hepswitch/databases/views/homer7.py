@@ -31,14 +31,11 @@ from hepswitch.databases.views.view import (
     agent,
     number,
     octets,
-    sip_type,
 )
 from hepswitch.destinations.databases import Homer7Tables
 from hepswitch.lake.reader import Row
 
 SIP_TABLES, ISUP_TABLES = r"hep_proto_1_\w+", r"hep_proto_54_\w+"
-
-SIP = 1
 
 _KNOWN_BY = frozenset(("sid", "create_date", "protocol_header", "data_header", "raw"))
 _PICKED = {name: name for name in ("protocol_header", "data_header", "raw")}
@@ -109,7 +106,7 @@ def _row(got: Mapping[str, Any], forced: tuple[int, ...]) -> Row:
         correlation_id = None
     return {
         "ts": got["moment"].astimezone(UTC),
-        "proto_type": sip_type(payload) if kind == SIP else number(kind, 0xFF),
+        "proto_type": number(kind, 0xFF),
         "correlation_id": correlation_id,
         "payload": payload or None,
         "proto_id": number(header.get("protocol"), 0xFF),

@@ -32,7 +32,6 @@ from hepswitch.databases.views.view import (
     micros,
     number,
     octets,
-    sip_type,
 )
 from hepswitch.destinations.databases import OpensipsTables
 from hepswitch.lake.reader import Row
@@ -118,12 +117,11 @@ class _Columns:
 
 def _sip_capture(columns: _Columns, node: str) -> View:
     def row(got: Mapping[str, Any]) -> Row:
-        message = octets(got["msg"])
         return {
             "ts": _moment(got["micro_ts"], got["date"]),
-            "proto_type": sip_type(message),
+            "proto_type": SIP,
             "correlation_id": got["correlation_id"] or None,
-            "payload": message,
+            "payload": octets(got["msg"]),
             **_agent(got["node"], node),
             **_ends(got),
             **{name: got[name] for name in _CUSTOM},
@@ -171,11 +169,10 @@ def _homer6(columns: _Columns, node: str) -> View:
 
 def _sip_trace(columns: _Columns) -> View:
     def row(got: Mapping[str, Any]) -> Row:
-        message = octets(got["msg"])
         return {
             "ts": _moment(got["time_us"], got["time_stamp"]),
-            "proto_type": sip_type(message),
-            "payload": message,
+            "proto_type": SIP,
+            "payload": octets(got["msg"]),
             "proto_id": _protocol(got["from_proto"]),
             "src_ip": address(got["from_ip"]),
             "src_port": number(got["from_port"], PORT),

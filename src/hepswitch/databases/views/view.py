@@ -19,7 +19,7 @@ from hepswitch.lake.reader import Row
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND, MICROSECOND = timedelta(seconds=1), timedelta(microseconds=1)
 
-SIP, SIP_JSON = 1, 50
+SIP = 1
 PORT, LARGEST = 0xFFFF, 0xFFFFFFFF
 
 IDENTITY = "call_id, else correlation_id"
@@ -131,11 +131,6 @@ def number(value: Any, most: int) -> int | None:
 def octets(value: str | bytes | None) -> bytes | None:
     """A payload, from a column of either type."""
     return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
-
-
-def sip_type(payload: bytes | None) -> int:
-    """The type of what was found to be SIP: in JSON it is looked for when it says so."""
-    return SIP_JSON if payload and payload.startswith(b"{") else SIP
 
 
 def agent(text: str | None) -> Row:
