@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from hashlib import md5
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +22,14 @@ from batches import batch_of
 from cli import recorded
 from filters.packets import LISTS, conditions, packets
 from hepswitch.databases import kinds
+from hepswitch.databases.dialects import PostgresDialect
+from hepswitch.databases.found import find
+from hepswitch.databases.narrowing import Statement
 from hepswitch.databases.reading import DatabaseReader
 from hepswitch.databases.server import Mark
-from hepswitch.destinations.databases import DatabaseStore
+from hepswitch.destinations.databases import DatabaseStore, MysqlStore, PostgresStore, SqliteStore
 from hepswitch.destinations.stores import Store
+from hepswitch.lake.conditions import Among, Between, Condition, OfCall, Since, Until
 from hepswitch.lake.lake import Lake
 from hepswitch.lake.query import Query
 from hepswitch.wire.hep import Hep
@@ -42,9 +49,7 @@ UNKNOWN_TO_HOMER7 = UNKNOWN_TO_OPENSIPS
 def traffic() -> list[bytes]:
     """Calls of several days, with legs, reports and logs; packets of every kind; and hostile ones."""
     day = 86_400.0
-    usual = [
-        hep(message) for begin in (0.0, day, 3 * day) for message in calls(15, per_second=2.0, start=START + begin)
-    ]
+    usual = [hep(message) for begin in (0.0, day, 3 * day) for message in calls(6, per_second=2.0, start=START + begin)]
     return [*usual, *recorded.answered(), *recorded.refused(), *all_kinds(), *hostile()]
 
 
@@ -53,7 +58,7 @@ def all_kinds() -> Iterator[bytes]:
 
     Nor do Homer's layouts tell a correlation id that is the Call-ID from none.
     """
-    for packet in packets():
+    for packet in packets(90):
         if packet.sip is not None and packet.correlation_id == (packet.sip.call_id or "").encode():
             packet.delete("correlation_id")
         for name in ("correlation_id", "node_name"):
@@ -158,8 +163,9 @@ def mariadb_opensips(request: pytest.FixtureRequest) -> Made:
 
 
 def mariadb_homer5(request: pytest.FixtureRequest) -> Made:
-    table = {"url": request.getfixturevalue("mariadb_url"), "layout": "homer5"}
-    return table, Keeps(OPENSIPS, UNKNOWN_TO_OPENSIPS)
+    url = request.getfixturevalue("mariadb_url")
+    asyncio.run(make_database(url, "homer"))  # what has the columns of a layout belongs to it
+    return {"url": url.removesuffix("hep") + "homer", "layout": "homer5"}, Keeps(OPENSIPS, UNKNOWN_TO_OPENSIPS)
 
 
 def clickhouse_messages(request: pytest.FixtureRequest) -> Made:
@@ -188,13 +194,21 @@ def stored(request: pytest.FixtureRequest, lake: Lake) -> Iterator[Stored]:
         yield Stored(reader, lake, keeps)
 
 
+async def make_database(url: str, name: str) -> None:
+    server = kinds.server(MysqlStore.model_validate({"url": url}))
+    await server.open()
+    await server.rows(f"create database {name}")
+    await server.close()
+
+
 async def load(store: DatabaseStore, waiting: Sequence[bytes], **said: Any) -> None:
     """Store packets as the loader does."""
     server: Any = kinds.server(store)
     await server.open()
     batch = batch_of([Hep(packet, lakes.ARRIVAL) for packet in waiting], server.layout.extras, **said)
     assert server.layout.unfit(batch) is None
-    await server.load(batch, Mark("0" * 32, 0, len(waiting), 0))
+    journal = md5(f"{store.model_dump()} {said}".encode()).hexdigest()  # stores may share a database
+    await server.load(batch, Mark(journal, 0, len(waiting), 0))
     await server.close()
 
 
@@ -210,6 +224,12 @@ def same(stored: Stored, found: list[dict[str, Any]], expected: list[dict[str, A
 
     assert (kept(found) - kept(expected), kept(expected) - kept(found)) == (Counter(), Counter())
     assert [row["ts"] for row in found] == [row["ts"] for row in expected]
+
+
+def told(query: Query) -> str:
+    """What is said in a question."""
+    said = {each.name: getattr(query, each.name) for each in fields(query)}
+    return " ".join(f"{name}={value}" for name, value in said.items() if value) or "everything"
 
 
 QUESTIONS = [
@@ -269,7 +289,7 @@ QUESTIONS = [
 ]
 
 
-@pytest.mark.parametrize("query", QUESTIONS, ids=repr)
+@pytest.mark.parametrize("query", QUESTIONS, ids=told)
 def test_every_question(stored: Stored, query: Query) -> None:
     same(stored, stored.reader.search(query), stored.lake.search(query))
     assert stored.reader.calls(query) == stored.lake.calls(query)
@@ -278,12 +298,17 @@ def test_every_question(stored: Stored, query: Query) -> None:
 @pytest.mark.parametrize("limit", [1, 2, 7, 40])
 @pytest.mark.parametrize(
     "query",
-    [Query(), Query(from_user="+4930*"), Query(status="2xx"), Query(until=datetime.fromtimestamp(START + 90_000, UTC))],
-    ids=repr,
+    [
+        Query(),
+        Query(from_user="+4930*"),
+        Query(status="2xx", since=datetime.fromtimestamp(START + 1.25, UTC)),
+        Query(until=datetime.fromtimestamp(START + 90_000.5, UTC)),
+    ],
+    ids=told,
 )
 def test_the_latest(stored: Stored, query: Query, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hepswitch.databases.reading.FIRST", 3)
-    some = Query(from_user=query.from_user, status=query.status, until=query.until, limit=limit)
+    some = replace(query, limit=limit)
     found, expected = stored.reader.search(some), stored.lake.search(some)
     assert [row["ts"] for row in found] == [row["ts"] for row in expected]
     assert stored.reader.calls(some) == stored.lake.calls(some)
@@ -296,7 +321,7 @@ def test_a_call_with_its_legs(stored: Stored, call_id: str) -> None:
     same(stored, stored.reader.call(call_id), stored.lake.call(call_id))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=conditions())
 def test_any_condition(stored: Stored, text: str) -> None:
     if any(word in text for word in stored.keeps.unknown):
@@ -323,3 +348,136 @@ def test_bad_questions(stored: Stored) -> None:
     for query in (Query(status="busy"), Query(filter="sip.from_user =")):
         with pytest.raises(ValueError, match=r"4xx|value"):
             stored.reader.search(query)
+
+
+# ── by server ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> SqliteStore:
+    return SqliteStore.model_validate({"url": f"sqlite:{tmp_path}/calls.db"})
+
+
+def test_tables_that_a_route_named_and_what_it_said(sqlite: SqliteStore) -> None:
+    a_day = 86_400.0
+    packets_of = [recorded.answered(), [hep(message) for message in calls(2, start=START + a_day)]]
+    for table, some in zip(("vip_%Y%m%d", "sip_capture"), packets_of, strict=True):
+        asyncio.run(load(sqlite, some, table=table, custom_field1="acme"))
+    with DatabaseReader("db", sqlite) as reader:
+        rows = reader.search(Query())
+        assert len(rows) == sum(map(len, packets_of))
+        assert {row["custom_field1"] for row in rows if row["call_id"]} == {"acme"}
+        assert [row["ts"] for row in reader.search(Query(limit=20))] == [row["ts"] for row in rows[-20:]]
+
+
+def test_what_was_traced(sqlite: SqliteStore, tmp_path: Path) -> None:
+    asyncio.run(load(sqlite, recorded.answered(), direction="in", attrs="fraud"))
+    lakes.store(tmp_path / "lake", recorded.answered())
+    lake = Lake(tmp_path / "lake")
+    kept = (
+        "ts",
+        "call_id",
+        "method",
+        "status",
+        "cseq_method",
+        "from_user",
+        "src_ip",
+        "src_port",
+        "proto_id",
+        "payload",
+    )
+    with DatabaseReader("db", sqlite) as reader:
+        for query in (
+            Query(from_user="alice", method="BYE"),
+            Query(user="bo?"),
+            Query(status="2xx", method="INVITE"),
+            Query(call_id="call-a@example.net", filter="sip"),
+        ):
+            found = [[row[name] for name in kept] for row in reader.search(query)]
+            assert found == [[row[name] for name in kept] for row in lake.search(query)] != []
+        assert {row["call_id"] for row in reader.call("call-a@example.net")} == {
+            "call-a@example.net",
+            "call-b@example.net",
+            None,
+        }
+        assert {row["custom_field1"] for row in reader.search(Query(method="INVITE"))} == {"fraud"}
+
+
+def test_tables_of_others(tmp_path: Path) -> None:
+    """OpenSIPS' own DDL lacks columns, and other programs write what is no address."""
+    path = tmp_path / "theirs.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(
+            "create table sip_capture (id integer, date datetime, micro_ts bigint, method text, callid text, "
+            "source_ip text, source_port int, destination_ip text, destination_port int, node text, msg text)"
+        )
+        database.execute("create table subscribers (id integer, callid text)")
+        message = recorded.sip("INVITE sip:bob@example.net SIP/2.0", "c1", "1 INVITE").decode()
+        values = (
+            1,
+            "2026-11-18 11:06:40",
+            0,
+            "INVITE",
+            "c1",
+            "proxy.example.net",
+            5060,
+            "192.0.2.1",
+            0,
+            "edge",
+            message,
+        )
+        database.execute(f"insert into sip_capture values ({', '.join('?' * len(values))})", values)
+        database.commit()
+    with DatabaseReader("db", SqliteStore.model_validate({"url": f"sqlite:{path}"})) as reader:
+        [row] = reader.search(Query(from_user="alice", user="bob", method="INVITE"))
+        names = ("ts", "src_ip", "src_port", "dst_ip", "dst_port", "node_name", "custom_field1")
+        assert [row[name] for name in names] == [
+            datetime(2026, 11, 18, 11, 6, 40, tzinfo=UTC), None, 5060, "192.0.2.1", None, "edge", None,
+        ]  # fmt: skip
+        assert [call["call_id"] for call in reader.calls(Query(limit=5))] == ["c1"]
+
+
+def test_nothing_there_yet(sqlite: SqliteStore) -> None:
+    with DatabaseReader("db", sqlite) as reader:
+        assert reader.search(Query()) == reader.calls(Query(limit=1)) == reader.call("x") == []
+
+
+async def test_nothing_can_be_changed(postgres_url: str) -> None:
+    store = PostgresStore.model_validate({"url": postgres_url, "opensips": {"table": "untouched"}})
+    await load(store, recorded.answered())
+    found = await find(store)
+    assert found.close is not None
+    with pytest.raises(OSError, match="read-only"):
+        await found.tables[0].ask("delete from untouched", ())
+    await found.close()
+
+
+PLANS: list[tuple[dict[str, Any], Condition, str]] = [
+    ({"layout": "homer7"}, Among("call_id", ("x",)), "_sid"),
+    ({"layout": "homer7"}, OfCall("x"), "_sid"),
+    ({"layout": "homer7"}, Among("from_user", ("x", "y")), "_from_user"),
+    ({"layout": "homer7"}, Among("correlation_id", ("x",)), "_correlation_id"),
+    ({"layout": "homer7"}, Among("src_ip", ("192.0.2.1",)), "_srcip"),
+    ({"layout": "homer7"}, Between("status", 400, 499), "_method"),
+    ({"layout": "homer7"}, Since(datetime.fromtimestamp(START + 1.0, UTC)), "_create_date"),
+    ({"opensips": {"table": "planned"}}, Among("call_id", ("x",)), "planned_callid_idx"),
+    ({"opensips": {"table": "planned"}}, OfCall("x"), "planned_callid_idx"),
+    ({"opensips": {"table": "planned"}}, Until(datetime.fromtimestamp(START + 1.0, UTC)), "planned_date_idx"),
+]
+
+
+@pytest.mark.parametrize(("more", "condition", "index"), PLANS, ids=[f"{each[2]}-{each[1]}" for each in PLANS])
+async def test_the_indexes_of_a_layout_are_hit(
+    postgres_url: str, more: dict[str, Any], condition: Condition, index: str
+) -> None:
+    store = PostgresStore.model_validate({"url": postgres_url, **more})
+    await load(store, recorded.answered())
+    found = await find(store)
+    assert found.close is not None
+    table = next(table for table in found.tables if table.name in ("hep_proto_1_call", "planned"))
+    await table.ask("set enable_seqscan = off", ())
+    statement = Statement(PostgresDialect())
+    where = statement.where(condition, table.view)
+    plan = await table.ask(f"explain select * from {table.name} where {where}", statement.values)
+    assert any(index in line["QUERY PLAN"] and "Index" in line["QUERY PLAN"] for line in plan), plan
+    await found.close()

@@ -13,7 +13,7 @@ COMMANDS = {
     "run": "Run the switch.",
     "check": "Check a configuration and its route without running it.",
     "init": "Write a commented configuration and a route to start from.",
-    "replay": "Send pcap, pcapng, HEP files or a lake's packets as HEP.",
+    "replay": "Send pcap, pcapng, HEP files or a store's packets as HEP.",
     "decode": "Print HEP packets as JSON lines.",
     "search": "Find calls and messages in a store.",
     "ladder": "Draw a call's flow.",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +17,8 @@ from hepswitch.cli.terminal import json_line, safe
 from hepswitch.units import parse_duration
 
 if TYPE_CHECKING:
-    from hepswitch.config import Config
+    from hepswitch.destinations.databases import DatabaseStore
+    from hepswitch.destinations.lake import LakeStore
     from hepswitch.lake.query import Query
     from hepswitch.lake.reader import Reader
 
@@ -126,17 +128,25 @@ def make_query(filters: dict[str, Any], limit: int | None = None) -> Query:
     return query
 
 
-def open_store(store: str | None, lake: Path | None, config: Path | None) -> Reader:
+@contextlib.contextmanager
+def open_store(store: str | None, lake: Path | None, config: Path | None) -> Iterator[Reader]:
     """The store that is meant. Ends the command with exit status 1 when there is none, or none that may be read."""
     if lake is not None and store is not None:
         if _said("lake"):
             raise click.UsageError("--lake and --store exclude each other: a lake in a folder needs no configuration")
         lake = None  # the environment's: what is said here counts
     if lake is None and config is not None:
-        return _configured(store, config)
-    if store is not None:
+        from hepswitch.destinations.databases import DatabaseStore
+
+        name, table = _configured(store, config)
+        if isinstance(table, DatabaseStore):
+            with _database(name, table) as reader:
+                yield reader
+            return
+        lake = table.path
+    elif store is not None:
         raise click.UsageError(f"--store {store} is a name of a configuration: say which with --config")
-    return _lake(lake or DEFAULT_LAKE)
+    yield _lake(lake or DEFAULT_LAKE)
 
 
 def _said(option: str) -> bool:
@@ -157,32 +167,30 @@ def _lake(path: Path) -> Reader:
     return Lake(path, warn)
 
 
-def _configured(name: str | None, path: Path) -> Reader:
-    from hepswitch.databases.reading import DatabaseReader
-    from hepswitch.destinations.lake import LakeStore
+@contextlib.contextmanager
+def _database(name: str, store: DatabaseStore) -> Iterator[Reader]:
+    from hepswitch.databases.reading import DatabaseReader, StoreError
 
-    stores = _load(path).stores
-    name = next(iter(stores)) if name is None else name
-    if name not in stores:
-        raise click.UsageError(f"{path} has no store {name!r}; it has {', '.join(stores)}")
-    store = stores[name]
-    if isinstance(store, LakeStore):
-        return _lake(store.path)
     try:
-        return DatabaseReader(name, store, warn)
-    except OSError as error:
+        with DatabaseReader(name, store, warn) as reader:
+            yield reader
+    except StoreError as error:
         click.echo(f"store {name}: {safe(str(error))}", err=True)
         raise SystemExit(1) from None
 
 
-def _load(path: Path) -> Config:
+def _configured(name: str | None, path: Path) -> tuple[str, LakeStore | DatabaseStore]:
     from hepswitch.config import ConfigError, load
 
     try:
-        return load(path)
+        stores = load(path).stores
     except ConfigError as error:
         click.echo(str(error), err=True)
         raise SystemExit(2) from None
+    name = next(iter(stores)) if name is None else name
+    if name not in stores:
+        raise click.UsageError(f"{path} has no store {name!r}; it has {', '.join(stores)}")
+    return name, stores[name]
 
 
 def warn(message: str) -> None:

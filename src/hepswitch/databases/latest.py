@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from hepswitch.databases.dialects import Dialect
 from hepswitch.databases.narrowing import Statement
-from hepswitch.databases.views.view import View
-from hepswitch.lake.conditions import Condition
+from hepswitch.databases.views.view import Held, View
+from hepswitch.lake.conditions import Among, Condition, Every
 from hepswitch.lake.reader import Row
 
 MOST = 5_000
@@ -39,7 +39,7 @@ class Table:
         self.name = name
         self.view = view
         self._dialect = dialect
-        self._ask = ask
+        self.ask = ask
         self._from = dialect.quoted(name)
         self._clock = dialect.quoted(view.clock.column)
         picked = [f"{self._clock} as moment"]
@@ -51,7 +51,7 @@ class Table:
 
     async def end(self) -> datetime | None:
         """No row is of this moment or later; None when there are no rows."""
-        found = await self._ask(f"select max({self._clock}) as moment from {self._from}", ())  # noqa: S608 (names)
+        found = await self.ask(f"select max({self._clock}) as moment from {self._from}", ())  # noqa: S608 (names)
         moment = found[0]["moment"]
         return None if moment is None else self.view.clock.moment(moment) + self.view.clock.step
 
@@ -60,6 +60,23 @@ class Table:
         statement = Statement(self._dialect)
         where = statement.where(condition, self.view)
         return [] if where is False else list(map(self.view.row, await self._select(statement, where, "")))
+
+    async def starts(self, call_ids: Sequence[str], window: Sequence[Condition]) -> dict[str, datetime]:
+        """When the calls began that are in the table, as far as its clock tells."""
+        held = self.view.held.get("call_id")
+        if not isinstance(held, Held):
+            return {}
+        wanted = {call_id[: held.size] if held.size else call_id: call_id for call_id in call_ids}
+        statement = Statement(self._dialect)
+        where = statement.where(Every((Among("call_id", tuple(call_ids)), *window)), self.view)
+        sql = f"select {self._clock} as moment, {held.sql} as name from {self._from} where {where}"  # noqa: S608
+        found: dict[str, datetime] = {}
+        # Not grouped by the server, to which names may be the same that are not.
+        for row in await self.ask(sql, statement.values):
+            if (call_id := wanted.get(row["name"])) is not None:
+                moment = self.view.clock.moment(row["moment"])
+                found[call_id] = min(moment, found.get(call_id, moment))
+        return found
 
     async def page(self, condition: Condition, before: datetime, size: int) -> Page:
         """The latest rows before a moment that may be meant, about `size` of them."""
@@ -84,7 +101,7 @@ class Table:
     async def _select(self, statement: Statement, where: str | bool, rest: str) -> Sequence[Mapping[str, Any]]:
         condition = "" if where is True else f" where {where}"
         # Values are bound, names are quoted.
-        return await self._ask(f"select {self._picked} from {self._from}{condition}{rest}", statement.values)  # noqa: S608
+        return await self.ask(f"select {self._picked} from {self._from}{condition}{rest}", statement.values)  # noqa: S608
 
 
 class _Unread:

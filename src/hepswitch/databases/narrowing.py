@@ -144,6 +144,11 @@ class Statement:
             case Between(_, low, high), Kind.CODE:
                 low, high = max(low, _LEAST_CODE), min(high, _MOST_CODE)
                 return f"{held.sql} between {self.mark(str(low))} and {self.mark(str(high))}" if low <= high else False
+            case Like(_, pattern), Kind.INSIDE:
+                if REPLACED in pattern:
+                    return True
+                found = self.dialect.like(held.sql, self.mark(f"%{self._pattern(pattern)}%"))
+                return f"({found} or {self._json(held)})"
             case Like(_, pattern), Kind.TEXT:
                 return self._or_cut(self.dialect.like(held.sql, self.mark(self._pattern(pattern))), held)
             case Contains(_, text), Kind.TEXT:
@@ -162,8 +167,11 @@ class Statement:
         if any(REPLACED in text or not text for text in texts):
             return True
         found = [self.dialect.found_in(self.mark(text), held.sql) for text in texts]
-        # In JSON a text may be written in another way.
-        return f"({' or '.join([*found, self.dialect.like(held.sql, self.mark('{%'))])})"
+        return f"({' or '.join([*found, self._json(held)])})"
+
+    def _json(self, held: Held) -> str:
+        """In JSON a text may be written in another way."""
+        return self.dialect.like(held.sql, self.mark("{%"))
 
     def _pattern(self, glob: str) -> str:
         """A pattern of `like` that matches whatever `glob` does. Ranges and escapes match anything."""

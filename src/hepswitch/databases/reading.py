@@ -45,8 +45,12 @@ OF_CALLS = [
 Answer = TypeVar("Answer")
 
 
+class StoreError(Exception):
+    """The store cannot be asked: its server is away or refuses, or its driver is missing. Says what to do."""
+
+
 class DatabaseReader(Reader):
-    """The store `name` of a configuration. Raises OSError, in words, when it cannot be asked."""
+    """The store `name` of a configuration. Making it and asking it raise StoreError."""
 
     def __init__(self, name: str, store: DatabaseStore, warn: Callable[[str], None] | None = None) -> None:
         super().__init__(warn)
@@ -82,20 +86,24 @@ class DatabaseReader(Reader):
         """The calls in which some message is what `query` means: see `calls.calls`."""
         window = Query(since=query.since, until=query.until, limit=query.limit)
         starts: dict[str, datetime] = {}
-        tables = [SCHEMA.empty_table().select(OF_CALLS)]
         for page in self._pages(query):
-            rows = self._ask(
-                self._table(page.rows), query, lambda: searched(self._duckdb, _unlimited(query), ["call_id"])
-            )
-            new = {row["call_id"] for row in rows} - starts.keys() - {None}
-            for table in self._of_calls(sorted(new), window):
-                tables.append(table)
-                for row in table.select(["call_id", "ts"]).to_pylist():
-                    starts[row["call_id"]] = min(row["ts"], starts.get(row["call_id"], row["ts"]))
+            part = replace(query, limit=None)
+            rows = self._ask(self._table(page.rows), part, lambda: searched(self._duckdb, part, ("call_id", "ts")))  # noqa: B023
+            hits = {row["call_id"]: row["ts"] for row in reversed(rows) if row["call_id"] is not None}
+            new = hits.keys() - starts.keys()
+            starts |= {call_id: hits[call_id] for call_id in new}
+            if query.limit is None:
+                continue
+            starts |= self._starts(sorted(new), window)
             # A call that is not known yet has no message that is meant since then: it began before.
-            late = sum(start >= page.since for start in starts.values())
-            if query.limit is not None and late >= query.limit:
+            if sum(start >= page.since for start in starts.values()) >= query.limit:
                 break
+        if query.limit is not None and len(starts) > query.limit:
+            least = sorted(starts.values(), reverse=True)[query.limit - 1]
+            # What seems to begin before `since` has messages in the step of the clock in which that is.
+            since = query.since or BEGINNING
+            starts = {call_id: start for call_id, start in starts.items() if start >= least or start < since}
+        tables = [SCHEMA.empty_table().select(OF_CALLS), *self._of_calls(sorted(starts), window)]
         return self._ask(pa.concat_tables(tables), window, lambda: calls(self._duckdb, window))
 
     def tied(self, ids: Collection[str]) -> list[Row]:
@@ -133,10 +141,18 @@ class DatabaseReader(Reader):
         while (page := self._do(latest.more())) is not None:
             yield page
 
+    def _starts(self, call_ids: Sequence[str], window: Query) -> dict[str, datetime]:
+        """When these calls began, rounded down to the steps of the tables' clocks."""
+        found: dict[str, datetime] = {}
+        for some in _portions(call_ids):
+            for table in self._found.tables:
+                for call_id, start in self._do(table.starts(some, window.said().parts)).items():
+                    found[call_id] = min(start, found.get(call_id, start))
+        return found
+
     def _of_calls(self, call_ids: Sequence[str], window: Query) -> Iterator[pa.Table]:
         """The messages of these calls within the time of `window`, as far as `calls` looks at them."""
-        for start in range(0, len(call_ids), IDS):
-            some = tuple(call_ids[start : start + IDS])
+        for some in _portions(call_ids):
             condition = Every((Among("call_id", some), *window.said().parts))
             rows = [row for table in self._found.tables for row in self._do(table.rows(condition))]
             yield _picked(self._table(rows), some, window)
@@ -165,7 +181,10 @@ class DatabaseReader(Reader):
         return question()
 
     def _do(self, work: Coroutine[Any, Any, Answer]) -> Answer:
-        return self._runner.run(work)
+        try:
+            return self._runner.run(work)
+        except (OSError, ImportError) as error:
+            raise StoreError(str(error)) from error
 
 
 def _picked(table: pa.Table, call_ids: Sequence[str], window: Query) -> pa.Table:
@@ -182,5 +201,6 @@ def _is_tied(row: Row, columns: Sequence[str], ids: Collection[str]) -> bool:
     return any(row[name] in ids for name in columns)
 
 
-def _unlimited(query: Query) -> Query:
-    return replace(query, limit=None)
+def _portions(call_ids: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    for start in range(0, len(call_ids), IDS):
+        yield tuple(call_ids[start : start + IDS])

@@ -18,6 +18,7 @@ import msgspec
 from hepswitch.databases.dialects import Dialect
 from hepswitch.databases.views.view import (
     IDENTITY,
+    IN_ONE_LINE,
     MICROSECOND,
     NEVER,
     OF_SIP,
@@ -62,7 +63,8 @@ def views(tables: Homer7Tables, dialect: Dialect) -> list[View]:
     ends |= dict.fromkeys(_NOT_KEPT, NEVER)
     no_sip: dict[str, Held | Constant] = dict.fromkeys(OF_SIP, NEVER)
     of_id = _of_protocol("correlation_id")
-    sip = ends | {"callid_aleg": Held(dialect.quoted("raw"), "raw", Kind.INSIDE)} | _of_headers(tables)
+    raw = Held(dialect.quoted("raw"), "raw", Kind.INSIDE)
+    sip = ends | dict.fromkeys(IN_ONE_LINE, raw) | _of_headers(tables)
     sip |= {IDENTITY: sid, "call_id": sid, "correlation_id": of_id}
     isup = ends | no_sip | {IDENTITY: of_id, "correlation_id": of_id}
     other = ends | no_sip | {IDENTITY: sid, "correlation_id": sid}

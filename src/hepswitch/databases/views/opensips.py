@@ -16,6 +16,7 @@ from hepswitch.databases.layouts.opensips import Opensips
 from hepswitch.databases.layouts.shape import Shape
 from hepswitch.databases.views.view import (
     EPOCH,
+    IN_ONE_LINE,
     LARGEST,
     NEVER,
     OF_SIP,
@@ -71,8 +72,6 @@ _TRACE_TEXTS = {
 _TRACE_PICKED = (
     "time_stamp", "time_us", "from_proto", "from_ip", "from_port", "to_ip", "to_port", "trace_attrs", "msg",
 )  # fmt: skip
-_IN_TRACED = ("from_user", "to_user", "ruri_user", "pid_user", "callid_aleg")
-"""What `sip_trace` has in its messages alone. Whatever stands in one line there may be looked for in the text."""
 
 
 def views(tables: OpensipsTables, dialect: Dialect) -> list[View]:
@@ -181,10 +180,9 @@ def _sip_trace(columns: _Columns) -> View:
             "custom_field1": got["trace_attrs"],
         }
 
-    held = columns.texts(_TRACE_TEXTS) | columns.texts({"src_port": "from_port", "dst_port": "to_port"}, Kind.NUMBER)
-    held |= columns.texts({"status": "status"}, Kind.CODE) | columns.texts(
-        dict.fromkeys(_IN_TRACED, "msg"), Kind.INSIDE
-    )
+    held = columns.texts(dict.fromkeys(IN_ONE_LINE, "msg"), Kind.INSIDE) | columns.texts(_TRACE_TEXTS)
+    held |= columns.texts({"src_port": "from_port", "dst_port": "to_port"}, Kind.NUMBER)
+    held |= columns.texts({"status": "status"}, Kind.CODE)
     held |= {"proto_type": Constant(SIP)} | dict.fromkeys(("correlation_id", "custom_field2", "custom_field3"), NEVER)
     known_by = frozenset(map(columns.of, ("time_stamp", "callid", "from_ip", "to_ip", "msg")))
     return View(known_by, columns.clock("time_stamp"), columns.picked(_TRACE_PICKED), held, ("call_id",), row)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from hepswitch.lake.reader import Row
@@ -31,6 +32,13 @@ OF_SIP = (
     "content_type", "reason_header", "callid_aleg",
 )  # fmt: skip
 """The lake's columns that are null for what is no SIP."""
+
+
+IN_ONE_LINE = (
+    "ruri_user", "ruri_domain", "from_user", "from_domain", "from_tag", "to_user", "to_domain", "to_tag", "via_branch",
+    "contact_user", "pid_user", "callid_aleg",
+)  # fmt: skip
+"""Those of them that stand in the payload as they are, so that it can be searched for them."""
 
 
 class Kind(Enum):
@@ -113,6 +121,7 @@ class View:
         return replace(self, picked=picked, held=held)
 
 
+@lru_cache(maxsize=4096)
 def address(text: str | None) -> str | None:
     """An address; None for what is none, as other programs may have written it."""
     if not text:
