@@ -15,10 +15,12 @@ from typing import Any
 
 class Dialect(ABC):
     """A server's SQL. `session`: statements that make a session read only, in UTC. `tables`: a query for all columns of all
-    tables (`table`, `column`), and perhaps whether text cannot be looked for in them (`opaque`).
+    tables (`table`, `column`), and perhaps whether text cannot be looked for in them (`opaque`). `kill`: what ends the query
+    of the session `session_id`, where a server goes on with it when nobody waits any more.
     """
 
     session: Sequence[str] = ()
+    session_id = kill = ""
     tables: str
     length = "char_length"
     escape = "!"
@@ -59,7 +61,12 @@ class Dialect(ABC):
 class PostgresDialect(Dialect):
     """PostgreSQL; its text holds no NUL."""
 
-    session = ("set time zone 'UTC'", "set default_transaction_read_only = on")
+    session = (
+        "set time zone 'UTC'",
+        "set default_transaction_read_only = on",
+        # Who goes away leaves no query behind. Servers before 14 do not have it.
+        "select set_config(name, '1000', false) from pg_settings where name = 'client_connection_check_interval'",
+    )
     # Partitions are read through their tables.
     tables = """
         select c.relname as "table", a.attname as "column", a.atttypid = 'bytea'::regtype as opaque
@@ -83,6 +90,8 @@ class MysqlDialect(Dialect):
     """MySQL and MariaDB."""
 
     session = ("set time_zone = '+00:00'", "set session transaction read only")
+    session_id = "select connection_id() as id"
+    kill = "kill query {id:d}"
     tables = """
         select table_name as `table`, column_name as `column` from information_schema.columns
         where table_schema = database()

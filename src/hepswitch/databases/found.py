@@ -5,7 +5,6 @@ Nothing is made and nothing changed. Not here: the columns (`views`), questions 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,13 +23,22 @@ from hepswitch.destinations.databases import (
     SqliteStore,
     table_name,
 )
+from hepswitch.destinations.hand import Hand
+
+
+async def _nothing() -> None:
+    """What need not be done."""
 
 
 class Found(NamedTuple):
-    """Tables, and what lets go of their connection. `whole`: their rows have all columns of the lake."""
+    """Tables. `close` lets go of their connection, `cancel` ends a query that was given up and goes on at the server.
+
+    `whole`: the rows have all columns of the lake.
+    """
 
     tables: list[Table]
-    close: Callable[[], Coroutine[Any, Any, None]] | None = None
+    close: Callable[[], Coroutine[Any, Any, None]] = _nothing
+    cancel: Callable[[], Coroutine[Any, Any, None]] = _nothing
     whole: bool = False
 
 
@@ -63,21 +71,43 @@ async def find(store: DatabaseStore) -> Found:
             # With a cluster, a table and the one below it have the same rows.
             below = {local(store, table.name) for table in tables if store.cluster}
             return Found([table for table in tables if table.name not in below], server.close, whole=True)
-        return Found(tables, server.close)
+        return Found(tables, server.close, await _canceller(store, dialect, server.rows))
     except BaseException:
         await server.close()
         raise
+
+
+async def _canceller(store: DatabaseStore, dialect: Dialect, ask: Ask) -> Callable[[], Coroutine[Any, Any, None]]:
+    """What ends a query of this session, from another."""
+    if not dialect.kill:
+        return _nothing
+    kill = dialect.kill.format(**(await ask(dialect.session_id, ()))[0])
+
+    async def cancel() -> None:
+        other = kinds.server(store)
+        await other.open()
+        try:
+            await other.rows(kill)
+        finally:
+            await other.close()
+
+    return cancel
 
 
 async def _in_files(store: SqliteStore) -> Found:
     from hepswitch.databases.sqlite import SqliteServer
     from hepswitch.databases.sqlite_file import ask
 
+    hand = Hand("hepswitch sqlite")  # which does not keep a process that is interrupted
+
     def asking(path: Path) -> Ask:
         async def rows(sql: str, values: Sequence[Any]) -> list[dict[str, Any]]:
-            return list(await asyncio.to_thread(ask, path, sql, values, {}))
+            return list(await hand.do(ask, path, sql, values, {}))
 
         return rows
+
+    async def close() -> None:
+        hand.let_go()
 
     dialect = SqliteDialect()
     views = opensips.views(store.opensips, dialect)
@@ -85,7 +115,7 @@ async def _in_files(store: SqliteStore) -> Found:
     tables: list[Table] = []
     for path in server.files():
         tables += await _tables(dialect, views, asking(path))
-    return Found(tables)
+    return Found(tables, close)
 
 
 async def _tables(dialect: Dialect, views: Sequence[View], ask: Ask) -> list[Table]:

@@ -8,6 +8,7 @@ null (see `views`). Not here: writing (`loader`), which tables there are (`found
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -122,8 +123,7 @@ class DatabaseReader(Reader):
     def close(self) -> None:
         """Let go of the connection."""
         self._duckdb.close()
-        if self._found.close is not None:
-            self._do(self._found.close())
+        self._do(self._found.close())
         self._runner.close()
 
     # ── asking ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -185,6 +185,10 @@ class DatabaseReader(Reader):
             return self._runner.run(work)
         except (OSError, ImportError) as error:
             raise StoreError(str(error)) from error
+        except KeyboardInterrupt:
+            with contextlib.suppress(OSError):  # it is given up in any case
+                self._runner.run(self._found.cancel())
+            raise
 
 
 def _picked(table: pa.Table, call_ids: Sequence[str], window: Query) -> pa.Table:
