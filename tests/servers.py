@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,9 +37,6 @@ class Postgres:
         data = folder / "data"
         if self._as:
             shutil.chown(folder, "postgres")
-            for parent in folder.parents:  # pytest's folders are for their owner alone
-                if parent.owner() == "root" and parent != Path("/"):
-                    parent.chmod(parent.stat().st_mode | 0o011)
         self._run("initdb", "-D", data, "-U", "hep", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
 
     @property
@@ -54,7 +52,9 @@ class Postgres:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        options = f"-c port={self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} -c fsync=off"
+        options = (
+            f"-c port={self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} -c fsync=off"
+        )
         log = self.folder / "log"
         self._run("pg_ctl", "-D", self.folder / "data", "-l", log, "-o", options, "-w", "-t", DEADLINE, "start")
 
@@ -75,17 +75,21 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def postgres(folder: Path) -> Iterator[Postgres]:
-    """A running server with an empty database `hep`."""
-    server = Postgres(folder)
-    server.start()
-    try:
-        server.create()
-        yield server
-    finally:
-        with contextlib.suppress(OSError, ValueError):
-            server.signal(signal.SIGCONT)
-            server.stop("immediate")
+def postgres() -> Iterator[Postgres]:
+    """A running server with an empty database `hep`.
+
+    Its folder is none of pytest's: these are for their owner alone, and the server's user is another one.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        server = Postgres(Path(folder))
+        server.start()
+        try:
+            server.create()
+            yield server
+        finally:
+            with contextlib.suppress(OSError, ValueError):
+                server.signal(signal.SIGCONT)
+                server.stop("immediate")
 
 
 class Mariadb:

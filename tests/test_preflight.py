@@ -13,6 +13,7 @@ from hepswitch.config import ConfigError
 from hepswitch.preflight import examine
 
 LAKE = "[stores.lake]\n"
+DATABASE = '[stores.db]\nurl = "postgresql://u@h/d"\n'
 HOMER = "[destinations.homer]\n"
 TCP = f'{HOMER}urls = ["tcp://h:1"]\n'
 
@@ -43,6 +44,11 @@ def _mistakes(folder: Path, text: str) -> list[str]:
         (f"{LAKE}seal_after = inf", "2: stores.lake.seal_after: inf is not a duration"),
         (f"{LAKE}seal_after = 1e300", "2: stores.lake.seal_after: 1e+300 is not a duration"),
         ('[stores.a]\nurl = "lake:./x"\n[stores.b]\nurl = "lake:y/../x"', "4: stores.b.url: "),
+        (f'{DATABASE}opensips.columns.nope = "x"', "1: stores.db: columns: there is no column nope"),
+        (f'{DATABASE}layout = "homer7"\nhomer7.indexes = ["nope"]', "1: stores.db: indexes: there is no field nope"),
+        ('[stores.db]\nurl = "mysql://u:pw@h/d"', "2: stores.db.url: the password does not belong into the URL"),
+        ('[stores.db]\nurl = "mysql://h"', "2: stores.db.url: 'mysql://h' names no database"),
+        ('[stores.db]\nurl = "oracle://h/d"', "2: stores.db.url: 'oracle://h/d' is no store known here"),
         ("[[rule]]\nstore = true\n[[rule]]\nresume = true", "4: rule.1.resume: resume goes on in the SIP route"),
         ("drain = inf", "1: drain: inf is not a duration"),
         ("workers = true", "1: workers: true is no number"),

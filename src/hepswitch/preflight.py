@@ -1,7 +1,7 @@
 """Everything that can be known to be wrong before a socket is opened: what `run` and `check` do first.
 
-The configuration by itself (`config.load`), then what it speaks of: TLS files, lists, the route file, folders of stores.
-Not here: addresses, which only binding them can try.
+The configuration by itself (`config.load`), then what it speaks of: TLS files, lists, the route file, folders of
+stores, what layouts of databases want. Not here: addresses, which only binding them can try, and servers.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hepswitch import state
 from hepswitch.config import Config, ConfigError, Places, load
+from hepswitch.databases import kinds
 from hepswitch.destinations.lake import LakeStore
 from hepswitch.logs import words
 from hepswitch.means import Means
@@ -31,7 +32,7 @@ def examine(path: Path | None) -> Config:
     """
     config = load(path)
     places = Places(path, path.read_text(encoding="utf-8") if path else "")
-    mistakes = [places.said(*mistake) for mistake in (*_tls(config), *_folders(config))]
+    mistakes = [places.said(*mistake) for mistake in (*_tls(config), *_folders(config), *_databases(config))]
     try:
         load_routes(config, Means(config, state.current()).lists)
     except ScriptError as error:
@@ -68,3 +69,14 @@ def _folders(config: Config) -> Iterator[Mistake]:
         other = taken.setdefault(table.path, name)
         if other != name:
             yield ("stores", name, "url"), f"{table.path} belongs to the store {other} already: give it its own"
+
+
+def _databases(config: Config) -> Iterator[Mistake]:
+    """What only the driver and the layout of a store know: a loader that cannot start would be late to say it."""
+    for name, table in config.stores.items():
+        if isinstance(table, LakeStore):
+            continue
+        try:
+            kinds.server(table)
+        except (ImportError, ValueError, OSError) as error:
+            yield ("stores", name), words(error)

@@ -6,9 +6,7 @@ import asyncio
 import datetime
 import json
 import struct
-import tempfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
@@ -18,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hepswitch.databases.copy import FORMS, copy_rows
-from servers import Postgres, postgres
+from servers import Postgres
 
 US = pa.timestamp("us", "UTC")
 UNITS = {"s": 1_000_000, "ms": 1000, "us": 1}
@@ -108,13 +106,6 @@ def test_is_what_the_documentation_says(columns: Any, start: int, length: int) -
         assert copy_rows(part, types) == slow(part, types)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    # Not in pytest's folders: another run of pytest makes them unreadable for the server's user.
-    with tempfile.TemporaryDirectory() as folder, postgres(Path(folder)) as running:
-        yield running
-
-
 def kept(text: bytes) -> str:
     return text.decode("utf-8", "replace").replace("\0", "")
 
@@ -136,7 +127,7 @@ ROW = st.tuples(
 
 @settings(max_examples=30)
 @given(st.lists(ROW, max_size=20))
-def test_postgresql_reads_back_what_went_in(server: Postgres, rows: list[Any]) -> None:
+def test_postgresql_reads_back_what_went_in(postgres_server: Postgres, rows: list[Any]) -> None:
     names = ("small", "whole", "big", "t", "v", "o", "j", "zoned", "plain")
     types = [
         (name, 0) for name in ("int2", "int4", "int8", "text", "varchar", "bytea", "jsonb", "timestamptz", "timestamp")
@@ -149,7 +140,7 @@ def test_postgresql_reads_back_what_went_in(server: Postgres, rows: list[Any]) -
     batch = pa.RecordBatch.from_arrays(arrays, names=list(names))
 
     async def there_and_back() -> list[asyncpg.Record]:
-        connection = await asyncpg.connect(server.url)
+        connection = await asyncpg.connect(postgres_server.url)
         try:
             await connection.execute(
                 "CREATE TEMP TABLE x (small int2, whole int4, big int8, t text, v varchar(3), o bytea, j jsonb,"

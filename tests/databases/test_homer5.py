@@ -16,60 +16,16 @@ A, B = ("10.0.0.1", 5060), ("10.0.0.2", 5062)
 MIDNIGHT = 1_795_132_800.0  # 2026-11-20
 
 COLUMNS = [
-    "date",
-    "micro_ts",
-    "method",
-    "reply_reason",
-    "ruri",
-    "ruri_user",
-    "ruri_domain",
-    "from_user",
-    "from_domain",
-    "from_tag",
-    "to_user",
-    "to_domain",
-    "to_tag",
-    "pid_user",
-    "contact_user",
-    "auth_user",
-    "callid",
-    "callid_aleg",
-    "via_1",
-    "via_1_branch",
-    "cseq",
-    "diversion",
-    "reason",
-    "content_type",
-    "auth",
-    "user_agent",
-    "source_ip",
-    "source_port",
-    "destination_ip",
-    "destination_port",
-    "contact_ip",
-    "contact_port",
-    "proto",
-    "family",
-    "rtp_stat",
-    "type",
-    "node",
-    "correlation_id",
-    "msg",
-]
+    "date", "micro_ts", "method", "reply_reason", "ruri", "ruri_user", "ruri_domain", "from_user", "from_domain", "from_tag",
+    "to_user", "to_domain", "to_tag", "pid_user", "contact_user", "auth_user", "callid", "callid_aleg", "via_1",
+    "via_1_branch", "cseq", "diversion", "reason", "content_type", "auth", "user_agent", "source_ip", "source_port",
+    "destination_ip", "destination_port", "contact_ip", "contact_port", "proto", "family", "rtp_stat", "type", "node",
+    "correlation_id", "msg",
+]  # fmt: skip
 REPORT = [
-    "date",
-    "micro_ts",
-    "correlation_id",
-    "source_ip",
-    "source_port",
-    "destination_ip",
-    "destination_port",
-    "proto",
-    "family",
-    "type",
-    "node",
-    "msg",
-]
+    "date", "micro_ts", "correlation_id", "source_ip", "source_port", "destination_ip", "destination_port", "proto",
+    "family", "type", "node", "msg",
+]  # fmt: skip
 
 INVITE = (
     b"INVITE sip:bob@biloxi.example.com SIP/2.0\r\nVia: SIP/2.0/UDP pc33.example.com;branch=z9hG4bKx\r\n"
@@ -131,14 +87,15 @@ def test_what_is_no_sip_by_its_type(number: int, kind: str) -> None:
 
 def test_a_row_of_sip() -> None:
     [[row]] = rows(packet(INVITE)).values()
-    said = dict(
-        method="INVITE", ruri="sip:bob@biloxi.example.com", ruri_user="bob", from_user="alice", to_domain="biloxi.example.com",
-        callid="987asjd97y7atg", correlation_id="987asjd97y7atg", callid_aleg="other-leg", cseq="986759 INVITE",
-        diversion="<sip:carol@example.com>", contact_user="alice-c", contact_ip="10.1.1.1", contact_port=5071,
-        via_1="SIP/2.0/UDP pc33.example.com;branch=z9hG4bKx", via_1_branch="z9hG4bKx", user_agent="Softphone",
-        micro_ts=int(MIDNIGHT) * 1_000_000, source_ip="10.0.0.1", destination_port=5062, proto=17, family=2, type=1,
-        node="edge-7", msg=INVITE,
-    )  # fmt: skip
+    said = {
+        "method": "INVITE", "ruri": "sip:bob@biloxi.example.com", "ruri_user": "bob", "from_user": "alice",
+        "to_domain": "biloxi.example.com", "callid": "987asjd97y7atg", "correlation_id": "987asjd97y7atg",
+        "callid_aleg": "other-leg", "cseq": "986759 INVITE", "diversion": "<sip:carol@example.com>",
+        "contact_user": "alice-c", "contact_ip": "10.1.1.1", "contact_port": 5071, "user_agent": "Softphone",
+        "via_1": "SIP/2.0/UDP pc33.example.com;branch=z9hG4bKx", "via_1_branch": "z9hG4bKx", "msg": INVITE,
+        "micro_ts": int(MIDNIGHT) * 1_000_000, "source_ip": "10.0.0.1", "destination_port": 5062, "proto": 17,
+        "family": 2, "type": 1, "node": "edge-7",
+    }  # fmt: skip
     assert {name: row[name] for name in said} == said
 
 

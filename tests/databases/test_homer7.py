@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
@@ -15,11 +15,12 @@ from pydantic import ValidationError
 
 from batches import batch_of
 from hepswitch.databases.layouts.homer7 import NO_TABLE, PARENTS, SIP_HEADERS, TOO_LONG, Homer7
+from hepswitch.databases.partitions import TENDING
 from hepswitch.databases.postgres import PostgresServer, ddl
 from hepswitch.databases.server import ContentError, Mark
 from hepswitch.destinations.databases import Homer7Tables, PostgresStore, SipHeader
 from hepswitch.wire.hep import Hep
-from servers import Postgres, postgres
+from servers import Postgres
 
 CALL_ID = "12013223@200.57.7.195"
 SECOND = 1_795_000_000
@@ -232,7 +233,8 @@ def test_ipv6_is_family_10() -> None:
 def test_every_key_that_may_be_configured_has_a_value() -> None:
     assert set(SIP_HEADERS) == set(get_args(SipHeader))
     more = (
-        "Contact: <sip:c@192.0.2.9:5070>\r\nP-Asserted-Identity: <sip:+49@x>\r\nX-CID: leg\r\nServer: S\r\nDiversion: <sip:d@x>\r\n"
+        "Contact: <sip:c@192.0.2.9:5070>\r\nP-Asserted-Identity: <sip:+49@x>\r\nX-CID: leg\r\n"
+        "Server: S\r\nDiversion: <sip:d@x>\r\n"
         'Authorization: Digest username="alice"\r\nContent-Type: text/plain\r\nReason: Q.850;cause=16\r\nExpires: 60\r\n'
     )
     every = homer7(headers=get_args(SipHeader), custom_headers={"x-cid": "x_cid", "X-None": "none"})
@@ -337,33 +339,18 @@ def test_what_the_layout_refuses() -> None:
 # ── in PostgreSQL ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    with postgres(tmp_path_factory.mktemp("postgres")) as running:
-        yield running
-
-
-_number = itertools.count()
 _frames = itertools.count()
 
 
-@pytest.fixture
-async def url(server: Postgres) -> str:
-    """An empty database of its own."""
-    name = f"homer_{next(_number)}"
-    connection = await asyncpg.connect(server.url)
-    await connection.execute(f"CREATE DATABASE {name}")
-    await connection.close()
-    return server.url.removesuffix("/hep") + f"/{name}"
-
-
-def store(url: str, create: bool = True, **tables: Any) -> PostgresStore:
-    return PostgresStore(url=url, layout="homer7", create=create, homer7=Homer7Tables(**({"ahead": "1h"} | tables)))
+def store(database: str, create: bool = True, **tables: Any) -> PostgresStore:
+    return PostgresStore(
+        url=database, layout="homer7", create=create, homer7=Homer7Tables(**({"ahead": "1h"} | tables))
+    )
 
 
 @pytest.fixture
-async def homer(url: str) -> AsyncIterator[PostgresServer]:
-    opened = PostgresServer(store(url, keep="31d"))
+async def homer(database: str) -> AsyncIterator[PostgresServer]:
+    opened = PostgresServer(store(database, keep="31d"))
     await opened.open()
     yield opened
     await opened.close()
@@ -459,10 +446,10 @@ async def test_hostile_names_and_headers(homer: PostgresServer) -> None:
     assert await homer.rows("SELECT raw FROM hep_proto_100_default") == [{"raw": "\ufffd" * 30_000}]
 
 
-async def test_late_early_and_2044(url: str) -> None:
+async def test_late_early_and_2044(database: str) -> None:
     now = int(datetime.now(UTC).timestamp())
     times = {"now": now, "late": now - 3 * 86_400, "early": now + 3600, "2044": 2_335_219_200, "1970": 1}
-    server = PostgresServer(store(url))
+    server = PostgresServer(store(database))
     await server.open()
     await load(
         server, *[packet(sip("BYE sip:a@b SIP/2.0", "1 BYE", call_id=name), timestamp=at) for name, at in times.items()]
@@ -477,11 +464,13 @@ async def test_late_early_and_2044(url: str) -> None:
 
 
 @pytest.mark.usefixtures("recent")
-async def test_a_text_that_no_index_takes_is_of_the_row(url: str) -> None:
+async def test_a_text_that_no_index_takes_is_of_the_row(database: str) -> None:
     """Beyond what the layout can see: inside of JSON that was forced."""
     from random import Random
 
-    server = PostgresServer(store(url, indexes=["sid", "called_number", "x_cid"], custom_headers={"X-CID": "x_cid"}))
+    server = PostgresServer(
+        store(database, indexes=["sid", "called_number", "x_cid"], custom_headers={"X-CID": "x_cid"})
+    )
     await server.open()
     number = Random(1).randbytes(4000).hex()
     with pytest.raises(ContentError, match="index row"):
@@ -491,13 +480,13 @@ async def test_a_text_that_no_index_takes_is_of_the_row(url: str) -> None:
     await server.close()
 
 
-async def test_without_create_the_printed_statements_do(url: str) -> None:
-    mine = store(url, create=False)
+async def test_without_create_the_printed_statements_do(database: str) -> None:
+    mine = store(database, create=False)
     server = PostgresServer(mine)
     await server.open()
     with pytest.raises(OSError, match="has no table hep_proto_100_default: make it"):
         await load(server, LOG)
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(database)
     await connection.execute(ddl(mine))
     await connection.close()
     await server.open()
@@ -507,8 +496,8 @@ async def test_without_create_the_printed_statements_do(url: str) -> None:
     await server.close()
 
 
-async def test_two_stores_and_a_database_that_is_made_anew(url: str, server: Postgres) -> None:
-    one, two = PostgresServer(store(url)), PostgresServer(store(url))
+async def test_two_stores_and_a_database_that_is_made_anew(database: str, postgres_server: Postgres) -> None:
+    one, two = PostgresServer(store(database)), PostgresServer(store(database))
     for each in (one, two):
         await each.open()
         await each.maintain()
@@ -516,8 +505,8 @@ async def test_two_stores_and_a_database_that_is_made_anew(url: str, server: Pos
     assert await two.rows("SELECT count(*) FROM hep_proto_1_call") == [{"count": 24}]
     await one.close()
     await two.close()
-    connection = await asyncpg.connect(server.url)
-    name = url.rpartition("/")[2]
+    connection = await asyncpg.connect(postgres_server.url)
+    name = database.rpartition("/")[2]
     await connection.execute(f"DROP DATABASE {name}")
     await connection.execute(f"CREATE DATABASE {name}")
     await connection.close()
@@ -525,3 +514,24 @@ async def test_two_stores_and_a_database_that_is_made_anew(url: str, server: Pos
     await load(one, *DIALOG)
     assert await one.rows("SELECT count(*) FROM hep_proto_1_call") == [{"count": 12}]
     await one.close()
+
+
+async def test_a_server_that_crashes_while_one_is_at_its_partitions(database: str, postgres_server: Postgres) -> None:
+    one, two = PostgresServer(store(database)), PostgresServer(store(database))
+    await one.open()
+    await load(one, *DIALOG)
+    tender = await asyncpg.connect(database)
+    await tender.execute("SELECT pg_advisory_lock($1)", TENDING)
+    postgres_server.stop("immediate")
+    with pytest.raises(OSError, match="PostgreSQL 127"):
+        await one.maintain()
+    postgres_server.start()
+    await tender.close()
+    for each in (one, two):
+        await each.open()
+        await each.maintain()
+    await load(two, *DIALOG)
+    assert await one.rows("SELECT count(*) FROM hep_proto_1_call") == [{"count": 24}]
+    assert (await one.rows("SELECT count(*) FROM hep_proto_53_default"))[0]["count"] == 0
+    await one.close()
+    await two.close()

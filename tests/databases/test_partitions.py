@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -17,32 +17,12 @@ from hepswitch.databases.layouts.homer7 import PARENTS, SHAPE
 from hepswitch.databases.layouts.shape import Piece
 from hepswitch.databases.partitions import Partitions, statements
 from hepswitch.destinations.databases import Homer7Tables, PostgresStore
-from servers import Postgres, postgres
 
 CALL = "hep_proto_1_call"
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 NOON = datetime(2026, 11, 25, 12, 30, tzinfo=UTC)
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    with postgres(tmp_path_factory.mktemp("postgres")) as running:
-        yield running
-
-
-_number = itertools.count()
-
-
-@pytest.fixture
-async def database(server: Postgres) -> str:
-    """The URL of a database of the test's own."""
-    name = f"homer_{next(_number)}"
-    connection = await asyncpg.connect(server.url)
-    await connection.execute(f"CREATE DATABASE {name}")
-    await connection.close()
-    return server.url.rpartition("/")[0] + f"/{name}"
 
 
 @pytest.fixture
@@ -279,7 +259,7 @@ async def test_nodes_that_rotate_at_once(database: str) -> None:
         await asyncio.gather(*tending, *loading)
         made = await partitions_of(nodes[0])
         assert len(made) == len(set(made)) == len([name for name in made if not name.endswith("_other")]) + 1
-        await nodes[0].execute("SELECT pg_advisory_lock($1)", partitions._TENDING)
+        await nodes[0].execute("SELECT pg_advisory_lock($1)", partitions.TENDING)
         await Partitions(store(ahead="48h")).tend(nodes[1], now)
         assert await partitions_of(nodes[0]) == made
     finally:

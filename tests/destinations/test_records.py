@@ -285,3 +285,19 @@ def test_columns_that_there_are_not() -> None:
         batch_of([v3(*BASE)], ["colour"])
     with pytest.raises(ValueError, match="at most 64"):
         Records(f"header:X-{i}" for i in range(65))
+
+
+@pytest.mark.parametrize(
+    ("days", "name"),
+    [(0, "t_20261118"), (300, "t_20270914"), (-300, "t_20260122"), (-20000, "t_20261118"), (3000, "t_20261118")],
+)
+def test_a_clock_that_says_anything_makes_no_tables(days: int, name: str) -> None:
+    """More than a year away from its arrival a packet is filed by that."""
+    seconds = struct.pack(">I", int(ARRIVAL) + days * 86400)
+    (row,) = batch_of([v3(*BASE[:6], chunk(0, 9, seconds))], table="t_%Y%m%d").to_pylist()
+    assert row["store_table"] == name
+
+
+def test_text_that_is_none() -> None:
+    (row,) = batch_of([v3(*BASE)], custom_field1="a\ud800b", custom_field2="a\udcffb").to_pylist()
+    assert (row["custom_field1"], row["custom_field2"]) == ("a?b", "a\ufffdb")

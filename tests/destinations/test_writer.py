@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 import sys
 import threading
-from base64 import b64decode
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,26 +17,29 @@ from structlog.testing import capture_logs
 from far_ends import number, packet, until
 from hepswitch.books import Snapshot
 from hepswitch.destinations import writer as module
-from hepswitch.destinations.rejects import Rejects
 from hepswitch.destinations.writer import Writer, WriterOutlet, Written
 from hepswitch.wire.hep import Hep
 
 
 class Sink(Writer):
-    """Keeps what it is given. `trouble` is raised instead while it is set; `poison` are packets it cannot take."""
+    """Keeps what it is given. `trouble` is raised instead while it is set.
+
+    `poison` are packets that it cannot write, `refused` those that it says so of beforehand.
+    """
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
         self.written: list[Written] = []
         self.trouble: Exception | None = None
         self.poison: set[int] = set()
+        self.refused: set[int] = set()
         self.attempts = 0
         self.closed = False
         self.may_go_on = threading.Event()
         self.may_go_on.set()
 
-    def refuses(self, packet: Hep, table: str | None) -> str | None:
-        return "bad table name" if table == "no" else None
+    def refuses(self, packet: Hep) -> str | None:
+        return "bad number" if number(bytes(packet)) in self.refused else None
 
     def open(self) -> None:
         if self.trouble is not None:
@@ -90,8 +91,7 @@ async def test_a_packet_is_written_soon_without_more_traffic() -> None:
         "accepted": 1, "delivered": 1, "queued": 0, "spooled": 0, "discarded": {}, "refused": {}, "state": "active"
     }  # fmt: skip
     (written,) = sink.written
-    assert (written.attrs, written.direction, written.table) == ("a", "out", "t")
-    assert (written.custom_field1, written.custom_field2, written.correlation_id) == (None, "c", "x")
+    assert (written.attrs, written.direction) == ("a", "out")
     await outlet.close(1.0)
     assert sink.closed
 
@@ -239,23 +239,20 @@ def test_a_hanging_far_end_does_not_keep_the_process(tmp_path: Path) -> None:
     subprocess.run([sys.executable, program], check=True, timeout=20)
 
 
-async def test_poison_is_set_aside_and_the_rest_is_written(tmp_path: Path) -> None:
+async def test_poison_is_counted_and_the_rest_is_written() -> None:
     sink = Sink()
-    path = tmp_path / "w.rejected.jsonl"
-    outlet = await opened(sink, rejects=Rejects(path))
+    outlet = await opened(sink)
     sink.poison = {0, 13, 14, 99}
     for i in range(100):
-        outlet.offer(packet(i), table=f"t{i}")
-    outlet.flush()
-    await until(lambda: not outlet.account()["queued"], "all gone")
+        outlet.offer(packet(i))
+    with capture_logs() as logs:
+        outlet.flush()
+        await until(lambda: not outlet.account()["queued"], "all gone")
     assert sink.numbers == [i for i in range(100) if i not in sink.poison]
     row = outlet.account()
     assert (row["delivered"], row["discarded"], row["state"]) == (96, {"rejected": 4}, "active")
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [(number(b64decode(row["packet"])), row["table"], row["error"]) for row in rows] == [
-        (i, f"t{i}", "cannot be written") for i in sorted(sink.poison)
-    ]
-    assert path.stat().st_mode & 0o777 == 0o600
+    said = [(entry["event"], entry["outlet"], entry["error"]) for entry in logs]
+    assert said == [("packet rejected", "w", "cannot be written")], "once in a while"
     await outlet.close(1.0)
 
 
@@ -281,28 +278,6 @@ def test_whatever_is_poison_everything_else_arrives_in_order(poison: set[int], t
     asyncio.run(run())
 
 
-async def test_poison_waits_while_it_cannot_be_set_aside(tmp_path: Path) -> None:
-    sink = Sink()
-    folder = tmp_path / "missing"
-    outlet = await opened(sink, rejects=Rejects(folder / "w.jsonl"))
-    sink.poison = {1}
-    outlet.offer(packet(1))
-    outlet.flush()
-    await until(lambda: outlet.account()["state"] != "active", "noticed")
-    assert outlet.account()["queued"] == 1
-    folder.mkdir()
-    await until(lambda: outlet.account()["discarded"] == {"rejected": 1}, "set aside")
-    await outlet.close(1.0)
-
-
-def test_the_reject_file_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hepswitch.destinations.rejects.MOST_BYTES", 2000)
-    rejects = Rejects(tmp_path / "r.jsonl")
-    kept = [rejects.add(packet(i), None, "no") for i in range(10)]
-    assert kept == sorted(kept, reverse=True)
-    assert 0 < sum(kept) == len((tmp_path / "r.jsonl").read_text().splitlines()) < 10
-
-
 async def test_a_writer_may_take_a_part() -> None:
     class Slow(Sink):
         def write(self, batch: Sequence[Written]) -> int:
@@ -319,9 +294,11 @@ async def test_a_writer_may_take_a_part() -> None:
 
 
 async def test_what_can_never_be_written_is_refused() -> None:
-    outlet = await opened(Sink())
-    assert not outlet.offer(packet(1), table="no")
-    assert outlet.account()["refused"] == {"bad table name": 1}
+    sink = Sink()
+    sink.refused = {1}
+    outlet = await opened(sink)
+    assert not outlet.offer(packet(1))
+    assert outlet.account()["refused"] == {"bad number": 1}
     await outlet.close(1.0)
 
 

@@ -23,8 +23,8 @@ import structlog
 from hepswitch.databases.layouts.homer5 import Homer5
 from hepswitch.databases.layouts.opensips import Opensips
 from hepswitch.databases.layouts.shape import Piece
-from hepswitch.databases.mysql_tables import COLUMNS_OF, CREATE_MARKS, Existing, create_table, definition
-from hepswitch.databases.server import MARKS, ContentError, Mark
+from hepswitch.databases.mysql_tables import COLUMNS_OF, CREATE_MARKS, Existing, create_table, definition, nothing_in
+from hepswitch.databases.server import MARKS, ContentError, Mark, unusable
 from hepswitch.destinations.databases import MysqlStore
 from hepswitch.net.tls import client_context
 from hepswitch.units import Endpoint
@@ -62,6 +62,9 @@ SESSION = (
 REMEMBER = f"INSERT INTO `{MARKS}` (journal, first, last) VALUES (%s, %s, %s)"  # noqa: S608 (a constant)
 FORGET = f"DELETE FROM `{MARKS}` WHERE journal = %s AND last <= %s"  # noqa: S608 (the same)
 
+TRANSACTIONAL = {"innodb", "rocksdb", "ndbcluster"}
+"""Storage engines that take a batch back whole."""
+
 DUPLICATE = 1062
 DENIED = {1044, 1142}
 WRONG_QUERY = {1052, 1054, 1064, 1305}
@@ -71,23 +74,20 @@ CONTENT_STATES = {"22", "23", "44", "45"}
 CONTENT = {1265, 1364, 1366, 1526, 3819, 4025}
 """The same where the state does not say so: wrong values, no default, no partition for it, CHECK."""
 
+MISSING = "`create = true` makes it, `hepswitch ddl` prints it"
 ADVICE = {
-    1040: "the server has too many connections: raise max_connections",
-    1203: "the user has too many connections: raise max_user_connections",
-    1226: "the user has used up a limit: see MAX_… of CREATE USER",
-    1045: "user and password do not fit, or the server wants TLS: ?tls=yes",
-    1698: "user and password do not fit, or the server wants TLS: ?tls=yes",
-    1049: "there is no such database: CREATE DATABASE makes one",
-    1044: "the user lacks a right: GRANT SELECT, INSERT, CREATE, INDEX, DELETE ON DATABASE.* TO USER",
-    1142: "the user lacks a right: GRANT SELECT, INSERT, CREATE, INDEX, DELETE ON DATABASE.* TO USER",
-    1146: "a table is missing: `create = true` makes it, `hepswitch ddl` prints it",
     1021: "the disk of the server is full",
+    1040: "the server has too many connections: raise max_connections",
+    1049: "there is no such database: CREATE DATABASE makes one",
     1114: "the table or the disk of the server is full",
+    1146: MISSING,
+    1203: "the user has too many connections: raise max_user_connections",
     1205: "another transaction holds a lock",
     1213: "a deadlock with another transaction",
-    1290: "the server is read-only",
-    1792: "the server is read-only",
-    1836: "the server is read-only",
+    1226: "the user has used up a limit: see MAX_… of CREATE USER",
+    **dict.fromkeys(DENIED, "the user lacks a right: GRANT SELECT, INSERT, DELETE, CREATE ON DATABASE.* TO USER"),
+    **dict.fromkeys((1045, 1698), "user and password do not fit, or the server wants TLS: ?tls=yes"),
+    **dict.fromkeys((1290, 1792, 1836), "the server is read-only"),
 }
 """What to do, by the server's number. Numbers without one are told in the server's words alone."""
 
@@ -126,15 +126,18 @@ class MysqlServer:
         self._tables.clear()
         self._is_marking = None
         async with self._within(CONNECT_PATIENCE):
-            self._connection = await asyncmy.connect(
-                **_address(self._store.url),
-                user=unquote(parts.username) if parts.username else None,
-                password=self._store.password.get_secret_value().encode() if self._store.password else b"",
-                database=unquote(parts.path[1:]),
-                connect_timeout=CONNECT_PATIENCE,
-                autocommit=True,
-                program_name="hepswitch",
-            )
+            try:
+                self._connection = await asyncmy.connect(
+                    **_address(self._store.url),
+                    user=unquote(parts.username) if parts.username else None,
+                    password=self._store.password.get_secret_value().encode() if self._store.password else b"",
+                    database=unquote(parts.path[1:]),
+                    connect_timeout=CONNECT_PATIENCE,
+                    autocommit=True,
+                    program_name="hepswitch",
+                )
+            except RuntimeError as error:  # a package is missing for the way in which the server wants the password
+                raise OSError(f"{self._store.url}: {error}") from error
             await self._query(SESSION)
             found = await self._fetch("SELECT @@max_allowed_packet AS room")
             self._largest = min(int(found[0]["room"]), LARGEST) - 4096
@@ -167,7 +170,7 @@ class MysqlServer:
         """What a query gives; `%s` are its placeholders, `%%` is a %. DATETIME and TIMESTAMP are naive, in UTC."""
         async with self._within(QUERY_PATIENCE):
             try:
-                return await self._fetch(sql, values)
+                return await self._fetch(sql, tuple(values))
             except TypeError as error:  # so many values do not go into it
                 raise ValueError(f"{error}: {sql}") from error
             except MySQLError as error:
@@ -198,9 +201,9 @@ class MysqlServer:
     async def _query(self, sql: str) -> None:
         await self._connection.query(sql)
 
-    async def _fetch(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    async def _fetch(self, sql: str, values: tuple[Any, ...] | dict[str, Any] = ()) -> list[dict[str, Any]]:
         async with self._connection.cursor(DictCursor) as cursor:
-            await cursor.execute(sql, tuple(values))
+            await cursor.execute(sql, values)
             return list(await cursor.fetchall() or ())
 
     async def _make_marks(self) -> None:
@@ -208,7 +211,7 @@ class MysqlServer:
         if self._is_marking is not None:
             return
         self._is_marking = True
-        if await self._fetch(COLUMNS_OF, (MARKS,)):
+        if await self._fetch(COLUMNS_OF, {"table": MARKS}):
             return
         try:
             await self._query(CREATE_MARKS)
@@ -241,16 +244,16 @@ class MysqlServer:
         """The table of a piece as it really is, made if it is missing. OSError when it is not as it must be."""
         name = piece.table
         if name not in self._tables:
-            found = await self._fetch(COLUMNS_OF, (name,))
+            found = await self._fetch(COLUMNS_OF, {"table": name})
             if not found and self._store.create:
                 await self._query(create_table(name, piece.shape))
-                found = await self._fetch(COLUMNS_OF, (name,))
+                found = await self._fetch(COLUMNS_OF, {"table": name})
             if not found:
-                raise OSError(f"{self._store.url}: there is no table {name}: {ADVICE[1146]}")
+                raise unusable(piece, f"{self._store.url}: there is no table {name}: {MISSING}")
             if len(self._tables) >= MOST_TABLES:
                 self._tables.clear()
             self._tables[name] = Existing.of(found)
-            if (engine := self._tables[name].engine) != "InnoDB":
+            if (engine := self._tables[name].engine).lower() not in TRANSACTIONAL:
                 reason = f"tables such as {name} are {engine}, which knows no transactions"
                 self._warn_of_doubles(reason, f"ALTER TABLE `{name}` ENGINE=InnoDB")
         table = self._tables[name]
@@ -258,7 +261,7 @@ class MysqlServer:
             del self._tables[name]  # somebody may add them
             added = ", ".join(f"ADD COLUMN {definition(column)}" for column in lacking)
             names = ", ".join(column.name for column in lacking)
-            raise OSError(f"{self._store.url}: the table {name} lacks {names}: ALTER TABLE `{name}` {added}")
+            raise unusable(piece, f"{self._store.url}: the table {name} lacks {names}: ALTER TABLE `{name}` {added}")
         return table
 
     def _portions(self, rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
@@ -275,12 +278,11 @@ class MysqlServer:
 
     async def _insert(self, table: str, rows: pa.RecordBatch) -> None:
         """Rows by as few statements as can be."""
-        # A column of nulls has no type that could be told. There is one that has: every row has its moment.
-        has_values = [column.null_count < rows.num_rows for column in rows.columns]
-        values = [column.to_pylist() for column, has in zip(rows.columns, has_values, strict=True) if has]
-        tuples = list(zip(*values, strict=True))
+        said = [nothing_in(column) or "?" for column in rows.columns]
+        values = [column.to_pylist() for column, word in zip(rows.columns, said, strict=True) if word == "?"]
+        tuples = list(zip(*values, strict=True))  # never none: every row has its moment
         names = ", ".join(f"`{name}`" for name in rows.schema.names)
-        row = f"({', '.join('?' if has else 'NULL' for has in has_values)})"
+        row = f"({', '.join(said)})"
         start = f"INSERT INTO `{table}` ({names}) VALUES "  # noqa: S608 (names of the layout's)
         if self._takes_bulk:
             async with await self._connection.prepare(start + row) as statement:

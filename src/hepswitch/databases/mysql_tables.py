@@ -39,10 +39,10 @@ CREATE_MARKS = (
 )
 
 COLUMNS_OF = (
-    "SELECT c.column_name, c.data_type, c.character_maximum_length, c.character_octet_length, c.character_set_name, "
-    "c.is_nullable, t.engine FROM information_schema.tables t JOIN information_schema.columns c "
-    "ON c.table_schema = t.table_schema AND c.table_name = t.table_name "
-    "WHERE t.table_schema = DATABASE() AND t.table_name = %s"
+    "SELECT c.column_name, c.character_maximum_length, c.character_octet_length, c.character_set_name, "
+    "c.is_nullable, t.engine FROM information_schema.tables t, information_schema.columns c "
+    "WHERE t.table_schema = DATABASE() AND t.table_name = %(table)s "
+    "AND c.table_schema = DATABASE() AND c.table_name = %(table)s"  # both, or MariaDB looks into every table there is
 )
 """A row for each column of a table, as `Existing.of` takes them."""
 
@@ -118,6 +118,21 @@ class Existing(NamedTuple):
         named = zip(rows.schema.names, rows.columns, strict=True)
         arrays = [_fit(values, self.columns[name.lower()]) for name, values in named]
         return pa.RecordBatch.from_arrays(arrays, names=rows.schema.names)
+
+
+def nothing_in(values: Values) -> str | None:
+    """The literal that is the value of all, if that is NULL, '' or 0: many columns are empty in most batches.
+
+    A column of nulls could not be sent at all: its values have no type that could be told.
+    """
+    if values.null_count == len(values):
+        return "NULL"
+    if values.null_count:
+        return None
+    if pa.types.is_integer(values.type):
+        is_said: Values = values.cast(pa.bool_())
+        return None if is_said.true_count else "0"
+    return "''" if _longest(values) == 0 else None
 
 
 def _fit(values: Values, holds: Holds) -> Values:

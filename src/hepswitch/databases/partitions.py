@@ -51,7 +51,7 @@ LATEST_WITHOUT_KEEP = timedelta(days=31)
 
 DELETED_AT_ONCE = 20_000
 
-_MAKING, _TENDING = 0x48455033_00000001, 0x48455033_00000002
+MAKING, TENDING = 0x48455033_00000001, 0x48455033_00000002
 """Keys of advisory locks: "HEP3" and a number."""
 
 _COLUMNS = """id BIGSERIAL NOT NULL,
@@ -83,7 +83,7 @@ _BEGIN_DAY = f"""INSERT INTO {DAYS}
 SELECT $1::text, $2::date, coalesce(pg_sequence_last_value(pg_get_serial_sequence($1::text, 'id')::regclass), 0)
 ON CONFLICT DO NOTHING"""
 _LAST_ID = f"SELECT max(last_id) FROM {DAYS} WHERE parent = $1 AND day <= $2"  # noqa: S608 (a constant)
-_FORGET_DAYS = f"DELETE FROM {DAYS} WHERE parent = $1 AND last_id < $2"  # noqa: S608 (a constant)
+_FORGET_DAYS = f"DELETE FROM {DAYS} WHERE parent = $1 AND day <= $2"  # noqa: S608 (a constant)
 
 _INDEXES = """SELECT c.relname AS name, x.indisvalid AS valid
 FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid WHERE x.indrelid = to_regclass($1)"""
@@ -97,7 +97,6 @@ class Partitions:
         self._tables = store.homer7
         self._there: set[str] = set()
         self._others: dict[str, str] = {}
-        self._emptied: dict[str, int] = {}
         self._not_before: dict[str, datetime] = {}
 
     async def ensure(self, connection: Connection, pieces: Iterable[Piece]) -> None:
@@ -120,20 +119,21 @@ class Partitions:
                     await self._make(connection, piece.table, start, now)
 
     async def tend(self, connection: Connection, now: datetime) -> None:
-        """Make partitions ahead, drop old ones, build what indexes are due; unless another node is at it."""
-        if not self._create or not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _TENDING):
+        """Make partitions ahead, drop old ones, build what indexes are due; unless another node is at it.
+
+        asyncpg's errors, after which the connection is to be closed: the lock on this work goes with it.
+        """
+        if not self._create or not await connection.fetchval("SELECT pg_try_advisory_lock($1)", TENDING):
             return
-        try:
-            for parent in PARENTS:
-                for start in self._due(parent, now):
-                    await self._make(connection, parent, start, now)
-                await self._drop(connection, parent, now)
-                await self._empty_other(connection, parent, now)
-            if self._tables.indexes_when_closed:
-                await self._index_one(connection, now)
-        finally:
-            if not connection.is_closed():
-                await connection.execute("SELECT pg_advisory_unlock($1)", _TENDING)
+        for parent in PARENTS:
+            self._there.update(name for name, _ in await _partitions(connection, parent))
+            for start in self._due(parent, now):
+                await self._make(connection, parent, start, now)
+            await self._drop(connection, parent, now)
+            await self._empty_other(connection, parent, now)
+        if self._tables.indexes_when_closed:
+            await self._index_one(connection, now)
+        await connection.execute("SELECT pg_advisory_unlock($1)", TENDING)
 
     # ── what there should be ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -223,19 +223,21 @@ class Partitions:
 
     async def _empty_other(self, connection: Connection, parent: str, now: datetime) -> None:
         """Delete from the default partition what came `keep` ago; remember what id today began with."""
-        await connection.execute(_BEGIN_DAY, parent, now.date())
         keep = self._keep(parent)
-        last_id = keep and await connection.fetchval(_LAST_ID, parent, (now - keep).date())
-        if not last_id or self._emptied.get(parent) == last_id:
+        if not keep:
+            return
+        await connection.execute(_BEGIN_DAY, parent, now.date())
+        first = (now - keep).date()
+        last_id = await connection.fetchval(_LAST_ID, parent, first)
+        if last_id is None:
             return
         other = await self._parent(connection, parent)
         done = await connection.execute(
             f"DELETE FROM {other} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {other} WHERE id <= $1 LIMIT $2))",  # noqa: S608 (names)
             last_id, DELETED_AT_ONCE,
         )  # fmt: skip
-        if done != f"DELETE {DELETED_AT_ONCE}":
-            self._emptied[parent] = last_id
-            await connection.execute(_FORGET_DAYS, parent, last_id)
+        if done != f"DELETE {DELETED_AT_ONCE}":  # that was all of them, until the next day is old enough
+            await connection.execute(_FORGET_DAYS, parent, first)
 
     # ── indexes ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -275,7 +277,7 @@ def statements(store: PostgresStore, now: datetime) -> str:
 async def _lock(connection: Connection) -> None:
     """Be the only one who makes tables, until the transaction ends."""
     await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_PATIENCE}'")
-    await connection.execute(f"SELECT pg_advisory_xact_lock({_MAKING})")
+    await connection.execute(f"SELECT pg_advisory_xact_lock({MAKING})")
 
 
 async def _partitions(connection: Connection, parent: str) -> list[tuple[str, datetime]]:

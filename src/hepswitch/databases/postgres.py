@@ -5,7 +5,7 @@ widths, so that a table which somebody else made does as well. Text in PostgreSQ
 other bytes become U+FFFD. A payload that must be kept to the byte needs a column of type `bytea`, which is written as it is.
 Moments without a time zone are UTC, as OpenSIPS' own queries compare them with texts, whatever the zone of a session.
 
-Not here: the bytes of COPY (`copy`), which rows (`layouts`), partitions (`partitions`), when (`loader`).
+Not here: the bytes of COPY (`copy`), DDL (`postgres_tables`), rows (`layouts`), partitions (`partitions`), when (`loader`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,19 @@ import structlog
 from hepswitch.databases.copy import copy_rows
 from hepswitch.databases.layouts.homer7 import Homer7
 from hepswitch.databases.layouts.opensips import Opensips
-from hepswitch.databases.layouts.shape import Column, Layout, Piece, Shape, Type
+from hepswitch.databases.layouts.shape import Layout, Piece
 from hepswitch.databases.partitions import Connection, Partitions, statements
-from hepswitch.databases.server import MARKS, ContentError, Mark
+from hepswitch.databases.postgres_tables import (
+    MARKS_DDL,
+    MOST_NAME,
+    Columns,
+    column_ddl,
+    columns_of,
+    make,
+    quoted,
+    table_ddl,
+)
+from hepswitch.databases.server import MARKS, ContentError, Mark, unusable
 from hepswitch.destinations.databases import PostgresStore
 from hepswitch.logs import words
 
@@ -52,23 +62,6 @@ CHUNK = 1 << 20
 FORGET_EVERY = 64
 """Old marks are deleted with one batch in so many."""
 
-MOST_NAME = 63
-"""Bytes of a name; PostgreSQL cuts longer ones."""
-
-_MARKS_DDL = f"""CREATE TABLE IF NOT EXISTS {MARKS} (
-    journal text NOT NULL,
-    first bigint NOT NULL,
-    last bigint NOT NULL,
-    loaded_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (journal, first, last)
-);
-"""
-
-_COLUMNS = """SELECT a.attname AS name, t.typname AS type,
-    CASE WHEN t.typname IN ('varchar', 'bpchar') AND a.atttypmod > 4 THEN a.atttypmod - 4 ELSE 0 END AS most
-FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped"""
-
 _MARK = f"INSERT INTO {MARKS} (journal, first, last) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"  # noqa: S608 (a constant)
 _FORGET = f"DELETE FROM {MARKS} WHERE journal = $1 AND last <= $2"  # noqa: S608 (a constant)
 
@@ -77,9 +70,6 @@ _MAY_MARK = """SELECT bool_and(has_table_privilege(c, r)) FROM unnest(ARRAY['SEL
 
 _warned: set[str] = set()
 """Databases of which it was said that no marks can be kept there."""
-
-Columns = dict[str, tuple[str, int]]
-"""Of a table: the type of each column (`pg_type.typname`), and how many characters it holds (0: no limit)."""
 
 
 class PostgresServer:
@@ -100,15 +90,8 @@ class PostgresServer:
     async def open(self) -> None:
         """Connect. OSError when the server is away or refuses."""
         await self.close()
-        password = self._store.password
         with self._trouble(CONNECT_PATIENCE):
-            connection = await asyncpg.connect(
-                self._store.url,
-                password=password.get_secret_value() if password else None,
-                timeout=CONNECT_PATIENCE,
-                statement_cache_size=0,  # what is prepared would be lost behind a pooler
-                server_settings={"application_name": "hepswitch", "timezone": "UTC"},
-            )
+            connection = await self._connect()
         lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def tell(_: object) -> None:
@@ -120,6 +103,21 @@ class PostgresServer:
         self._tables.clear()
         self._partitions = Partitions(self._store) if self._store.layout == "homer7" else None
         self._may_mark = None
+
+    async def _connect(self) -> Connection:
+        password = self._store.password
+        try:
+            return await asyncpg.connect(
+                self._store.url,
+                password=password.get_secret_value() if password else None,
+                timeout=CONNECT_PATIENCE,
+                statement_cache_size=0,  # what is prepared would be lost behind a pooler
+                server_settings={"application_name": "hepswitch", "timezone": "UTC"},
+            )
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise OSError(f"{self._place} cannot be reached: {words(error)}") from None
 
     async def load(self, batch: pa.RecordBatch, mark: Mark) -> None:
         """Store the rows of a batch and its mark, or nothing when the mark is there already. OSError, ContentError."""
@@ -176,7 +174,7 @@ class PostgresServer:
         if task.done():
             return task.result()
         if self._lost.done():
-            raise ConnectionResetError("the server closed the connection")
+            raise ConnectionResetError("the server closed it")
         raise TimeoutError
 
     # ── loading ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -188,10 +186,21 @@ class PostgresServer:
             await self._partitions.ensure(connection, pieces)
         streams = [(piece, await self._stream(connection, piece)) for piece in pieces]
         await connection.execute("BEGIN")
-        if not self._may_mark or await self._mark(connection, mark):
-            for piece, stream in streams:
-                await self._copy(connection, piece, stream)
-        await connection.execute("COMMIT")
+        try:
+            if not self._may_mark or await self._mark(connection, mark):
+                for piece, stream in streams:
+                    names = [column.name for column in piece.shape.columns]
+                    await connection.copy_to_table(piece.table, source=_chunks(stream), columns=names, format="binary")
+            await connection.execute("COMMIT")  # a constraint may be deferred until now
+        except asyncpg.PostgresError as error:
+            if not _is_content(error):
+                raise
+            await connection.execute("ROLLBACK")
+            tables = sorted({piece.table for piece in pieces})
+            for table in tables:
+                if await columns_of(connection, table) != self._tables.pop(table):
+                    raise OSError(f"{self._place}: the columns of table {table} have changed; trying again") from None
+            raise ContentError(f"table {', '.join(tables)}: {_said(error)}") from None
 
     async def _ready_marks(self, connection: Connection) -> bool:
         """Can marks be kept? The table for them is made if need be."""
@@ -201,7 +210,7 @@ class PostgresServer:
             why = "the table is missing and create = false"
             if self._store.create:
                 try:
-                    await _make(connection, _MARKS_DDL)
+                    await make(connection, MARKS_DDL)
                     may = True
                 except asyncpg.InsufficientPrivilegeError as error:
                     why = str(error)
@@ -229,7 +238,7 @@ class PostgresServer:
         try:
             return copy_rows(piece.rows, [columns[column.name] for column in piece.shape.columns])
         except TypeError as error:
-            raise OSError(f"{self._place}: table {piece.table}: {error}") from None
+            raise unusable(piece, f"{self._place}: table {piece.table}: {error}") from None
         except OverflowError as error:
             raise ContentError(f"table {piece.table}: {error}") from None
 
@@ -237,42 +246,29 @@ class PostgresServer:
         """The columns of a table, which is made when it is missing and may be made."""
         table = piece.table
         if len(table) > MOST_NAME:
-            raise OSError(f"the name of table {table!r} is too long: PostgreSQL takes {MOST_NAME} letters")
-        columns = await _columns(connection, table)
+            raise unusable(
+                piece, f"{self._place}: the name of table {table!r} is too long: PostgreSQL takes {MOST_NAME} letters"
+            )
+        columns = await columns_of(connection, table)
         if not columns and self._store.create and self._partitions is None:
-            await _make(connection, table_ddl(table, piece.shape))
-            columns = await _columns(connection, table)
+            await make(connection, table_ddl(table, piece.shape))
+            columns = await columns_of(connection, table)
         if not columns:
-            raise OSError(
-                f"{self._place} has no table {table}: make it (`hepswitch ddl` prints the statements), or set create = true"
+            raise unusable(
+                piece,
+                f"{self._place} has no table {table}: make it (`hepswitch ddl` prints the statements), or set create = true",
             )
         if missing := [column for column in piece.shape.columns if column.name not in columns]:
-            remedy = ", ".join(f"ADD COLUMN {_column_ddl(column)}" for column in missing)
+            remedy = ", ".join(f"ADD COLUMN {column_ddl(column)}" for column in missing)
             names = ", ".join(column.name for column in missing)
-            raise OSError(f"{self._place}: table {table} lacks {names}: ALTER TABLE {_quoted(table)} {remedy};")
+            raise unusable(piece, f"{self._place}: table {table} lacks {names}: ALTER TABLE {quoted(table)} {remedy};")
         return columns
-
-    async def _copy(self, connection: Connection, piece: Piece, stream: bytearray) -> None:
-        try:
-            await connection.copy_to_table(
-                piece.table,
-                source=_chunks(stream),
-                columns=[column.name for column in piece.shape.columns],
-                format="binary",
-            )
-        except asyncpg.PostgresError as error:
-            if not _is_content(error):
-                raise
-            await connection.execute("ROLLBACK")
-            if await _columns(connection, piece.table) != self._tables.pop(piece.table):
-                raise OSError(f"{self._place}: the columns of table {piece.table} have changed; trying again") from None
-            raise ContentError(f"table {piece.table}: {_said(error)}") from None
 
     # ── trouble ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @contextlib.contextmanager
     def _trouble(self, patience: float) -> Iterator[None]:
-        """What the driver raises, as an OSError in words."""
+        """What the driver raises, as an OSError in words. OSErrors of our own pass."""
         try:
             yield
         except TimeoutError:
@@ -281,12 +277,10 @@ class PostgresServer:
             state = error.sqlstate or ""
             hint = _HINTS.get(state) or _HINTS.get(state[:2])
             raise OSError(f"{self._place}: {_said(error)}" + (f": {hint}" if hint else "")) from None
-        except asyncpg.InterfaceError as error:
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
             raise OSError(f"{self._place}: {error}") from None
-        except OSError as error:
-            if str(error).startswith(self._place):
-                raise
-            raise OSError(f"{self._place} cannot be reached: {words(error)}") from None
+        except ConnectionError as error:
+            raise OSError(f"{self._place}: connection lost: {words(error)}") from None
 
 
 _NO_PARTITION = "23514"
@@ -326,67 +320,11 @@ async def _chunks(stream: bytearray) -> AsyncIterator[Any]:
         yield view[start : start + CHUNK]
 
 
-# ── tables ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def _columns(connection: Connection, table: str) -> Columns:
-    """The columns of a table; none when there is no such table."""
-    return {row["name"]: (row["type"], row["most"]) for row in await connection.fetch(_COLUMNS, _quoted(table))}
-
-
-async def _make(connection: Connection, statements: str) -> None:
-    """Run statements that make what is missing, all or none of them."""
-    for patient in (True, True, False):
-        try:
-            await connection.execute(statements)
-        except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError):
-            # Another connection made it at the same time: IF NOT EXISTS does not see what is not committed.
-            if not patient:
-                raise
-        else:
-            return
-
-
 def ddl(store: PostgresStore) -> str:
     """The statements that make all tables of a store, those with dates in their names as of now."""
     now = datetime.now(UTC)
     if store.layout == "homer7":
-        return statements(store, now) + _MARKS_DDL
+        return statements(store, now) + MARKS_DDL
     moment = int(now.timestamp()) * 1_000_000
     tables = [table_ddl(template.at(moment), shape) for template, shape in Opensips(store.opensips).tables]
-    return "".join([*tables, _MARKS_DDL])
-
-
-def table_ddl(table: str, shape: Shape) -> str:
-    """The statements that make a table and its indexes, where they are missing."""
-    columns = ["id bigserial PRIMARY KEY", *map(_column_ddl, shape.columns)]
-    lines = ",\n    ".join(columns)
-    statements = [f"CREATE TABLE IF NOT EXISTS {_quoted(table)} (\n    {lines}\n);\n"]
-    for index in shape.indexes:
-        # As PostgreSQL names them. Of a name that is too long the end is kept: it has the date and the column.
-        name = "_".join([table, *index, "idx"])[-MOST_NAME:]
-        keys = ", ".join(map(_quoted, index))
-        statements.append(f"CREATE INDEX IF NOT EXISTS {_quoted(name)} ON {_quoted(table)} ({keys});\n")
-    return "".join(statements)
-
-
-_TYPES = {
-    Type.MOMENT: "timestamptz",
-    Type.SECOND: "timestamp",
-    Type.INTEGER: "integer",
-    Type.BIG: "bigint",
-    Type.MESSAGE: "text",
-    Type.JSON: "jsonb",
-}
-
-
-def _column_ddl(column: Column) -> str:
-    kind = _TYPES.get(column.type) or (f"varchar({column.size})" if column.size else "text")
-    default = column.default
-    if isinstance(default, str):
-        default = "'" + default.replace("'", "''") + "'"
-    return f"{_quoted(column.name)} {kind}" + ("" if default is None else f" NOT NULL DEFAULT {default}")
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    return "".join([*tables, MARKS_DDL])

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
-from hepswitch.databases.layouts.shape import Layout
+from hepswitch.databases.layouts.shape import Layout, Piece
 
 MARKS = "hepswitch_loaded"
 """The table that remembers which batches were loaded: journal, first, last (frame numbers), loaded_at."""
@@ -18,6 +18,14 @@ MARKS = "hepswitch_loaded"
 
 class ContentError(Exception):
     """The server will never take these rows; says why. Nothing of the batch was stored."""
+
+
+def unusable(piece: Piece, text: str) -> OSError | ContentError:
+    """The error to raise for a table that is missing or has not the columns of the piece; `text` says it.
+
+    The store's own tables somebody will mend, and rows wait for it. A table that a route named must not hold up the others.
+    """
+    return ContentError(text) if piece.named else OSError(text)
 
 
 class Mark(NamedTuple):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import sqlite3
 import time
@@ -16,12 +17,18 @@ from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hepswitch.databases.layouts.shape import Column, Piece, Shape, Type
-from hepswitch.databases.server import MARKS, ContentError, Mark
+from hepswitch.databases.layouts.tables import Values
+from hepswitch.databases.server import MARKS, ContentError, Mark, unusable
+from hepswitch.logs import words
 
 PATIENCE = 5.0
 """Seconds that another writer's lock is waited for."""
+
+SETTINGS = ("page_size = 16384", "journal_mode = WAL", "synchronous = NORMAL", "cache_size = -16384")
+"""A row of 1 KiB wants large pages (those of a file that is there already stay as they are); a batch fits the cache."""
 
 CONTENT = {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE}
 """Errors that come from what is written. All others may pass: locked, full, read-only, damaged, a table that is none …"""
@@ -45,12 +52,17 @@ MAKE_MARKS = (
 
 def statements(table: str, shape: Shape) -> list[str]:
     """What makes a table and its indexes, unless they are there."""
-    columns = "".join(f", {column.name} {_kind(column)}" for column in shape.columns)
+    columns = "".join(f", {_quoted([column.name])} {_kind(column)}" for column in shape.columns)
     made = [f'CREATE TABLE IF NOT EXISTS "{table}" (id INTEGER PRIMARY KEY NOT NULL{columns})']
     for index in shape.indexes:
         name = f"{table}_{'_'.join(index)}_idx"
-        made.append(f'CREATE INDEX IF NOT EXISTS "{name}" ON "{table}" ({", ".join(index)})')
+        made.append(f'CREATE INDEX IF NOT EXISTS "{name}" ON "{table}" ({_quoted(index)})')
     return made
+
+
+def _quoted(names: Iterable[str]) -> str:
+    """Names of columns: letters, digits and underscores, but maybe a word of SQL."""
+    return ", ".join(f'"{name}"' for name in names)
 
 
 def _kind(column: Column) -> str:
@@ -77,7 +89,7 @@ def look(path: Path, tables: Mapping[str, Shape], *, create: bool) -> None:
 
 def ask(
     path: Path, sql: str, values: Sequence[Any], reading: Mapping[str, Callable[[Any], Any]]
-) -> Iterable[dict[str, Any]]:
+) -> list[dict[str, Any]]:
     """The rows that a query gives; a value of a column in `reading` is made by its function. ValueError: it is wrong."""
     with _reading(path) as connection, _in_words(path, WRONG, ValueError):
         cursor = connection.execute(sql, values)
@@ -152,8 +164,8 @@ class File:
                 f"file:{quote(str(path))}?mode=rw", uri=True, timeout=PATIENCE, isolation_level=None
             )
             try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                self._connection.execute("PRAGMA synchronous = NORMAL")
+                for setting in SETTINGS:
+                    self._connection.execute(f"PRAGMA {setting}")
             except BaseException:
                 self._connection.close()
                 raise
@@ -191,20 +203,24 @@ class File:
         return False
 
     def _insert(self, piece: Piece) -> None:
-        self._prepare(piece.table, piece.shape)
-        names = ", ".join(column.name for column in piece.shape.columns)
+        self._prepare(piece)
+        names = _quoted(column.name for column in piece.shape.columns)
         places = ", ".join("?" * len(piece.shape.columns))
         kinds = zip(piece.shape.columns, piece.rows.columns, strict=True)
         rows = zip(*(_objects(column, values) for column, values in kinds), strict=True)
         self._connection.executemany(f'INSERT INTO "{piece.table}" ({names}) VALUES ({places})', rows)  # noqa: S608
 
-    def _prepare(self, table: str, shape: Shape) -> None:
-        """Make a table, or the columns that it lacks."""
+    def _prepare(self, piece: Piece) -> None:
+        """Make the piece's table, or the columns that it lacks."""
+        table, shape = piece.table, piece.shape
         if (table, shape.role) in self._tables:
             return
-        missing = _missing(self._connection, self._path, table, shape, create=self._create)
+        try:
+            missing = _missing(self._connection, self._path, table, shape, create=self._create)
+        except OSError as error:
+            raise unusable(piece, words(error)) from error
         for column in missing or ():
-            self._connection.execute(f'ALTER TABLE "{table}" ADD COLUMN {column.name} {_kind(column)}')
+            self._connection.execute(f'ALTER TABLE "{table}" ADD COLUMN {_quoted([column.name])} {_kind(column)}')
         if self._create:
             for statement in statements(table, shape):
                 self._connection.execute(statement)
@@ -225,13 +241,17 @@ class File:
                 raise
 
 
-def _objects(column: Column, values: pa.Array[Any]) -> list[Any]:
-    """The values of a column, as sqlite3 takes them."""
-    if column.type is Type.SECOND:
-        return values.cast(pa.string()).to_pylist()
+def _objects(column: Column, values: Values) -> Iterable[Any]:
+    """The values of a column, as sqlite3 takes them. Many columns say the same in every row: that is made once."""
     if column.type is Type.MESSAGE:
         return [None if message is None else _text_or_bytes(message) for message in values.to_pylist()]
-    return values.to_pylist()
+    bounds: Values = pc.min_max(values)
+    if column.type is Type.SECOND:
+        values = values.cast(pa.string())
+    if bounds["min"] == bounds["max"] and values.null_count in (0, len(values)):
+        return itertools.repeat(values[0].as_py(), len(values))
+    objects: list[Any] = values.to_pylist()
+    return objects
 
 
 def _text_or_bytes(message: bytes) -> str | bytes:

@@ -16,6 +16,10 @@ FIELDS |= {"H": r"\d\d", "M": r"\d\d", "S": r"\d\d", "%": "%"}
 _SECONDS = {"S": 1, "M": 60, "H": 3600}
 """How long a name with such a field holds; all others hold for a day."""
 
+FAR_US = 366 * 86_400_000_000
+"""µs between a packet's own time and its arrival beyond which a table's name goes by its arrival: agents whose clocks say
+anything must not make a table for every day there is."""
+
 _FIELD = re.compile(r"%(.?)")
 
 

@@ -71,7 +71,7 @@ class FileWriter(Writer):
         self._file = RotatingFile(target.location, _begins)
         self._broken_down = ZONES[target.zone]
 
-    def refuses(self, packet: Hep, table: str | None) -> str | None:
+    def refuses(self, packet: Hep) -> str | None:
         """Nothing: every packet can be text."""
         return None
 

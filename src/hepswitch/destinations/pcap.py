@@ -72,7 +72,7 @@ class PcapWriter(OutletWriter):
         self._file = RotatingFile(target.location, _begins)
         self._frames = LoneFrameBuilder()
 
-    def refuses(self, packet: Hep, table: str | None) -> str | None:
+    def refuses(self, packet: Hep) -> str | None:
         """Only what was a packet on the wire can be one again."""
         if packet.sip is None:
             return "not SIP"

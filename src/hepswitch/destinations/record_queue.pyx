@@ -94,4 +94,7 @@ cdef str clean(value):
     if isinstance(value, bytes):
         return (<bytes> value).decode("utf-8", "replace")
     text = str(value)
-    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    try:
+        return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:           # surrogates that come from no bytes
+        return text.encode("utf-8", "replace").decode()

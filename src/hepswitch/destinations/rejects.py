@@ -22,15 +22,13 @@ MOST_BYTES = 64 << 20
 
 
 class Rejects:
-    """The file at `path`; None: rejected packets are not kept."""
+    """The file at `path`."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
 
     def add(self, packet: Hep | bytes, table: str | None, error: str) -> bool:
         """Append a packet. False when it was not kept; OSError when it cannot be written. Blocks."""
-        if self.path is None:
-            return False
         row = {"time": datetime.now(UTC), "error": error, "table": table, "packet": bytes(packet)}
         line = msgspec.json.encode(row) + b"\n"
         fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -24,11 +24,13 @@ from hepswitch.wire.sip_scan cimport SipFields, sip_scan
 from hepswitch.wire.sip_text cimport Header, Span, next_header, put, same
 from hepswitch.wire.sip_values cimport address as uri_in, decimal, uri_parts
 
+from hepswitch.destinations.dated import FAR_US
 from hepswitch.destinations.schema import HEADER, SCHEMA, extra_field
 
 NO_FIELD = re.compile(r"\0|%(?:[^A-Za-z%]|$)")           # strftime's flags and widths: %999999d would fill the memory
 
 cdef dict NOTHING = {}
+cdef uint64_t FAR = FAR_US
 
 # The size that each must have to fill its column: -1 any, -2 never (it goes to `chunks`).
 cdef int* CHUNK_SIZE = [-2, 1, 1, 4, 4, 16, 16, 2, 2, 4, 4, 1, 4, -2, -2, -1, -1, -1, 2, -1]
@@ -233,7 +235,7 @@ cdef class Rows:
             self.custom_field2.null()
             self.custom_field3.null()
         else:
-            self.store_table.value(table(said.get("table"), ts))
+            self.store_table.value(table(said.get("table"), ts, record.arrival_us))
             self.custom_field1.value(said.get("custom_field1"))
             self.custom_field2.value(said.get("custom_field2"))
             self.custom_field3.value(said.get("custom_field3"))
@@ -418,12 +420,14 @@ cdef class Rows:
         return 0
 
 
-cdef object table(template, uint64_t ts):
+cdef object table(template, uint64_t ts, uint64_t arrival):
     """The table's name with its strftime fields filled in; as it is when something else in it looks like one."""
     if template is None or "%" not in template:
         return template
     if NO_FIELD.search(template):
         return template
+    if arrival and (ts - arrival if ts > arrival else arrival - ts) > FAR:
+        ts = arrival
     return datetime.datetime.fromtimestamp(ts // 1_000_000, datetime.UTC).strftime(template)
 
 

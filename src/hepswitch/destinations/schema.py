@@ -57,7 +57,11 @@ COLUMNS: list[tuple[str, pa.DataType, str]] = [
     ("received_ts", MILLISECONDS, "when the packet arrived here, to the millisecond"),
     ("received_ip", pa.string(), "who sent it to us: address"),
     ("received_port", pa.uint16(), "who sent it to us: port"),
-    ("store_table", pa.string(), "table= of store(), its strftime fields filled in from ts (UTC)"),
+    (
+        "store_table",
+        pa.string(),
+        "table= of store(), its strftime fields filled in from ts (UTC; from the arrival if that is a year away)",
+    ),
     ("custom_field1", pa.string(), "custom_field1= of store(); attrs= of trace()"),
     ("custom_field2", pa.string(), "custom_field2= of store()"),
     ("custom_field3", pa.string(), "custom_field3= of store()"),

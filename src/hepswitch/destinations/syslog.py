@@ -147,7 +147,7 @@ class SyslogWriter(Writer):
         self._sock: socket.socket | None = None
         self._is_stream = False
 
-    def refuses(self, packet: Hep, table: str | None) -> str | None:
+    def refuses(self, packet: Hep) -> str | None:
         """Nothing: every packet can be text."""
         return None
 

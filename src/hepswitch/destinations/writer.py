@@ -1,11 +1,11 @@
-"""Outlets for what is written by blocking calls: files, syslog, databases. A queue in memory, batches, retries, the books.
+"""Outlets for what is written by blocking calls: files, syslog. A queue in memory, batches, retries, the books.
 
     offer() ─▶ queue ─▶ batch (by rows, bytes or age) ─▶ Writer.write in a thread of the outlet's own ─▶ delivered
 
 The event loop never waits: while the disk hangs or the far end is away, packets wait in the queue, and what does not fit
 there is refused and counted. One batch is under way at a time. A batch that fails is tried again with growing pauses. A
-row that the far end will never take is found by halving the batch, and set aside (`rejects`). Not here: what is written
-and where (`file`, `pcap`, `syslog`, `sqlite`), the thread (`hand`).
+packet that the far end will never take is found by halving the batch, and counted. Not here: what is written and where
+(`file`, `pcap`, `syslog`), the thread (`hand`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import structlog
 from hepswitch.books import Snapshot, label
 from hepswitch.destinations.hand import Hand
 from hepswitch.destinations.outlet import Backoff
-from hepswitch.destinations.rejects import Rejects
 from hepswitch.logs import Throttle, words
 from hepswitch.wire.hep import Hep
 
@@ -62,17 +61,12 @@ class Written(NamedTuple):
     """Bytes that it takes in the queue."""
     attrs: str | None = None
     direction: Direction = "in"
-    table: str | None = None
-    custom_field1: str | None = None
-    custom_field2: str | None = None
-    custom_field3: str | None = None
-    correlation_id: str | bytes | None = None
 
 
 class Writer(Protocol):
     """The far end. All but `refuses` may block: they are called in one thread, one at a time."""
 
-    def refuses(self, packet: Hep, table: str | None, /) -> str | None:
+    def refuses(self, packet: Hep, /) -> str | None:
         """Why this packet can never be written, as a reason for the books; None when it can. Called in the event loop."""
 
     def open(self) -> None:
@@ -95,15 +89,12 @@ class WriterOutlet:
     full = False
     """Never: what is traced or stored here does not hold up what is received."""
 
-    def __init__(
-        self, name: str, writer: Writer, *, queue: int = QUEUE, flush: float = FLUSH, rejects: Rejects | None = None
-    ) -> None:
+    def __init__(self, name: str, writer: Writer, *, queue: int = QUEUE, flush: float = FLUSH) -> None:
         self.name = name
         self.on_pressure: Callable[[], None] | None = None
         self._writer = writer
         self._room = queue
         self._flush = flush
-        self._rejects = rejects or Rejects(None)
         self._hand = Hand(f"hepswitch {name}")
         self._queue: deque[Written] = deque()
         self._bytes = 0
@@ -146,8 +137,11 @@ class WriterOutlet:
         custom_field3: str | None = None,
         correlation_id: str | bytes | None = None,
     ) -> bool:
-        """Take the packet as it is now. False when it was refused, and counted by reason; never blocks."""
-        reason = self._writer.refuses(packet, table)
+        """Take the packet as it is now. False when it was refused, and counted by reason; never blocks.
+
+        There is no place for a table, custom fields and a correlation id here.
+        """
+        reason = self._writer.refuses(packet)
         if not self._open:
             reason = "closed"
         size = len(bytes(packet)) + OVERHEAD
@@ -156,8 +150,7 @@ class WriterOutlet:
         if reason is not None:
             self._refused[reason] += 1
             return False
-        said = (attrs, direction, table, custom_field1, custom_field2, custom_field3, correlation_id)
-        self._queue.append(Written(packet.copy(), size, *said))
+        self._queue.append(Written(packet.copy(), size, attrs, direction))
         self._bytes += size
         self._accepted += 1
         return True
@@ -247,7 +240,7 @@ class WriterOutlet:
             if len(batch) > 1:
                 self._most = len(batch) // 2
                 return
-            await self._set_aside(batch[0], error)
+            self._reject(error)
             self._discarded["rejected"] += 1
             count = 1
         else:
@@ -278,13 +271,12 @@ class WriterOutlet:
         finally:
             self._called_at = None
 
-    async def _set_aside(self, written: Written, error: Exception) -> None:
-        kept = await self._hand.do(self._rejects.add, written.packet, written.table, words(error))
+    def _reject(self, error: Exception) -> None:
         unsaid = self._throttle.due("rejected")
         if unsaid is not None:
             log.error(
                 "packet rejected", outlet=self.name, error=words(error), error_type=type(error).__name__,
-                set_aside=str(self._rejects.path) if kept else "no", not_logged=unsaid,
+                not_logged=unsaid,
             )  # fmt: skip
 
     async def _pause(self, error: OSError) -> None:

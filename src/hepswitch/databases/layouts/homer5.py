@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from hepswitch.databases.layouts import fills, opensips
 from hepswitch.databases.layouts.columns import Filled, FilledTable
 from hepswitch.databases.layouts.shape import Piece
-from hepswitch.databases.layouts.tables import Values, misnamed
+from hepswitch.databases.layouts.tables import Values, misnamed, where
 
 LEFT_OUT = {"originator_ip", "originator_port", "custom_field1", "custom_field2", "custom_field3"}
 """Columns of OpenSIPS that Homer 5 does not have."""
@@ -64,11 +64,11 @@ class Homer5:
         is_report: Values = pc.invert(is_sip)
         pieces: list[Piece] = []
         for tables, belongs, kind_of in ((self._sip, is_sip, _sip_kind), (self._reports, is_report, _report_kind)):
-            records = batch.filter(belongs)
+            records = where(batch, belongs)
             kinds = kind_of(records)
             for kind in kinds.unique().to_pylist():
                 of_kind: Values = pc.is_in(kinds, value_set=pa.array([kind]))
-                pieces += tables[kind].pieces(records.filter(of_kind))
+                pieces += tables[kind].pieces(where(records, of_kind))
         return pieces
 
     def unfit(self, batch: pa.RecordBatch) -> pa.StringArray | None:

@@ -10,6 +10,9 @@ from typing import Any
 
 import msgspec
 
+MOST_NUMBER = 0xFFFF_FFFF
+"""Greater ones are no point codes."""
+
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 """NUL as JSON has it, behind an even number of backslashes."""
 
@@ -49,7 +52,7 @@ def _member(value: Any, key: str) -> Any:
 
 
 def _whole(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_NUMBER else 0
 
 
 def _text(value: Any) -> str:

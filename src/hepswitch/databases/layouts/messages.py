@@ -3,8 +3,8 @@
 `store_table` is no column: a route that names a table puts the packet into that one, which has the same columns. Rows keep
 the types of the record schema (`destinations.schema`), which are narrower than `Type` can say, and there is no `id`.
 
-Text and bytes are never null in the table, because a null costs a second column: nothing is '' there, and `as_in_lake` gives
-null again. So what the lake knows apart, empty and absent (a payload of no bytes, a custom_field1 of ""), is one: null.
+Text and bytes are never null in the table, since what is searched by is best without: nothing is '' there, and `as_in_lake`
+gives null again. So what the lake knows apart, empty and absent (a payload of no bytes, custom_field1 = ""), is one: null.
 Numbers are null where the lake's are, since 0 is a number: a VLAN, a port, a CSeq.
 """
 
@@ -53,8 +53,8 @@ class Messages:
     def pieces(self, batch: pa.RecordBatch) -> list[Piece]:
         """The rows of a batch, by table."""
         return [
-            Piece(table, SHAPE, records.select([field.name for field in FIELDS]))
-            for table, records in by_table(batch, self._table)
+            Piece(table, SHAPE, records.select([field.name for field in FIELDS]), named)
+            for table, named, records in by_table(batch, self._table)
         ]
 
     def unfit(self, batch: pa.RecordBatch) -> pa.StringArray | None:

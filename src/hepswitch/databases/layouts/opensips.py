@@ -29,7 +29,7 @@ from hepswitch.databases.layouts import fills
 from hepswitch.databases.layouts.columns import Filled, FilledTable, message, moment, number, text
 from hepswitch.databases.layouts.fills import Fill, first
 from hepswitch.databases.layouts.shape import Piece, Type
-from hepswitch.databases.layouts.tables import Values, misnamed
+from hepswitch.databases.layouts.tables import Values, misnamed, where
 from hepswitch.destinations.databases import OpensipsTables
 from hepswitch.wire.chunks import IP_PROTOCOLS
 
@@ -76,8 +76,8 @@ class Opensips:
         )
         pieces: list[Piece] = []
         for table, belongs in kinds:
-            if count := belongs.true_count:
-                pieces += table.pieces(batch if count == len(batch) else batch.filter(belongs))
+            if belongs.true_count:
+                pieces += table.pieces(where(batch, belongs))
         return pieces
 
     def unfit(self, batch: pa.RecordBatch) -> pa.StringArray | None:

@@ -55,6 +55,8 @@ class Piece:
     table: str
     shape: Shape
     rows: pa.RecordBatch
+    named: bool = False
+    """A route named the table: it is none of the layout's own."""
 
 
 class Layout(Protocol):

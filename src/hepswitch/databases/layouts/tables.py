@@ -1,11 +1,13 @@
 """Which table each row goes to: the one that the route named, else the layout's, whose name may be dated.
 
-A name with strftime fields is filled in with each packet's own time, so that a batch over midnight goes to two tables.
+A name with strftime fields is filled in with each packet's own time, so that a batch over midnight goes to two tables; with
+its arrival when the two are more than a year apart.
 Not here: what the tables are (the layouts), what a dated name may be (`destinations.dated`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hepswitch.destinations.databases import table_name
-from hepswitch.destinations.dated import Dated
+from hepswitch.destinations.dated import FAR_US, Dated
 
 Values = Any
 """A `pyarrow.Array`. Its stubs tell apart more kinds of arrays than the functions do that take them."""
@@ -22,13 +24,15 @@ BAD_NAME = "bad table name"
 """Why a record has no row: the route gave it a table that no server can have."""
 
 
-def by_table(records: pa.RecordBatch, template: Dated) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """The records that go to each table, in their order; without any there is no table."""
+def by_table(records: pa.RecordBatch, template: Dated) -> Iterator[tuple[str, bool, pa.RecordBatch]]:
+    """The records that go to each table, in their order, and whether a route named it; without any there is no table."""
     named: Values = records.column("store_table")
     if named.null_count == len(named):
-        yield from by_date(records, template)
+        for name, part in by_date(records, template):
+            yield name, False, part
     else:
-        yield from _parts(records, pc.coalesce(named, _dated(records, template)))
+        for name, part in _parts(records, pc.coalesce(named, _dated(records, template))):
+            yield name, re.fullmatch(template.pattern, name) is None, part
 
 
 def by_date(records: pa.RecordBatch, template: Dated) -> Iterator[tuple[str, pa.RecordBatch]]:
@@ -37,6 +41,11 @@ def by_date(records: pa.RecordBatch, template: Dated) -> Iterator[tuple[str, pa.
         yield from _parts(records, _dated(records, template))
     elif len(records):
         yield template.template, records
+
+
+def where(records: pa.RecordBatch, belongs: Values) -> pa.RecordBatch:
+    """The records that belong, without copying when all do."""
+    return records if belongs.true_count == len(records) else records.filter(belongs)
 
 
 def misnamed(records: pa.RecordBatch) -> pa.StringArray | None:
@@ -64,7 +73,11 @@ def _is_name(name: str) -> bool:
 def _dated(records: pa.RecordBatch, template: Dated) -> Values:
     """The name for each record. Few: they change with the smallest field of the template."""
     step = template.step_us
-    steps: Values = pc.divide(records.column("ts").cast(pa.int64()), step).dictionary_encode()
+    own: Values = records.column("ts").cast(pa.int64())
+    arrival: Values = pc.multiply(records.column("received_ts").cast(pa.int64()), pa.scalar(1000))
+    distance: Values = pc.abs(pc.subtract(own, arrival))
+    is_far: Values = pc.and_(pc.greater(arrival, pa.scalar(0)), pc.greater(distance, pa.scalar(FAR_US)))
+    steps: Values = pc.divide(pc.if_else(is_far, arrival, own), step).dictionary_encode()
     names = pa.array([template.at(number * step) for number in steps.dictionary.to_pylist()], pa.string())
     return names.take(steps.indices)
 
