@@ -21,7 +21,7 @@ import servers
 from harness import Usage
 from hepswitch.databases import kinds
 from hepswitch.destinations.stores import store_of
-from hepswitch.lake.query import Lake
+from hepswitch.lake.lake import Lake
 
 POSTGRES = ("fsync=on", "synchronous_commit=on", "shared_buffers=512MB", "max_wal_size=4GB", "autovacuum=off")
 MARIADB = ("--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=512M", "--innodb-log-file-size=1G")

@@ -32,7 +32,7 @@ import storeshow
 import traffic
 from harness import Figures, RunningSwitch, blast, must, of_role, settled, sink, wait_for
 from hepswitch.lake import keeper
-from hepswitch.lake.query import Lake
+from hepswitch.lake.lake import Lake
 
 NUMBER = re.compile(rb"X-Number: (\d{9})")
 
