@@ -134,8 +134,13 @@ class Memory:
     """The most memory that the worker and the loader had since the last look."""
 
     def __init__(self, switch: RunningSwitch) -> None:
-        self._pids = {role: pids for role, pids in harness.processes(switch).items() if role in ("worker", "loader")}
+        self._pids: dict[str, list[int]] = wait_for(lambda: self._both(switch), "a worker and a loader")
         self._most: dict[str, int] = {}
+
+    @staticmethod
+    def _both(switch: RunningSwitch) -> dict[str, list[int]] | None:
+        found = harness.processes(switch)
+        return {role: found[role] for role in ("worker", "loader")} if found["worker"] and found["loader"] else None
 
     def sample(self) -> None:
         for role, pids in self._pids.items():
