@@ -33,7 +33,7 @@ import run
 import traffic
 from backends import Backend
 from harness import Usage, wait_for
-from hepswitch.databases import position
+from hepswitch.destinations import position
 from hepswitch.destinations.record_queue import RecordQueue
 from hepswitch.journal import Journal
 from hepswitch.tables import REVEALED
