@@ -17,8 +17,11 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import asyncmy
 import pyarrow as pa
 import structlog
+from asyncmy.cursors import DictCursor
+from asyncmy.errors import IntegrityError, MySQLError, NotSupportedError
 
 from hepswitch.databases.layouts.homer5 import Homer5
 from hepswitch.databases.layouts.opensips import Opensips
@@ -28,13 +31,6 @@ from hepswitch.databases.server import MARKS, ContentError, Mark, has_strange_ti
 from hepswitch.destinations.databases import MysqlStore
 from hepswitch.net.tls import client_context
 from hepswitch.units import Endpoint
-
-try:
-    import asyncmy
-    from asyncmy.cursors import DictCursor
-    from asyncmy.errors import IntegrityError, MySQLError, NotSupportedError
-except ImportError as error:
-    raise ImportError('MySQL and MariaDB need the driver asyncmy: pip install "hepswitch[mysql]"') from error
 
 PORT = 3306
 CONNECT_PATIENCE = 15.0
