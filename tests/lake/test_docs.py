@@ -4,7 +4,7 @@ from pathlib import Path
 
 import duckdb
 
-from hepswitch.destinations.rows import COLUMNS
+from hepswitch.destinations.schema import COLUMNS
 from hepswitch.lake.lake import Lake
 from hepswitch.wire.hep import Hep
 from lakes import sealed, store
