@@ -82,24 +82,26 @@ class Journal:
     """The writing end of the journal in directory `path`, which is made if need be; one writer at a time.
 
     Opening recovers what a killed writer left. `segment_bytes`: a segment that has grown to this size is closed and the
-    next one begun. `least_segment`: numbers of segments start here at the earliest (they are never used twice).
+    next one begun. `least_segment`, `least_frame`: numbers of segments and frames start here at the earliest, for readers
+    that remember more than is left on disk (none is used twice).
     Raises JournalBusyError when somebody else writes to it, OSError when the disk refuses.
     """
 
-    def __init__(self, path: Path, segment_bytes: int = 32 << 20, least_segment: int = 0) -> None:
+    def __init__(self, path: Path, segment_bytes: int = 32 << 20, least_segment: int = 0, least_frame: int = 0) -> None:
         self.path = path
         self.segment_bytes = segment_bytes
         make_folder(path)
         self._lock = _lock(path)
         self._fd = -1
         try:
-            self._start(least_segment)
+            self._start(least_segment, least_frame)
         except BaseException:
             os.close(self._lock)
             raise
 
-    def _start(self, least_segment: int) -> None:
-        self.number, self.next_frame = recover(self.path, least_segment)
+    def _start(self, least_segment: int, least_frame: int) -> None:
+        self.number, next_frame = recover(self.path, least_segment)
+        self.next_frame = max(next_frame, least_frame)
         self._enter(self.number)
 
     def _enter(self, number: int) -> None:

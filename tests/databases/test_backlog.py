@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import resource
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -10,15 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from far_ends import packet
 from hepswitch import journal
-from hepswitch.databases import position
 from hepswitch.databases.backlog import Backlog, Batch
 from hepswitch.databases.frames_reader import FramesReader, Run
 from hepswitch.databases.gauge import Gauge
+from hepswitch.destinations import position
+from hepswitch.destinations.databases import SqliteStore, spool_of
 from hepswitch.journal import Journal
 from hepswitch.wire.frames import Frames
 
 MUCH = 1 << 30
+NO_ROW = {"queued": 0, "discarded": {}, "refused": {}, "state": "active"}
+"""The row of a store in the workers' books when nothing waits there."""
 
 
 def frames(first: int, count: int, size: int = 10) -> Frames:
@@ -265,3 +271,71 @@ def test_any_frame_can_be_gone_to(
             part = run.between(low, low + span)
             assert part.frames == max(0, min(run.last, low + span) - max(run.first, low))
             assert part.data.nbytes == sum(part.lengths)
+
+
+def test_a_position_that_does_not_fit_the_disk_leaves_the_old_one(tmp_path: Path) -> None:
+    old = position.Position(done=5, taken=5)
+    position.write(tmp_path, old)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))  # as on a full disk: some of it is written
+    try:
+        with pytest.raises(OSError, match="No space"):
+            position.write(tmp_path, position.Position(done=9, taken=9))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert position.read(tmp_path) == old
+    assert [path.name for path in tmp_path.iterdir()] == ["position"]
+
+
+def test_a_position_that_cannot_be_read_is_not_replaced(tmp_path: Path) -> None:
+    with Journal(tmp_path / "w0") as log:
+        fill(log, 10)
+        (tmp_path / "w0" / "position").mkdir()
+        with pytest.raises(OSError, match="directory"):
+            Backlog(tmp_path / "w0", MUCH)
+        assert (tmp_path / "w0" / "position").is_dir()
+        assert Gauge(tmp_path).complete(NO_ROW)["accepted"] == 10
+
+
+def test_a_begun_batch_that_cannot_be_read_now_is_read_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Journal(tmp_path / "w0") as log:
+        fill(log, 10)
+        first = Backlog(tmp_path / "w0", MUCH)
+        assert numbers(first.take(10, 0.0)) == list(range(10))
+        first.close()
+        again = Backlog(tmp_path / "w0", MUCH)
+        with monkeypatch.context() as patch:
+            patch.setattr(FramesReader, "read", lambda _: (tmp_path / "nothing").stat())
+            with pytest.raises(OSError, match="nothing"):
+                again.take(10, 0.0)
+        batch = again.take(10, 0.0)
+        assert numbers(batch) == list(range(10))
+        finish(again, batch)
+        assert again.done == 10
+        again.close()
+
+
+def test_a_journal_that_lost_its_segments_goes_on_behind_its_position(tmp_path: Path) -> None:
+    """After a loss of power, or an operator's rm, numbers must not come twice: they would count as loaded."""
+    table = SqliteStore.model_validate({"url": "sqlite:x.db"})
+    folder = spool_of(tmp_path, "db") / "w0"
+
+    async def put(*packets: int) -> None:
+        outlet = table.build("db", 0, tmp_path)
+        await outlet.open()
+        for number in packets:
+            assert outlet.offer(packet(number))
+        await outlet.close(1.0)
+
+    asyncio.run(put(1, 2, 3, 4, 5))
+    backlog = Backlog(folder, MUCH)
+    finish(backlog, backlog.take(10, 0.0))
+    backlog.close()
+    for segment in journal.segments(folder):
+        segment.path.unlink()
+    asyncio.run(put(6, 7))
+    backlog = Backlog(folder, MUCH)
+    batch = backlog.take(10, 0.0)
+    assert batch is not None
+    assert (batch.first, batch.count) == (5, 2)
+    backlog.close()

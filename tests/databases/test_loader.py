@@ -267,3 +267,47 @@ async def test_a_mistake_of_the_program_ends_the_loader_and_loses_nothing(
         async with loading(tmp_path, table):
             await until(lambda: len(database.rows) == 10, "the next start goes on")
     assert sorted(database.rows) == list(range(10))
+
+
+async def test_two_loaders_of_a_store_take_turns(tmp_path: Path, database: FakeDatabase) -> None:
+    """The supervisor was killed and started again while its loader, which is an orphan now, loads what is left."""
+    table = store(batch=10)
+    async with writing(tmp_path, table) as put, contextlib.AsyncExitStack() as stack:
+        orphan = await stack.enter_async_context(loading(tmp_path, table))
+        database.answers.clear()
+        put(*range(15))
+        await until(lambda: database.busy == 2, "both connections hang")
+        async with loading(tmp_path, table):
+            put(*range(15, 18))
+            await asyncio.sleep(0.2)
+            assert database.busy == 2
+            database.answers.set()
+            orphan.set()
+            await until(lambda: len(database.rows) == 18, "the second loads when the first has ended")
+            put(18)
+            await until(lambda: len(database.rows) == 19, "it goes on")
+    assert sorted(database.rows) == list(range(19))
+
+
+async def test_trouble_of_an_earlier_process_is_over_when_rows_go_in(tmp_path: Path, database: FakeDatabase) -> None:
+    table = store(batch=10)
+    gauge = Gauge(tmp_path / "store:db")
+    async with writing(tmp_path, table) as put:
+        database.away = True
+        async with loading(tmp_path, table, drain=0.05):
+            put(*range(10))
+            await until(lambda: row(gauge)["state"] != "active", "the trouble shows")
+        database.away = False
+        async with loading(tmp_path, table):
+            await until(lambda: row(gauge)["delivered"] == 10, "the next start goes on")
+        assert row(gauge)["state"] == "active"
+
+
+async def test_a_worker_with_much_does_not_hold_up_another(tmp_path: Path, database: FakeDatabase) -> None:
+    table = store(batch=10, connections=1)
+    async with writing(tmp_path, table, 0) as one, writing(tmp_path, table, 1) as two:
+        one(*range(5000))
+        two(*range(5000, 5010))
+        async with loading(tmp_path, table):
+            await until(lambda: len(database.rows) == 5010, "all is loaded")
+    assert database.rows.index(5000) < 100

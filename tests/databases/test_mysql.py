@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from batches import batch_of
+from batches import ARRIVAL, batch_of
 from hepswitch.databases import mysql
 from hepswitch.databases.mysql import MysqlServer, ddl
 from hepswitch.databases.server import MARKS, ContentError, Mark
@@ -230,6 +230,59 @@ async def test_a_trigger_that_refuses_is_content(store: MysqlServer) -> None:
     await store.rows(f"CREATE TRIGGER t BEFORE INSERT ON sip_capture FOR EACH ROW {signal_it}")
     with pytest.raises(ContentError, match="not this one"):
         await store.load(batch(store, sip(options())), mark(1, 2))
+
+
+async def test_a_table_of_a_route_that_takes_no_rows_is_content(store: MysqlServer, database: str) -> None:
+    """Else the rows of all other tables would wait behind it."""
+    one = batch(store, sip(options()))
+    await store.load(one, mark(0, 1))
+    await store.rows("CREATE VIEW seen AS SELECT DISTINCT * FROM sip_capture")
+    await store.rows("CREATE TABLE secret LIKE sip_capture")
+    name = database.rpartition("/")[2]
+    await store.rows(f"CREATE USER reader_{name}")
+    for table in ("sip_capture", MARKS):
+        await store.rows(f"GRANT SELECT, INSERT, DELETE ON {table} TO reader_{name}")
+    await store.rows(f"GRANT SELECT ON secret TO reader_{name}")
+    with pytest.raises(ContentError, match=r"table seen: .* not insertable"):
+        await store.load(batch(store, sip(options()), table="seen"), mark(1, 2))
+    await store.load(one, mark(1, 2))
+    reader = database.replace("hep@", f"reader_{name}@")
+    async with opened(MysqlStore(url=reader)) as server:
+        for table, said in {"secret": "INSERT command denied", "new": "CREATE command denied"}.items():
+            with pytest.raises(ContentError, match=said):
+                await server.load(batch(server, sip(options()), table=table), mark(2, 3))
+        await server.load(one, mark(2, 3))
+    async with opened(MysqlStore.model_validate({"url": reader, "opensips": {"table": "secret"}})) as server:
+        with pytest.raises(OSError, match=r"INSERT command denied .* GRANT"):
+            await server.load(one, mark(3, 4))
+
+
+async def test_a_missing_partition_is_content_for_a_clock_that_is_wrong_alone(
+    store: MysqlServer, database: str
+) -> None:
+    one = batch(store, sip(options(), ARRIVAL))
+    await store.load(one, mark(0, 1))
+    await store.rows("CREATE TABLE parts LIKE sip_capture")
+    await store.rows("ALTER TABLE parts DROP PRIMARY KEY, ADD PRIMARY KEY (id, micro_ts)")
+    await store.rows("ALTER TABLE parts PARTITION BY RANGE (micro_ts) (PARTITION p0 VALUES LESS THAN (5))")
+    far = batch(store, sip(options(), 2_335_219_200))
+    async with opened(MysqlStore.model_validate({"url": database, "opensips": {"table": "parts"}})) as server:
+        with pytest.raises(OSError, match=r"no partition .* MAXVALUE"):
+            await server.load(one, mark(1, 2))
+        with pytest.raises(ContentError, match="no partition"):
+            await server.load(far, mark(1, 2))
+
+
+async def test_a_table_that_was_narrowed_is_looked_at_again(store: MysqlServer) -> None:
+    one = batch(store, sip(options(), ARRIVAL))
+    await store.load(one, mark(0, 1))
+    await store.rows("DELETE FROM sip_capture")
+    await store.rows("ALTER TABLE sip_capture MODIFY method VARCHAR(1) NOT NULL")
+    with pytest.raises(OSError, match="columns of table sip_capture have changed"):
+        await store.load(one, mark(1, 2))
+    await store.close()
+    await store.open()
+    await store.load(one, mark(1, 2))
 
 
 async def test_rows_larger_than_the_server_takes(server: Mariadb, database: str) -> None:

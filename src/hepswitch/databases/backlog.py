@@ -20,8 +20,8 @@ from pathlib import Path
 import structlog
 
 from hepswitch import journal
-from hepswitch.databases import position
 from hepswitch.databases.frames_reader import FramesReader, Run
+from hepswitch.destinations import position
 
 log = structlog.get_logger("hepswitch.backlog")
 
@@ -98,8 +98,8 @@ class Backlog:
         `all`: also what is younger. None when there is nothing to take. Raises OSError.
         """
         while self._again:
-            first, last = self._again.popleft()
-            batch = self._read_again(first, last)
+            batch = self._read_again(*self._again[0])
+            self._again.popleft()
             if batch is not None:
                 return batch
         self._pull(rows)

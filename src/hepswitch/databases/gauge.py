@@ -12,8 +12,8 @@ from pathlib import Path
 
 from hepswitch import books, journal
 from hepswitch.books import Snapshot
-from hepswitch.databases import position
-from hepswitch.databases.position import Position
+from hepswitch.destinations import position
+from hepswitch.destinations.position import Position
 
 
 class _Journal:
@@ -28,7 +28,7 @@ class _Journal:
 
     def look(self) -> None:
         """See how far it has come."""
-        self.position = position.read(self._folder) or self.position
+        self.position = _read(self._folder) or self.position
         found = journal.segments(self._folder)
         if not found:
             return
@@ -78,4 +78,11 @@ class Gauge:
 def _before(folder: Path) -> Position:
     """The position of a journal that there was already; at its oldest frame when nobody wrote down where."""
     oldest = next((segment.first for segment in journal.segments(folder)), 0)
-    return position.read(folder) or Position(done=oldest)
+    return _read(folder) or Position(done=oldest)
+
+
+def _read(folder: Path) -> Position | None:
+    """The position, where it can be read now: that it cannot is for the loader to say."""
+    with contextlib.suppress(OSError):
+        return position.read(folder)
+    return None

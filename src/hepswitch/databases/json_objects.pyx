@@ -99,7 +99,8 @@ cdef class Objects:
         self.used += 1
 
     cdef inline void raw(self, const unsigned char* p, Py_ssize_t size) noexcept:
-        memcpy(self.at + self.used, p, size)
+        if size:                             # `p` may be NULL
+            memcpy(self.at + self.used, p, size)
         self.used += size
 
     cdef int string(self, const unsigned char* p, Py_ssize_t size) except -1:

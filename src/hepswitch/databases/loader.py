@@ -13,6 +13,9 @@ input; when that ends it loads what is left, for `drain` seconds at most, and en
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
+import os
 import signal
 import sys
 import time
@@ -24,7 +27,7 @@ import msgspec
 import structlog
 import uvloop
 
-from hepswitch import logs
+from hepswitch import journal, logs
 from hepswitch.books import label
 from hepswitch.databases import kinds
 from hepswitch.databases.backlog import Backlog, Batch
@@ -142,6 +145,34 @@ class Loader:
 
     async def run(self, gone: asyncio.Event, drain: float) -> None:
         """Load until `gone` is set, then what is left, for `drain` seconds."""
+        lock = await self._alone()
+        try:
+            await self._run(gone, drain)
+        finally:
+            os.close(lock)
+
+    async def _alone(self) -> int:
+        """A descriptor that holds the folder's lock: of two loaders each would cut batches of its own, and load all twice.
+
+        There is another one for a while when the supervisor was killed and started again.
+        """
+        journal.make_folder(self.folder)
+        lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            while True:
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return lock
+                if self._throttle.due("alone") is not None:
+                    log.warning(
+                        "another loader is at work on these packets: waiting for its end", folder=str(self.folder)
+                    )
+                await asyncio.sleep(POLL)
+        except BaseException:
+            os.close(lock)
+            raise
+
+    async def _run(self, gone: asyncio.Event, drain: float) -> None:
         free = asyncio.Queue[Lane]()
         for lane in self._lanes:
             free.put_nowait(lane)
@@ -177,7 +208,7 @@ class Loader:
             last = gone.is_set()
             found = False
             for backlog in list(self._backlogs.values()):
-                while (batch := await self._taken(backlog, age, last)) is not None:
+                if (batch := await self._taken(backlog, age, last)) is not None:  # one each: none waits for another
                     found = True
                     lane = await free.get()
                     self._start(lane, batch, free)
@@ -191,10 +222,13 @@ class Loader:
         try:
             return backlog.take(self.store.batch, age, all=all)
         except OSError as error:
-            if (unsaid := self._throttle.due("read")) is not None:
-                log.error("journal cannot be read", store=self.name, error=words(error), not_logged=unsaid)
+            self._unreadable(error)
             await asyncio.sleep(TIDY)
             return None
+
+    def _unreadable(self, error: OSError) -> None:
+        if (unsaid := self._throttle.due("read")) is not None:
+            log.error("journal cannot be read", store=self.name, error=words(error), not_logged=unsaid)
 
     def _start(self, lane: Lane, batch: Batch, free: asyncio.Queue[Lane]) -> None:
         task = asyncio.create_task(lane.load(batch))
@@ -267,7 +301,13 @@ class Loader:
         """Find the journals that there are: a worker makes its own when it starts."""
         for folder in sorted(self.folder.glob("w*")):
             if folder not in self._backlogs and folder.name[1:].isdigit() and folder.is_dir():
-                self._backlogs[folder] = Backlog(folder, self.store.spool)
+                try:
+                    backlog = Backlog(folder, self.store.spool)
+                except OSError as error:
+                    self._unreadable(error)
+                    continue
+                backlog.state = self._state  # it may tell of the trouble of an earlier process
+                self._backlogs[folder] = backlog
 
     async def _tidy(self) -> None:
         """Delete what is loaded, and what is too much."""

@@ -24,7 +24,7 @@ from hepswitch.databases.layouts.homer5 import Homer5
 from hepswitch.databases.layouts.opensips import Opensips
 from hepswitch.databases.layouts.shape import Piece
 from hepswitch.databases.mysql_tables import COLUMNS_OF, CREATE_MARKS, Existing, create_table, definition, nothing_in
-from hepswitch.databases.server import MARKS, ContentError, Mark, unusable
+from hepswitch.databases.server import MARKS, ContentError, Mark, has_strange_times, unusable
 from hepswitch.destinations.databases import MysqlStore
 from hepswitch.net.tls import client_context
 from hepswitch.units import Endpoint
@@ -71,8 +71,12 @@ WRONG_QUERY = {1052, 1054, 1064, 1305}
 CONTENT_STATES = {"22", "23", "44", "45"}
 """Classes of SQLSTATE that come from what is stored: data, constraints, checks of views, what a trigger says."""
 
-CONTENT = {1265, 1364, 1366, 1526, 3819, 4025}
-"""The same where the state does not say so: wrong values, no default, no partition for it, CHECK."""
+CONTENT = {1265, 1364, 1366, 3819, 4025}
+"""The same where the state does not say so: wrong values, no default, CHECK."""
+
+NO_PARTITION = 1526
+OF_TABLE = DENIED | {1143, 1288, 1348, 1356, 1393, 1394, 1471, NO_PARTITION, 1906}
+"""A table takes no rows: no right to it, a view, a generated column, no partition …"""
 
 MISSING = "`create = true` makes it, `hepswitch ddl` prints it"
 ADVICE = {
@@ -84,6 +88,7 @@ ADVICE = {
     1203: "the user has too many connections: raise max_user_connections",
     1205: "another transaction holds a lock",
     1213: "a deadlock with another transaction",
+    NO_PARTITION: "make it, or one for VALUES LESS THAN MAXVALUE",
     1226: "the user has used up a limit: see MAX_… of CREATE USER",
     **dict.fromkeys(DENIED, "the user lacks a right: GRANT SELECT, INSERT, DELETE, CREATE ON DATABASE.* TO USER"),
     **dict.fromkeys((1045, 1698), "user and password do not fit, or the server wants TLS: ?tls=yes"),
@@ -147,17 +152,20 @@ class MysqlServer:
         async with self._within(PATIENCE):
             await self._make_marks()
             pieces = self.layout.pieces(batch)
-            rows = [(piece.table, (await self._table(piece)).fitted(piece.rows)) for piece in pieces]
+            rows = [(piece, (await self._table(piece)).fitted(piece.rows)) for piece in pieces]
             await self._connection.begin()  # after CREATE TABLE, which would end a transaction
             try:
                 if await self._is_new(mark):
-                    for table, fitted in rows:
-                        for part in self._portions(fitted):
-                            await self._insert(table, part)
+                    for piece, fitted in rows:
+                        await self._store_rows(piece, fitted)
                 await self._connection.commit()
-            except (ContentError, MySQLError):
+            except (ContentError, MySQLError) as error:
                 if self._connection.connected:
                     await self._connection.rollback()
+                if isinstance(error, MySQLError) and _is_content(error):
+                    await self._see_no_change(pieces)
+                if isinstance(error, MySQLError) and error.args[0] == NO_PARTITION and has_strange_times(batch):
+                    raise ContentError(f"{error.args[-1]} ({NO_PARTITION})") from error
                 raise
             self._loaded += 1
             if self._is_marking and self._loaded % FORGET_AFTER == 0:
@@ -246,7 +254,7 @@ class MysqlServer:
         if name not in self._tables:
             found = await self._fetch(COLUMNS_OF, {"table": name})
             if not found and self._store.create:
-                await self._query(create_table(name, piece.shape))
+                await self._create(piece)
                 found = await self._fetch(COLUMNS_OF, {"table": name})
             if not found:
                 raise unusable(piece, f"{self._store.url}: there is no table {name}: {MISSING}")
@@ -264,6 +272,16 @@ class MysqlServer:
             raise unusable(piece, f"{self._store.url}: the table {name} lacks {names}: ALTER TABLE `{name}` {added}")
         return table
 
+    async def _create(self, piece: Piece) -> None:
+        """Make the table of a piece."""
+        try:
+            await self._query(create_table(piece.table, piece.shape))
+        except MySQLError as error:
+            if error.args[0] not in DENIED:
+                raise
+            why = f"{self._store.url}: {error.args[-1]} ({error.args[0]}): {ADVICE[error.args[0]]}"
+            raise unusable(piece, why) from error
+
     def _portions(self, rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         """Rows for one statement each: no larger than the server takes."""
         size = rows.nbytes + 10 * rows.num_rows * rows.num_columns  # of the lengths and marks around values, at most
@@ -275,6 +293,23 @@ class MysqlServer:
             half = rows.num_rows // 2
             yield from self._portions(rows.slice(0, half))
             yield from self._portions(rows.slice(half))
+
+    async def _store_rows(self, piece: Piece, rows: pa.RecordBatch) -> None:
+        """Rows into a table that is there. ContentError when a route named it, and it takes none."""
+        try:
+            for part in self._portions(rows):
+                await self._insert(piece.table, part)
+        except MySQLError as error:
+            if piece.named and error.args[0] in OF_TABLE:
+                raise ContentError(f"table {piece.table}: {error.args[-1]} ({error.args[0]})") from error
+            raise
+
+    async def _see_no_change(self, pieces: Sequence[Piece]) -> None:
+        """OSError when a table is not any more what rows were made for: other rows may do then."""
+        for table in sorted({piece.table for piece in pieces}):
+            found = await self._fetch(COLUMNS_OF, {"table": table})
+            if not found or Existing.of(found) != self._tables[table]:
+                raise OSError(f"{self._store.url}: the columns of table {table} have changed; trying again")
 
     async def _insert(self, table: str, rows: pa.RecordBatch) -> None:
         """Rows by as few statements as can be."""

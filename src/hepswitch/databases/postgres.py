@@ -36,7 +36,7 @@ from hepswitch.databases.postgres_tables import (
     quoted,
     table_ddl,
 )
-from hepswitch.databases.server import MARKS, ContentError, Mark, unusable
+from hepswitch.databases.server import MARKS, ContentError, Mark, has_strange_times, unusable
 from hepswitch.destinations.databases import PostgresStore
 from hepswitch.logs import words
 
@@ -122,7 +122,8 @@ class PostgresServer:
     async def load(self, batch: pa.RecordBatch, mark: Mark) -> None:
         """Store the rows of a batch and its mark, or nothing when the mark is there already. OSError, ContentError."""
         pieces = self.layout.pieces(batch)
-        await self._do(lambda connection: self._load(connection, pieces, mark), PATIENCE)
+        is_strange = has_strange_times(batch)
+        await self._do(lambda connection: self._load(connection, pieces, mark, is_strange), PATIENCE)
 
     async def maintain(self) -> None:
         """Partitions ahead, old ones away. OSError."""
@@ -179,21 +180,24 @@ class PostgresServer:
 
     # ── loading ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _load(self, connection: Connection, pieces: Sequence[Piece], mark: Mark) -> None:
+    async def _load(self, connection: Connection, pieces: Sequence[Piece], mark: Mark, is_strange: bool) -> None:
         if self._may_mark is None:
             self._may_mark = await self._ready_marks(connection)
         if self._partitions is not None:
             await self._partitions.ensure(connection, pieces)
         streams = [(piece, await self._stream(connection, piece)) for piece in pieces]
+        is_named = False
         await connection.execute("BEGIN")
         try:
             if not self._may_mark or await self._mark(connection, mark):
                 for piece, stream in streams:
+                    is_named = piece.named
                     names = [column.name for column in piece.shape.columns]
                     await connection.copy_to_table(piece.table, source=_chunks(stream), columns=names, format="binary")
+            is_named = False
             await connection.execute("COMMIT")  # a constraint may be deferred until now
         except asyncpg.PostgresError as error:
-            if not _is_content(error):
+            if not (_is_content(error, is_strange) or (is_named and _is_of_table(error))):
                 raise
             await connection.execute("ROLLBACK")
             tables = sorted({piece.table for piece in pieces})
@@ -251,7 +255,11 @@ class PostgresServer:
             )
         columns = await columns_of(connection, table)
         if not columns and self._store.create and self._partitions is None:
-            await make(connection, table_ddl(table, piece.shape))
+            try:
+                await make(connection, table_ddl(table, piece.shape))
+            except asyncpg.InsufficientPrivilegeError as error:
+                why = f"{self._place}: table {table} cannot be made: {_said(error)}: {_HINTS[_NO_RIGHT]}"
+                raise unusable(piece, why) from None
             columns = await columns_of(connection, table)
         if not columns:
             raise unusable(
@@ -283,6 +291,7 @@ class PostgresServer:
             raise OSError(f"{self._place}: connection lost: {words(error)}") from None
 
 
+_NO_RIGHT = "42501"
 _NO_PARTITION = "23514"
 """… of a check, when it names no constraint."""
 
@@ -291,7 +300,7 @@ _HINTS = {
     "25006": "give the URL of the primary",
     "28": "see `password` and the user in `url` of the store, and pg_hba.conf of the server",
     "3D000": "make it with CREATE DATABASE",
-    "42501": "grant the right to the user in `url` of the store",
+    _NO_RIGHT: "grant the right to the user in `url` of the store",
     "53100": "the server's disk is full",
     "53300": "lower `connections` of the store or raise max_connections of the server",
 }
@@ -302,15 +311,23 @@ _CONTENT = ("22", "23", "44", "54000", "P0001")
 that is too long for its index, a trigger that refuses."""
 
 
-def _is_content(error: asyncpg.PostgresError) -> bool:
+def _is_content(error: asyncpg.PostgresError, is_strange: bool) -> bool:
+    """`is_strange`: there are times for which nobody need have a partition."""
     if error.sqlstate == _NO_PARTITION and not error.constraint_name:
-        return False
+        return is_strange
     return (error.sqlstate or "").startswith(_CONTENT)
 
 
+def _is_of_table(error: asyncpg.PostgresError) -> bool:
+    """Is it the table that does not take rows: no right, a view, no partition …? Not the server, nor the connection."""
+    return (error.sqlstate or "").startswith(("42", "0A", _NO_PARTITION))
+
+
 def _said(error: asyncpg.PostgresError) -> str:
-    """The server's own words, in one line."""
-    return " ".join(str(error).split())
+    """The server's own words, in one line. Its DETAIL of content quotes the row, and logs are no place for packets."""
+    is_content = _is_content(error, is_strange=False)
+    said = error.args[0] if is_content and error.args else str(error)
+    return " ".join(said.split())
 
 
 async def _chunks(stream: bytearray) -> AsyncIterator[Any]:

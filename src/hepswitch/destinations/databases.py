@@ -22,6 +22,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from hepswitch.destinations.dated import Dated
 from hepswitch.destinations.journaled import JournaledOutlet
+from hepswitch.destinations.position import taken
 from hepswitch.net.tls import CLIENT_OPTIONS, anchored_options
 from hepswitch.tables import Duration, Secret, Size, Table
 
@@ -67,8 +68,9 @@ class DatabaseStore(Table):
 
     def build(self, name: str, worker: int, spool: Path) -> JournaledOutlet:
         """The outlet of the store `name` in worker number `worker`; packets wait below the folder `spool`."""
+        path = spool_of(spool, name) / f"w{worker}"
         segment = max(SMALLEST_SEGMENT, min(LARGEST_SEGMENT, self.spool // 8))
-        return JournaledOutlet(name, spool_of(spool, name) / f"w{worker}", queue=self.queue, segment=segment)
+        return JournaledOutlet(name, path, queue=self.queue, segment=segment, least_frame=lambda: taken(path))
 
 
 def spool_of(spool: Path, name: str) -> Path:

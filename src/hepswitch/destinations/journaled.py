@@ -35,8 +35,8 @@ class JournaledOutlet(RecordQueue):
     """The store `name` in one worker; it writes the journal in the folder `path`.
 
     `queue`: bytes that wait in memory while the disk refuses. A segment is closed when it has grown to `segment` bytes or
-    is `roll_after` seconds old. `flush`: seconds a packet may wait to be written. `least_segment` says where their numbers
-    start at the earliest.
+    is `roll_after` seconds old. `flush`: seconds a packet may wait to be written. `least_segment` and `least_frame` say
+    where the numbers of segments and frames start at the earliest.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class JournaledOutlet(RecordQueue):
         roll_after: float = ROLL_AFTER,
         flush: float = FLUSH,
         least_segment: Callable[[], int] = lambda: 0,
+        least_frame: Callable[[], int] = lambda: 0,
     ) -> None:
         super().__init__(queue)
         self.name = name
@@ -57,7 +58,7 @@ class JournaledOutlet(RecordQueue):
         self._segment = segment
         self._roll_after = roll_after
         self._flush = flush
-        self._least_segment = least_segment
+        self._least_segment, self._least_frame = least_segment, least_frame
         self.full = False
         self.on_pressure: Callable[[], None] | None = None
         self._backoff = Backoff()
@@ -69,8 +70,9 @@ class JournaledOutlet(RecordQueue):
     async def open(self) -> None:
         """Open the journal. Raises OSError when the folder cannot be written or another switch writes to it."""
         self._loop = asyncio.get_running_loop()
-        least = await self._loop.run_in_executor(None, self._least_segment)
-        self._journal = Journal(self._path, self._segment, least)
+        segment = await self._loop.run_in_executor(None, self._least_segment)
+        frame = await self._loop.run_in_executor(None, self._least_frame)
+        self._journal = Journal(self._path, self._segment, segment, frame)
 
     def flush(self) -> None:
         """Write what was offered, or see to it that it is written soon."""

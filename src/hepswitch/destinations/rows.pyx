@@ -82,7 +82,8 @@ cdef class Text(Column):
         """Append a value, whatever bytes it has."""
         if self.used + size > self.room:
             self.grow(size)
-        memcpy(self.at + self.used, p, size)
+        if size:                                          # `p` may be NULL
+            memcpy(self.at + self.used, p, size)
         self.used += size
         present(self)
         self.offset[self.rows] = <int32_t> self.used

@@ -73,13 +73,25 @@ def _is_name(name: str) -> bool:
 def _dated(records: pa.RecordBatch, template: Dated) -> Values:
     """The name for each record. Few: they change with the smallest field of the template."""
     step = template.step_us
-    own: Values = records.column("ts").cast(pa.int64())
-    arrival: Values = pc.multiply(records.column("received_ts").cast(pa.int64()), pa.scalar(1000))
-    distance: Values = pc.abs(pc.subtract(own, arrival))
-    is_far: Values = pc.and_(pc.greater(arrival, pa.scalar(0)), pc.greater(distance, pa.scalar(FAR_US)))
-    steps: Values = pc.divide(pc.if_else(is_far, arrival, own), step).dictionary_encode()
+    is_far: Values = pc.greater(distance_us(records), pa.scalar(FAR_US))
+    steps: Values = pc.divide(pc.if_else(is_far, _arrival_us(records), _own_us(records)), step).dictionary_encode()
     names = pa.array([template.at(number * step) for number in steps.dictionary.to_pylist()], pa.string())
     return names.take(steps.indices)
+
+
+def _own_us(records: pa.RecordBatch) -> Values:
+    return records.column("ts").cast(pa.int64())
+
+
+def _arrival_us(records: pa.RecordBatch) -> Values:
+    return pc.multiply(records.column("received_ts").cast(pa.int64()), pa.scalar(1000))
+
+
+def distance_us(records: pa.RecordBatch) -> Values:
+    """µs between each packet's own time and its arrival; 0 where nobody knows when it arrived."""
+    arrival = _arrival_us(records)
+    distance: Values = pc.abs(pc.subtract(_own_us(records), arrival))
+    return pc.if_else(pc.greater(arrival, pa.scalar(0)), distance, pa.scalar(0, pa.int64()))
 
 
 def _parts(records: pa.RecordBatch, names: Values) -> Iterator[tuple[str, pa.RecordBatch]]:

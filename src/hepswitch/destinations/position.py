@@ -1,4 +1,5 @@
-"""How far a journal has been loaded: the file `position` beside its segments. The loader writes it, the books read it.
+"""How far the journal of a store in a database has been loaded: the file `position` beside its segments. The loader writes
+it; the books read it, and the worker, whose frames must not have numbers that are below.
 
 It is replaced as a whole, so whoever reads it sees one state. Frames are numbered over all segments (`journal`).
 """
@@ -6,6 +7,7 @@ It is replaced as a whole, so whoever reads it sees one state. Frames are number
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import uuid
 from pathlib import Path
@@ -38,23 +40,31 @@ class Position(msgspec.Struct):
 
 
 def read(folder: Path) -> Position | None:
-    """The position of the journal in `folder`; None when there is none that can be read."""
+    """The position of the journal in `folder`; None when there is none, or none that makes sense. Raises OSError."""
     try:
         return msgspec.json.decode((folder / NAME).read_bytes(), type=Position)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except msgspec.DecodeError as error:
         log.warning("position unreadable", file=str(folder / NAME), error=str(error), starting="at the oldest packet")
         return None
+
+
+def taken(folder: Path) -> int:
+    """The number of the first frame that was not taken into a batch, as far as is known. Raises OSError."""
+    known = read(folder)
+    return 0 if known is None else known.taken
 
 
 def write(folder: Path, position: Position) -> None:
     """Replace the position. Raises OSError; the old one stands then."""
     new = folder / f".{NAME}"
+    text = msgspec.json.encode(position)
     try:
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
         try:
-            os.write(fd, msgspec.json.encode(position))
+            if os.write(fd, text) != len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(new))
         finally:
             os.close(fd)
         new.replace(folder / NAME)
