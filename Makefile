@@ -55,6 +55,7 @@ docs: build
 
 bench: build
 	@$(BIN)/python benchmarks/run.py
+	@$(BIN)/python benchmarks/stores.py
 
 mustshow: build
 	@$(BIN)/python benchmarks/mustshow.py

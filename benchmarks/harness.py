@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import json
 import os
+import re
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -25,11 +28,14 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / ".bench"
 
 sys.path.insert(0, str(ROOT / "tests"))
+import traffic  # noqa: E402
 from hepswitch import journal  # noqa: E402
 from namespaces import Namespace, pair  # noqa: E402
 from running import RunningSwitch, running_switch, wait_for  # noqa: E402
 
 __all__ = ["RunningSwitch", "running_switch", "wait_for"]
+
+Figures = dict[str, Any]
 
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -43,6 +49,12 @@ def switch(hep):
     hep.relay("far")
 """
 """The route that is measured: it edits a chunk of every packet and relays by call."""
+
+
+def must(holds: bool, what: str, figures: Figures) -> None:
+    """Raise AssertionError saying what does not hold."""
+    if not holds:
+        raise AssertionError(f"{what}: {json.dumps(figures)}")
 
 
 # ── the C programs ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -170,17 +182,43 @@ def usage(pid: int) -> Usage:
     return Usage(int(fields[11]) / TICK, int(fields[12]) / TICK, peak << 10)
 
 
+def resident(pids: list[int]) -> int:
+    """The most memory that one of them holds at this moment (VmRSS, bytes)."""
+    lines = [line for pid in pids for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
+    return max((int(line.split()[1]) << 10 for line in lines if line.startswith("VmRSS:")), default=0)
+
+
+def tree(pid: int) -> Usage:
+    """Of a process and all that it started, those that have ended and were waited for included."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    whole = Usage(
+        (int(fields[11]) + int(fields[13])) / TICK, (int(fields[12]) + int(fields[14])) / TICK, usage(pid).peak
+    )
+    for child in children(pid):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended just now
+            whole += tree(child)
+    return whole
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, by any of its threads."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended just now
+            found += map(int, (task / "children").read_text().split())
+    return found
+
+
 def processes(switch: RunningSwitch) -> dict[str, list[int]]:
-    """Process ids of a running switch by role: supervisor, worker, keeper."""
-    roles: dict[str, list[int]] = {
-        "supervisor": [switch.process.pid],
-        "worker": switch.workers(),
-        "keeper": [],
+    """Process ids of a running switch by role: supervisor, worker, keeper, loader."""
+    modules = {
+        "worker": b"hepswitch.worker",
+        "keeper": b"hepswitch.lake.keeper",
+        "loader": b"hepswitch.databases.loader",
     }
-    for pid in Path(f"/proc/{switch.process.pid}/task/{switch.process.pid}/children").read_text().split():
-        if b"hepswitch.lake.keeper" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            roles["keeper"].append(int(pid))
-    return roles
+    commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children(switch.process.pid)}
+    roles = {role: [pid for pid, command in commands.items() if name in command] for role, name in modules.items()}
+    return {"supervisor": [switch.process.pid], **roles}
 
 
 def of_role(switch: RunningSwitch) -> dict[str, Usage]:
@@ -251,6 +289,25 @@ def sealed(captures: Path, deadline: float = 120.0) -> None:
         return not any(segment.closed or segment.size > journal.HEADER.size for segment in rest)
 
     wait_for(done, "sealing of the journal", deadline)
+
+
+def fill(
+    address: tuple[str, int], count: int, calls_per_second: float, start: float = traffic.START
+) -> tuple[int, list[str]]:
+    """Send `count` messages of interleaved calls over TCP; how many bytes, and ten Call-IDs from all over."""
+    calls = traffic.calls(-(-count // traffic.MESSAGES), calls_per_second, start=start)
+    size, wanted, block = 0, list[bytes](), bytearray()
+    with socket.create_connection(address) as stream:
+        for number, message in enumerate(itertools.islice(calls, count)):
+            if number % (count // 10) == count // 20:
+                wanted.append(message.payload)
+            block += traffic.hep(message)
+            if len(block) > 1 << 18:
+                stream.sendall(block)
+                size += len(block)
+                block.clear()
+        stream.sendall(block)
+    return size + len(block), [re.findall(rb"Call-ID: (\S+)", payload)[0].decode() for payload in wanted]
 
 
 # ── a wire ───────────────────────────────────────────────────────────────────────────────────────────────────────────

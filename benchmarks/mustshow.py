@@ -1,11 +1,12 @@
 """`make mustshow`: what must hold under load. Each check prints its figures and PASS or FAIL; exit status 1 when one failed.
 
-    python benchmarks/mustshow.py [relay] [lake] [kill] [pause] [dispatcher] [mirror]
+    python benchmarks/mustshow.py [relay] [lake] [kill] [pause] [dispatcher] [mirror] [stores] [outage]
 
 relay: UDP → script → UDP at 40,000/s loses nothing. lake: a million messages are small on disk and a call is found at
 once. kill: nothing that was counted as stored is lost or doubled by kill -9. pause: a TCP destination that goes away for
 a while gets everything, in order. dispatcher: calls stay on their node of four, and only those of a node that is away
-move. mirror: SIP on an interface at 30,000/s is stored without a loss (needs root). tests/test_endurance.py runs smaller
+move. mirror: SIP on an interface at 30,000/s is stored without a loss (needs root). stores,
+outage: `storeshow`. tests/test_endurance.py runs smaller
 ones. Not here: figures to compare (`run`).
 """
 
@@ -27,18 +28,13 @@ from pathlib import Path
 from typing import Any
 
 import harness
+import storeshow
 import traffic
-from harness import RunningSwitch, blast, of_role, settled, sink, wait_for
+from harness import Figures, RunningSwitch, blast, must, of_role, settled, sink, wait_for
 from hepswitch.lake import keeper
-from hepswitch.lake.query import Lake
+from hepswitch.lake.lake import Lake
 
-Figures = dict[str, Any]
 NUMBER = re.compile(rb"X-Number: (\d{9})")
-
-
-def must(holds: bool, what: str, figures: Figures) -> None:
-    if not holds:
-        raise AssertionError(f"{what}: {json.dumps(figures)}")
 
 
 # ── relay ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -80,13 +76,13 @@ def lake(count: int = 1_000_000, calls_per_second: float = 100.0) -> Figures:
         captures = folder / "captures"
         with harness.running_switch(folder, harness.store_config(folder, options='seal_after = "2s"')) as switch:
             start = time.monotonic()
-            sent, call_id = fill(switch.address("tcp"), count, calls_per_second)
+            sent, call_ids = harness.fill(switch.address("tcp"), count, calls_per_second)
             book = settled(switch, count)
             filled = time.monotonic() - start
             harness.sealed(captures)
             after_sealing = size_of(captures)
         command = [sys.executable, "-m", "hepswitch.cli", "search", "--lake", str(captures), "--json"]
-        command += ["--messages", "--call-id", call_id]
+        command += ["--messages", "--call-id", call_ids[5]]
         times = []
         for _ in range(5):
             start = time.monotonic()
@@ -107,23 +103,6 @@ def lake(count: int = 1_000_000, calls_per_second: float = 100.0) -> Figures:
     must(after_merging / count <= 60, "a message takes more than 60 bytes", figures)
     must(sorted(times)[2] < 0.5, "the search takes longer than half a second", figures)
     return figures
-
-
-def fill(address: tuple[str, int], count: int, calls_per_second: float) -> tuple[int, str]:
-    """Send `count` messages over TCP; how many bytes, and a Call-ID from their middle."""
-    calls = traffic.calls(-(-count // traffic.MESSAGES), calls_per_second)
-    size, wanted, block = 0, b"", bytearray()
-    with socket.create_connection(address) as stream:
-        for number, message in enumerate(itertools.islice(calls, count)):
-            if number == count // 2:
-                wanted = message.payload
-            block += traffic.hep(message)
-            if len(block) > 1 << 18:
-                stream.sendall(block)
-                size += len(block)
-                block.clear()
-        stream.sendall(block)
-    return size + len(block), re.findall(rb"Call-ID: (\S+)", wanted)[0].decode()
 
 
 def size_of(folder: Path) -> int:
@@ -414,6 +393,8 @@ CHECKS: dict[str, Callable[[], Figures]] = {
     "pause": pause,
     "dispatcher": dispatcher,
     "mirror": mirror,
+    "stores": storeshow.stores,
+    "outage": storeshow.outage,
 }
 
 

@@ -21,7 +21,8 @@ from pydantic.fields import FieldInfo
 import hepswitch
 from hepswitch import cli
 from hepswitch.config import Config
-from hepswitch.databases import sqlite
+from hepswitch.databases import clickhouse, clickhouse_tables, mysql, mysql_tables, partitions, postgres, sqlite
+from hepswitch.databases.layouts import homer5, homer7, opensips
 from hepswitch.destinations import file, pcap, rotating, sip, syslog, text, uris
 from hepswitch.destinations.stores import KINDS
 from hepswitch.filters.fields import FIELDS, FUNCTIONS, Field
@@ -154,8 +155,15 @@ def _targets() -> str:
 
 def _stores() -> str:
     """What the stores that have no page of their own say about themselves."""
-    head = "## Stores\n\nThe lake has [a page of its own](../lake.md).\n"
-    return "\n".join([head, _module("`sqlite:`", sqlite)])
+    head = (
+        "## Stores\n\nThe lake has [its own page](../lake.md). How to [store in a database](../howto/databases.md).\n"
+    )
+    modules = (
+        ("`postgresql:`", postgres), ("`mysql:`, `mariadb:`", mysql), ("Tables of `mysql:`", mysql_tables),
+        ("`sqlite:`", sqlite), ("`clickhouse:`, `clickhouses:`", clickhouse), ("Tables of `clickhouse:`", clickhouse_tables),
+        ("`opensips`", opensips), ("`homer5`", homer5), ("`homer7`", homer7), ("Partitions of `homer7`", partitions),
+    )  # fmt: skip
+    return "\n".join([head, *(_module(title, module) for title, module in modules)])
 
 
 def _module(title: str, module: ModuleType) -> str:

@@ -50,11 +50,15 @@ class Postgres:
         )
         assert done.returncode == 0, done.stderr
 
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
-        options = (
-            f"-c port={self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} -c fsync=off"
-        )
+    @property
+    def pid(self) -> int:
+        """The first of its processes."""
+        return int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+
+    def start(self, *settings: str) -> None:
+        """Start it, with these settings besides, and wait until it answers."""
+        own = [f"port={self.port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={self.folder}", "fsync=off"]
+        options = " ".join(f"-c {setting}" for setting in [*own, *settings])
         log = self.folder / "log"
         self._run("pg_ctl", "-D", self.folder / "data", "-l", log, "-o", options, "-w", "-t", DEADLINE, "start")
 
@@ -68,21 +72,20 @@ class Postgres:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to all of its processes: SIGSTOP makes it hang."""
-        main = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
-        for pid in [main, *_children(main)]:
+        for pid in [self.pid, *_children(self.pid)]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[Postgres]:
+def postgres(*settings: str) -> Iterator[Postgres]:
     """A running server with an empty database `hep`.
 
     Its folder is none of pytest's: these are for their owner alone, and the server's user is another one.
     """
     with tempfile.TemporaryDirectory() as folder:
         server = Postgres(Path(folder))
-        server.start()
+        server.start(*settings)
         try:
             server.create()
             yield server
@@ -113,6 +116,12 @@ class Mariadb:
     def url(self) -> str:
         """Where the database `hep` is, without a password."""
         return f"mysql://hep@127.0.0.1:{self.port}/hep"
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
 
     def start(self, *options: str) -> None:
         """Start it, with options of mariadbd, and wait until it answers."""
@@ -151,10 +160,10 @@ class Mariadb:
 
 
 @contextlib.contextmanager
-def mariadb(folder: Path) -> Iterator[Mariadb]:
+def mariadb(folder: Path, *options: str) -> Iterator[Mariadb]:
     """A running server with an empty database `hep`."""
     server = Mariadb(folder)
-    server.start()
+    server.start(*options)
     try:
         yield server
     finally:
@@ -188,6 +197,12 @@ class ClickHouse:
     def url(self) -> str:
         """Where the database `hep` is; its password is "secret"."""
         return f"clickhouse://hep@127.0.0.1:{self.port}/hep"
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
 
     def start(self) -> None:
         """Start it, and wait until it answers."""

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import mustshow
+import storeshow
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,6 +39,11 @@ def test_calls_stay_on_their_node_and_only_those_of_a_lost_node_move() -> None:
 def test_sip_on_an_interface_is_stored_without_a_loss() -> None:
     figures = mustshow.mirror(count=20_000, rate=10_000)
     assert figures["kernel_drops"] == 0
+
+
+def test_a_database_that_hangs_and_is_killed_gets_everything_once() -> None:
+    figures = storeshow.outage(rate=1_000, hung=2.0, dead=2.0, before=2.0, after=1.0)
+    assert figures["spooled"], "packets wait while it is away"
 
 
 def test_the_benchmark_runs() -> None:

@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 
 from far_ends import UdpSink
-from hepswitch.lake.query import Lake, Query
+from hepswitch.lake.lake import Lake
+from hepswitch.lake.query import Query
 from hepswitch.testing import hep_packet, rtcp
 from hepswitch.wire import ip, pcap
 from hepswitch.wire.hep import Hep

@@ -316,6 +316,20 @@ def _hash(*parts: bytes | memoryview) -> int:
     return state.intdigest()
 
 
+@contextlib.contextmanager
+def unheld(path: Path) -> Iterator[bool]:
+    """Hold the lock of the journal in `path`: True, or False when its writer has it. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(fd)
+
+
 def _lock(path: Path) -> int:
     """A descriptor of directory `path` that holds its lock; the kernel gives it back when the process ends."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

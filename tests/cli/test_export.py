@@ -13,7 +13,8 @@ import lakes
 from cli import recorded
 from hepswitch.cli.export import cli
 from hepswitch.lake.ladder import build
-from hepswitch.lake.query import Lake, Query
+from hepswitch.lake.lake import Lake
+from hepswitch.lake.query import Query
 from hepswitch.wire import ip, pcap
 from hepswitch.wire.hep import Hep
 

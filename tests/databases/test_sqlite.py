@@ -545,3 +545,23 @@ def test_the_table_of_the_configuration(tmp_path: Path) -> None:
         values: dict[str, object] = {"url": "sqlite:x.db"} | wrong if wrong else {}
         with pytest.raises(ValidationError, match=re.escape(hint)):
             SqliteStore.model_validate(values)
+
+
+async def test_a_day_that_only_a_wrong_clock_speaks_of_holds_up_nobody(tmp_path: Path) -> None:
+    """Nobody makes a table for it where the store may not; that of yesterday somebody will."""
+    path = tmp_path / "t.db"
+    dated = {"opensips": {"table": "sip_%Y%m%d"}}
+
+    def at(moment: float) -> pa.RecordBatch:
+        return batch(Hep(bytes(packet(time=moment)), NOON))
+
+    async with opened(path, **dated) as server:
+        await server.load(at(NOON), mark(0))
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(ddl(store(path, **dated)))  # the tables of now, else the store is not opened
+    async with opened(path, create=False, **dated) as server:
+        await server.load(at(NOON), mark(1))
+        with pytest.raises(ContentError, match="no table sip_"):
+            await server.load(at(NOON - 30 * DAY), mark(2))
+        with pytest.raises(OSError, match="no table sip_"):
+            await server.load(at(NOON - DAY + 60), mark(3))

@@ -265,6 +265,22 @@ def test_route_on_sip(run: Run, calls: list[bytes]) -> None:
     assert not any(hep.sip and hep.sip.ruri_domain == "example.net" for hep in result.taken["everyone"])
 
 
+def test_tables_by_tenant(run: Run, calls: list[bytes]) -> None:
+    out = Hep.new(
+        b"INVITE sip:1@x.org SIP/2.0\r\nFrom: <sip:a@example.org>\r\nTo: <sip:1@x.org>\r\ni: 1\r\nCSeq: 1 INVITE\r\n\r\n"
+    )
+    result = run("tables_by_tenant", [*VECTORS, *calls, bytes(out)])
+    tables: dict[str, list[Hep]] = {}
+    for hep, options in zip(result.taken["calls"], result.outlets["calls"].options, strict=True):
+        tables.setdefault(options.get("table") or "its own", []).append(hep)
+    domains = {table: {hep.sip and hep.sip.to_domain for hep in heps} for table, heps in tables.items()}
+    assert domains["sip_capture_globex_%Y%m%d"] == {"example.net"}
+    assert payloads(tables["sip_capture_acme_%Y%m%d"]) == [out.payload]
+    assert domains["its own"] >= {None, "x.org"}
+    assert "example.net" not in domains["its own"]
+    assert sum(map(len, tables.values())) == len(VECTORS) + len(calls) + 1
+
+
 def test_homer5_tables(run: Run, calls: list[bytes]) -> None:
     refer = Hep.new(
         b"NOTIFY sip:a@b SIP/2.0\r\nCall-ID: r@b\r\nEvent: refer;id=1\r\nCSeq: 2 NOTIFY\r\nContent-Length: 0\r\n\r\n"

@@ -13,8 +13,9 @@ from filters.packets import LISTS, conditions, packets
 from hepswitch.filters import FilterError, compile_filter
 from hepswitch.filters.fields import FIELDS
 from hepswitch.filters.sql import compile_sql
-from hepswitch.lake.calls import calls
-from hepswitch.lake.query import Lake, Query, prepare
+from hepswitch.lake.lake import Lake
+from hepswitch.lake.query import Query
+from hepswitch.lake.reader import prepare
 
 PACKETS = packets()
 
@@ -121,4 +122,4 @@ def test_the_latest_that_fulfil_it(lake: Lake) -> None:
 def test_calls_in_which_some_message_fulfils_it(lake: Lake) -> None:
     text = 'sip.header("X-Tenant") = acme and sip.method = BYE'
     call_ids = {PACKETS[number].sip.call_id for number in meant(text)} - {None}
-    assert {row["call_id"] for row in calls(lake, Query(filter=text))} == call_ids
+    assert {row["call_id"] for row in lake.calls(Query(filter=text))} == call_ids

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hepswitch.lake.query import Lake
+from hepswitch.lake.lake import Lake
 from interop.tools import HERE, dissected, hepswitch, kamailio, need, running, udp_bound
 from namespaces import Namespace, pair, trunk
 from running import running_switch, wait_for

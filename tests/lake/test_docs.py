@@ -5,7 +5,7 @@ from pathlib import Path
 import duckdb
 
 from hepswitch.destinations.schema import COLUMNS
-from hepswitch.lake.query import Lake
+from hepswitch.lake.lake import Lake
 from hepswitch.wire.hep import Hep
 from lakes import sealed, store
 from traffic import calls, hep

@@ -24,8 +24,9 @@ from hepswitch.destinations.lake import LakeStore
 from hepswitch.destinations.records import Records
 from hepswitch.destinations.spool import Spool
 from hepswitch.lake import compaction, keeper, layout, parquet, sealer, snapshot
-from hepswitch.lake.calls import calls as calls_of
-from hepswitch.lake.query import HOPS, Lake, Query
+from hepswitch.lake.lake import Lake
+from hepswitch.lake.query import Query
+from hepswitch.lake.reader import HOPS
 from hepswitch.wire.frames import Frames
 from hepswitch.wire.hep import Hep
 from lakes import journal_of, records, sealed, store
@@ -173,11 +174,11 @@ def test_batches_are_bounded_by_what_is_in_their_columns() -> None:
 def test_fresh_rows_may_be_read_again_and_by_several_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshot, "BATCH", 16)
     store(tmp_path, PACKETS)
-    expected = calls_of(Lake(tmp_path), Query())
+    expected = Lake(tmp_path).calls(Query())
     assert len(expected) == 20
     for room in (0, 40_000):
         monkeypatch.setattr(snapshot, "KEPT", room)
-        assert calls_of(Lake(tmp_path), Query()) == expected
+        assert Lake(tmp_path).calls(Query()) == expected
     with snapshot.snapshot(tmp_path) as seen:
         fresh = seen.fresh()
         found: list[int] = []

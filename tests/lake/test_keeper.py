@@ -16,7 +16,7 @@ import pytest
 from hepswitch import journal
 from hepswitch.destinations.lake import LakeStore
 from hepswitch.lake import compaction, keeper, layout, parquet, retention
-from hepswitch.lake.query import Lake
+from hepswitch.lake.lake import Lake
 from lakes import journal_of, records, sealed, store
 from traffic import START, calls, hep
 

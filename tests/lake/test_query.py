@@ -14,7 +14,8 @@ import pytest
 
 from hepswitch.journal import recover
 from hepswitch.lake import keeper
-from hepswitch.lake.query import Lake, Query, QueryError
+from hepswitch.lake.lake import Lake, QueryError
+from hepswitch.lake.query import Query
 from hepswitch.wire.hep import Hep
 from lakes import journal_of, records, sealed, store
 from traffic import START, Message, calls, hep

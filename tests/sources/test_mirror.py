@@ -16,7 +16,7 @@ import pytest
 from far_ends import until
 from hepswitch.books import Listener
 from hepswitch.config import Config
-from hepswitch.lake.query import Lake
+from hepswitch.lake.lake import Lake
 from hepswitch.sources import mirror, ways
 from hepswitch.sources.mirror import MirrorSource
 from hepswitch.wire.batch import Batch

@@ -14,7 +14,8 @@ import structlog
 
 from far_ends import until
 from hepswitch.books import Listener
-from hepswitch.lake.query import Lake, Query
+from hepswitch.lake.lake import Lake
+from hepswitch.lake.query import Query
 from hepswitch.sources import pcap
 from hepswitch.sources.inlet import Patient
 from hepswitch.sources.ways import WAYS, parse

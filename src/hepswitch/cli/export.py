@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
-from hepswitch.cli.options import config_option
-from hepswitch.cli.selection import TEXT, lake_option, make_query, open_lake, query_options
+from hepswitch.cli.selection import TEXT, make_query, open_store, query_options, store_options
 
 if TYPE_CHECKING:
-    from hepswitch.lake.query import Lake, Row
+    from hepswitch.lake.reader import Reader, Row
 
 SIP = 1
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -31,9 +30,15 @@ MICROSECOND = timedelta(microseconds=1)
     type=click.Path(dir_okay=False, allow_dash=True),
     help="A .pcapng or .pcap file, or - (pcapng).",
 )
-@lake_option
-@config_option
-def cli(call_ids: tuple[str, ...], output: str, lake: Path | None, config: Path | None, **filters: Any) -> None:
+@store_options
+def cli(
+    call_ids: tuple[str, ...],
+    output: str,
+    store: str | None,
+    lake: Path | None,
+    config: Path | None,
+    **filters: Any,
+) -> None:
     """Write SIP messages as pcapng or pcap, with the addresses, ports and times at which they were captured.
 
     Either whole calls by Call-ID, with all their legs, or every message that fulfils the conditions. TLS and WebSocket
@@ -51,10 +56,10 @@ def cli(call_ids: tuple[str, ...], output: str, lake: Path | None, config: Path 
             "name either Call-IDs or conditions: export CALL-ID… -o FILE, or export --from alice -o FILE"
         )
     query = make_query(filters)
-    found = open_lake(lake, config)
-    rows = _calls(found, call_ids) if call_ids else found.search(query)
+    with open_store(store, lake, config) as asked:
+        rows = _calls(asked, call_ids) if call_ids else asked.search(query)
     if not any(_fits(row) for row in rows):
-        click.echo(f"no SIP found in {found.path}; nothing was written", err=True)
+        click.echo(f"no SIP found in {asked.place}; nothing was written", err=True)
         raise SystemExit(1)
     with click.open_file(output, "wb") as file:
         written, left_out = _write(cast(BinaryIO, file), rows, "pcap" if output.endswith(".pcap") else "pcapng")
@@ -63,16 +68,16 @@ def cli(call_ids: tuple[str, ...], output: str, lake: Path | None, config: Path 
         click.echo(f"left out: {count} {reason}", err=True)
 
 
-def _calls(lake: Lake, call_ids: Iterable[str]) -> list[Row]:
+def _calls(asked: Reader, call_ids: Iterable[str]) -> list[Row]:
     """The packets of the calls in the order of time, each once though calls may share legs."""
     rows: list[Row] = []
     done: set[str] = set()
     for call_id in call_ids:
         if call_id in done:
             continue
-        call = lake.call(call_id)
+        call = asked.call(call_id)
         if not call:
-            click.echo(f"no call {call_id!r} in {lake.path}", err=True)
+            click.echo(f"no call {call_id!r} in {asked.place}", err=True)
             raise SystemExit(1)
         done |= {row["call_id"] for row in call}
         rows += call

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hepswitch.cli.options import config_option
-from hepswitch.cli.selection import TEXT, lake_option, open_lake
+from hepswitch.cli.selection import TEXT, open_store, store_options
 from hepswitch.cli.terminal import json_line, safe
 
 if TYPE_CHECKING:
     from hepswitch.lake.ladder import Event
-    from hepswitch.lake.query import Lake, Row
+    from hepswitch.lake.reader import Reader, Row
 
 PLAIN_WIDTH = 110
 """Columns when standard output is no terminal."""
@@ -22,8 +21,7 @@ PLAIN_WIDTH = 110
 
 @click.command("ladder")
 @click.argument("call_id", type=TEXT, metavar="CALL-ID")
-@lake_option
-@config_option
+@store_options
 @click.option(
     "--relative", "times", flag_value="relative", default=True, help="Seconds since the first message (default)."
 )
@@ -31,7 +29,9 @@ PLAIN_WIDTH = 110
 @click.option("--utc", "times", flag_value="utc", help="Times of day, UTC.")
 @click.option("--full", is_flag=True, help="Every message in full below the ladder.")
 @click.option("--json", "as_json", is_flag=True, help="The ladder as one JSON object.")
-def cli(call_id: str, lake: Path | None, config: Path | None, times: str, full: bool, as_json: bool) -> None:
+def cli(
+    call_id: str, store: str | None, lake: Path | None, config: Path | None, times: str, full: bool, as_json: bool
+) -> None:
     """Draw the flow of a call: all legs that belong together, with their RTCP and logs.
 
     Columns are the hosts, arrows the messages. The beginning of a Call-ID is enough when only one begins with it.
@@ -41,10 +41,12 @@ def cli(call_id: str, lake: Path | None, config: Path | None, times: str, full: 
     Example:
       hepswitch ladder 3848276298220188511@atlanta.example.com
       hepswitch ladder 38482 --delta --full --lake /var/lib/hepswitch/captures
+      hepswitch ladder 38482 --config switch.toml --store homer
     """
     from hepswitch.lake.ladder import build
 
-    ladder = build(_rows(open_lake(lake, config), call_id))
+    with open_store(store, lake, config) as asked:
+        ladder = build(_rows(asked, call_id))
     if as_json:
         from hepswitch.cli.selection import plain
 
@@ -68,25 +70,22 @@ def cli(call_id: str, lake: Path | None, config: Path | None, times: str, full: 
         console.print(line)
 
 
-def _rows(lake: Lake, call_id: str) -> list[Row]:
+def _rows(asked: Reader, call_id: str) -> list[Row]:
     """The packets of the call; ends the command when there is none, or more than one Call-ID begins like that."""
     from hepswitch.lake.query import Query
 
-    rows = lake.call(call_id)
+    rows = asked.call(call_id)
     if rows:
         return rows
     pattern = call_id.replace("[", "[[]").replace("*", "[*]").replace("?", "[?]") + "*"
-    found = sorted({row["call_id"] for row in lake.search(Query(call_id=pattern), ("call_id",)) if row["call_id"]})
+    found = sorted({row["call_id"] for row in asked.search(Query(call_id=pattern), ("call_id",)) if row["call_id"]})
     if len(found) == 1:
-        return lake.call(found[0])
+        return asked.call(found[0])
     if found:
         some = "\n".join(f"  {safe(name)}" for name in found[:10]) + ("\n  …" if len(found) > 10 else "")
         click.echo(f"{len(found)} Call-IDs begin with {call_id!r}; write more of it:\n{some}", err=True)
     else:
-        click.echo(
-            f"no call {call_id!r} in {lake.path}. `hepswitch search --lake {lake.path}` lists the latest calls.",
-            err=True,
-        )
+        click.echo(f"no call {call_id!r} in {asked.place}. `hepswitch search` lists the latest calls.", err=True)
     raise SystemExit(1)
 
 

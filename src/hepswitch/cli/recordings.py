@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from hepswitch.books import Listener
 from hepswitch.cli.captures import HEAD, hep_packets
@@ -21,6 +21,9 @@ from hepswitch.wire.envelopes import Envelopes
 from hepswitch.wire.errors import WireError
 from hepswitch.wire.hep import Hep
 from hepswitch.wire.intake import Intake
+
+if TYPE_CHECKING:
+    from hepswitch.lake.reader import Reader
 
 
 class Recorded(NamedTuple):
@@ -45,8 +48,8 @@ class Selection:
     _read: int = 0
     _offset_us: int | None = None
 
-    def read(self, files: tuple[Path, ...]) -> Iterator[Recorded]:
-        """The packets of all files. Raises WireError (the file's name in its reason) and OSError.
+    def read(self, files: Sequence[Path], store: Reader | None = None) -> Iterator[Recorded]:
+        """The packets of all files, then those of a store. Raises WireError (the file's name in its reason) and OSError.
 
         Captures are one: a connection or a call may begin in one file and end in the next.
         """
@@ -61,6 +64,8 @@ class Selection:
                     raise WireError(error.offset, f"{path}: {error.reason}") from None
             intake.finish()
             yield from self._usable(self._made(intake, 0))
+            if store is not None:
+                yield from self._usable(self._stored(store))
         finally:
             self.skipped += listener.malformed + listener.refused.total() - listener.refused["keep-alive"]
 
@@ -86,18 +91,20 @@ class Selection:
 
     def _packets(self, path: Path, intake: Intake) -> Iterator[Hep]:
         if path.is_dir():
-            yield from self._lake(path)
+            from hepswitch.lake.lake import Lake
+
+            yield from self._stored(Lake(path, warn))
         elif str(path) == "-":
             yield from self._file(sys.stdin.buffer, intake)
         else:
             with path.open("rb") as file:
                 yield from self._file(file, intake)
 
-    def _lake(self, path: Path) -> Iterator[Hep]:
-        from hepswitch.lake.query import Lake, Query
+    def _stored(self, store: Reader) -> Iterator[Hep]:
+        from hepswitch.lake.query import Query
 
         query = Query(since=self.since, until=self.until, call_id=self.call_id)
-        for packet in Lake(path, warn).packets(query, self._skip):
+        for packet in store.packets(query, self._skip):
             yield Hep(packet)
 
     def _skip(self, _: ValueError) -> None:

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from hepswitch.cli.selection import TEXT, TIME
+from hepswitch.cli.options import config_option
+from hepswitch.cli.selection import TEXT, TIME, open_store
 from hepswitch.units import Endpoint, parse_endpoint
 
 if TYPE_CHECKING:
     from hepswitch.cli.recordings import Recorded
+    from hepswitch.lake.reader import Reader
     from hepswitch.wire.frames import Frames
 
 TICK = 0.0005
@@ -57,9 +59,7 @@ class _RateType(click.ParamType[float]):
 
 
 @click.command("replay")
-@click.argument(
-    "files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, allow_dash=True), metavar="FILE…"
-)
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, allow_dash=True), metavar="[FILE]…")
 @click.option(
     "--to", "target", required=True, type=_EndpointType(), help="Where to: udp://, tcp:// or tls://HOST[:PORT]."
 )
@@ -72,10 +72,14 @@ class _RateType(click.ParamType[float]):
 @click.option("--capture-id", type=click.IntRange(0, 0xFFFFFFFF), help="Capture agent id to send.")
 @click.option("--now", "shift", is_flag=True, help="Shift the times to the present, keeping their distances.")
 @click.option(
-    "--since", type=TIME, help="From a lake: packets from then on: ago, or ISO 8601 (UTC unless it says otherwise)."
+    "--since", type=TIME, help="From a store: packets from then on: ago, or ISO 8601 (UTC unless it says otherwise)."
 )
-@click.option("--until", type=TIME, help="From a lake: packets before then.")
-@click.option("--call-id", type=TEXT, help="From a lake: packets of this call.")
+@click.option("--until", type=TIME, help="From a store: packets before then.")
+@click.option("--call-id", type=TEXT, help="From a store: packets of this call.")
+@click.option(
+    "--store", type=TEXT, metavar="NAME", help="A store of the configuration, after the files if there are any."
+)
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON.")
 def cli(
     files: tuple[Path, ...],
@@ -89,6 +93,8 @@ def cli(
     since: datetime | None,
     until: datetime | None,
     call_id: str | None,
+    store: str | None,
+    config: Path | None,
     as_json: bool,
 ) -> None:
     """Send recorded traffic as HEP.
@@ -101,10 +107,13 @@ def cli(
       hepswitch replay calls.pcapng --to udp://127.0.0.1:9060
       hepswitch replay calls.pcapng --to tcp://homer:9060 --rate 5000 --loop 10 --now
       hepswitch replay ./captures --since 2h --to tls://new-homer:9061?ca=ca.pem --rate max
+      hepswitch replay --config switch.toml --store homer --since 2h --to udp://127.0.0.1:9060
     """
     from hepswitch.cli.recordings import Selection
     from hepswitch.wire.errors import WireError
 
+    if not files and store is None:
+        raise click.UsageError("name a FILE, the folder of a lake, or a store with --store")
     if rate is not None and speed is not None:
         raise click.UsageError("--rate and --speed exclude each other: a rate replaces the recorded distances")
     if version == 1 and capture_id is not None:
@@ -118,8 +127,8 @@ def cli(
     failure: str | None = None
     started = time.monotonic()
     try:
-        with _connect(target) as link, _Progress(files, loop) as progress:
-            passes = (selection.read(files) for _ in range(loop))
+        with _stored(store, config) as stored, _connect(target) as link, _Progress(files, loop, stored) as progress:
+            passes = (selection.read(files, stored) for _ in range(loop))
             _send_all(_due(passes, rate, speed or 1.0), link, summary, progress)
     except WireError as error:
         failure = str(error)
@@ -141,6 +150,10 @@ class Summary:
     bytes: int = 0
     seconds: float = 0.0
     skipped: int = 0
+
+
+def _stored(name: str | None, config: Path | None) -> AbstractContextManager[Reader | None]:
+    return nullcontext() if name is None else open_store(name, None, config)
 
 
 class Link(Protocol):
@@ -258,9 +271,9 @@ def _due(passes: Iterator[Iterator[Recorded]], rate: float | None, speed: float)
 class _Progress(AbstractContextManager["_Progress"]):
     """A bar on a terminal, nothing elsewhere. It counts bytes of the files read, which are known beforehand."""
 
-    def __init__(self, files: tuple[Path, ...], loop: int) -> None:
+    def __init__(self, files: tuple[Path, ...], loop: int, stored: Reader | None) -> None:
         sizes = [path.stat().st_size for path in files if path.is_file()]
-        self._total = sum(sizes) * loop if len(sizes) == len(files) else None
+        self._total = sum(sizes) * loop if len(sizes) == len(files) and stored is None else None
         self._bar: Any = nullcontext()
         self._next = 0.0
 

@@ -1,4 +1,4 @@
-"""`hepswitch search`: find calls and messages in a lake."""
+"""`hepswitch search`: find calls and messages in a store."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hepswitch.cli.options import config_option
 from hepswitch.cli.selection import (
     TEXT,
-    lake_option,
     make_query,
-    open_lake,
+    open_store,
     plain,
     print_csv,
     print_json,
     query_options,
+    store_options,
 )
 from hepswitch.cli.terminal import safe
 
 if TYPE_CHECKING:
-    from hepswitch.lake.query import Lake, Query
+    from hepswitch.lake.query import Query
+    from hepswitch.lake.reader import Reader
 
 Row = dict[str, Any]
 
@@ -41,16 +41,19 @@ MESSAGE_COLUMNS = (
 @click.option("--messages", is_flag=True, help="One row a message (RTCP and logs too) instead of one a call.")
 @click.option("--limit", type=click.IntRange(1, MOST), default=LIMIT, show_default=True, help="The latest so many.")
 @click.option(
-    "--sql", type=TEXT, metavar="SELECT …", help="Read-only SQL over the view `messages`, instead of the options above."
+    "--sql",
+    type=TEXT,
+    metavar="SELECT …",
+    help="Read-only SQL over a lake's view `messages`, instead of the options above.",
 )
-@lake_option
-@config_option
+@store_options
 @click.option("--json", "form", flag_value="json", help="JSON lines.")
 @click.option("--csv", "form", flag_value="csv", help="CSV with a line of names.")
 def cli(
     messages: bool,
     limit: int,
     sql: str | None,
+    store: str | None,
     lake: Path | None,
     config: Path | None,
     form: str | None,
@@ -66,29 +69,33 @@ def cli(
       hepswitch search --from alice --since 2h
       hepswitch search --status 4xx --method INVITE --since 2026-11-23T06:00 --json
       hepswitch search --filter 'src_ip in 10.0.0.0/8 and sip.header("X-Tenant") = acme'
+      hepswitch search --config switch.toml --store homer --call-id 'a84b4c76*'
       hepswitch search --sql "select user_agent, count(*) from messages group by all order by 2 desc"
     """
     if sql is not None:
         if messages or any(value is not None for value in filters.values()):
             raise click.UsageError("--sql stands alone: write the conditions into its WHERE")
-        _answer_sql(open_lake(lake, config), sql, form)
+        with open_store(store, lake, config) as asked:
+            _answer_sql(asked, sql, form)
         return
     query = make_query(filters, limit)
-    found = open_lake(lake, config)
-    rows = _messages(found, query, form) if messages else _calls(found, query, form)
+    with open_store(store, lake, config) as asked:
+        rows = _messages(asked, query, form) if messages else _calls(asked, query, form)
     if not rows:
         if form is None:
-            click.echo(f"nothing found in {found.path}. Fewer conditions or an earlier --since find more.", err=True)
+            click.echo(f"nothing found in {asked.place}. Fewer conditions or an earlier --since find more.", err=True)
         raise SystemExit(1)
     if form is None and len(rows) == limit:
         click.echo(f"the latest {limit}; --limit shows more", err=True)
 
 
-def _answer_sql(lake: Lake, sql: str, form: str | None) -> None:
-    from hepswitch.lake.query import QueryError
+def _answer_sql(asked: Reader, sql: str, form: str | None) -> None:
+    from hepswitch.lake.lake import Lake, QueryError
 
+    if not isinstance(asked, Lake):
+        raise click.UsageError(f"--sql asks a lake; ask {asked.place} with its own client (psql, mysql, sqlite3 …)")
     try:
-        names, rows = lake.sql(sql)
+        names, rows = asked.sql(sql)
     except QueryError as error:
         click.echo("\n".join(safe(line) for line in f"--sql: {error}".split("\n")), err=True)
         raise SystemExit(2) from None
@@ -100,10 +107,10 @@ def _answer_sql(lake: Lake, sql: str, form: str | None) -> None:
         _table(names, ([_cell(value) for value in row] for row in rows))
 
 
-def _calls(lake: Lake, query: Query, form: str | None) -> Sequence[Row]:
-    from hepswitch.lake.calls import COLUMNS, calls
+def _calls(asked: Reader, query: Query, form: str | None) -> Sequence[Row]:
+    from hepswitch.lake.calls import COLUMNS
 
-    rows = calls(lake, query)
+    rows = asked.calls(query)
     if form == "json":
         print_json(rows)
     elif form == "csv":
@@ -113,8 +120,8 @@ def _calls(lake: Lake, query: Query, form: str | None) -> Sequence[Row]:
     return rows
 
 
-def _messages(lake: Lake, query: Query, form: str | None) -> Sequence[Row]:
-    rows = lake.search(query, MESSAGE_COLUMNS if form is None else ("*",))
+def _messages(asked: Reader, query: Query, form: str | None) -> Sequence[Row]:
+    rows = asked.search(query, MESSAGE_COLUMNS if form is None else ("*",))
     if form == "json":
         print_json(rows)
     elif form == "csv":

@@ -1,21 +1,26 @@
-"""What the commands that read a lake share: which lake, which packets, text and times in, JSON and CSV out."""
+"""What the commands that read a store share: which store, which packets, text and times in, JSON and CSV out."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from hepswitch.cli.options import config_option
 from hepswitch.cli.terminal import json_line, safe
 from hepswitch.units import parse_duration
 
 if TYPE_CHECKING:
-    from hepswitch.lake.query import Lake, Query
+    from hepswitch.destinations.databases import DatabaseStore
+    from hepswitch.destinations.lake import LakeStore
+    from hepswitch.lake.query import Query
+    from hepswitch.lake.reader import Reader
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -60,12 +65,29 @@ class TimeType(click.ParamType[datetime]):
 
 TEXT, TIME = TextType(), TimeType()
 
-lake_option = click.option(
-    "--lake",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="HEPSWITCH_LAKE",
-    help="The lake's folder. Without it: the one of the configuration, else ./captures.",
+_STORES = (
+    click.option(
+        "--store",
+        type=TEXT,
+        metavar="NAME",
+        help="The store of the configuration. Without it: the default store, which is the first.",
+    ),
+    click.option(
+        "--lake",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="HEPSWITCH_LAKE",
+        help="A lake's folder, instead of a configuration. Without both: ./captures.",
+    ),
+    config_option,
 )
+
+
+def store_options(command: Command) -> Command:
+    """The options that say which store is asked; `open_store` opens it."""
+    for option in reversed(_STORES):
+        command = option(command)
+    return command
+
 
 _FILTERS = (
     click.option("--call-id", type=TEXT, help="Call-ID, or the call that RTCP and logs belong to."),
@@ -106,12 +128,33 @@ def make_query(filters: dict[str, Any], limit: int | None = None) -> Query:
     return query
 
 
-def open_lake(lake: Path | None, config: Path | None) -> Lake:
-    """The lake that is meant. Ends the command with exit status 1 when there is none, or none that may be read."""
-    path = lake
-    if path is None and config is not None:
-        path = _configured(config)
-    path = path or DEFAULT_LAKE
+@contextlib.contextmanager
+def open_store(store: str | None, lake: Path | None, config: Path | None) -> Iterator[Reader]:
+    """The store that is meant. Ends the command with exit status 1 when there is none, or none that may be read."""
+    if lake is not None and store is not None:
+        if _said("lake"):
+            raise click.UsageError("--lake and --store exclude each other: a lake in a folder needs no configuration")
+        lake = None  # the environment's: what is said here counts
+    if lake is None and config is not None:
+        from hepswitch.destinations.databases import DatabaseStore
+
+        name, table = _configured(store, config)
+        if isinstance(table, DatabaseStore):
+            with _database(name, table) as reader:
+                yield reader
+            return
+        lake = table.path
+    elif store is not None:
+        raise click.UsageError(f"--store {store} is a name of a configuration: say which with --config")
+    yield _lake(lake or DEFAULT_LAKE)
+
+
+def _said(option: str) -> bool:
+    source = click.get_current_context().get_parameter_source(option)
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
+def _lake(path: Path) -> Reader:
     if not path.is_dir():
         click.echo(f"no lake at {path}: name its folder with --lake, or a configuration with --config", err=True)
         raise SystemExit(1)
@@ -119,29 +162,40 @@ def open_lake(lake: Path | None, config: Path | None) -> Lake:
         click.echo(f"you may not read the lake at {path}: search as a user who is in its group", err=True)
         raise SystemExit(1)
     TEXT.convert(path, None, None)
-    from hepswitch.lake.query import Lake
+    from hepswitch.lake.lake import Lake
 
     return Lake(path, warn)
+
+
+@contextlib.contextmanager
+def _database(name: str, store: DatabaseStore) -> Iterator[Reader]:
+    from hepswitch.databases.reading import DatabaseReader, StoreError
+
+    try:
+        with DatabaseReader(name, store, warn) as reader:
+            yield reader
+    except StoreError as error:
+        click.echo(f"store {name}: {safe(str(error))}", err=True)
+        raise SystemExit(1) from None
+
+
+def _configured(name: str | None, path: Path) -> tuple[str, LakeStore | DatabaseStore]:
+    from hepswitch.config import ConfigError, load
+
+    try:
+        stores = load(path).stores
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        raise SystemExit(2) from None
+    name = next(iter(stores)) if name is None else name
+    if name not in stores:
+        raise click.UsageError(f"{path} has no store {name!r}; it has {', '.join(stores)}")
+    return name, stores[name]
 
 
 def warn(message: str) -> None:
     """Say what is missing from an answer, where it does not get into the answer."""
     click.echo(safe(message), err=True)
-
-
-def _configured(config: Path) -> Path:
-    from hepswitch.config import ConfigError, load
-    from hepswitch.destinations.lake import LakeStore
-
-    try:
-        stores = load(config).stores.values()
-    except ConfigError as error:
-        click.echo(str(error), err=True)
-        raise SystemExit(2) from None
-    found = next((store.path for store in stores if isinstance(store, LakeStore)), None)
-    if found is None:
-        raise click.UsageError(f"{config} has no lake among its [stores]; name one with --lake")
-    return found
 
 
 def plain(value: Any) -> Any:

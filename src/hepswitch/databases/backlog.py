@@ -7,10 +7,7 @@ done are deleted, and the oldest when the spool outgrows its limit. Not here: th
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import itertools
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -239,22 +236,9 @@ class Backlog:
 
     def recover(self) -> None:
         """Close the segment that a worker left open which is no more, so that it can be deleted. Raises OSError."""
-        with self._unheld() as free:
+        with journal.unheld(self.folder) as free:
             if free:
                 journal.recover(self.folder)
-
-    @contextlib.contextmanager
-    def _unheld(self) -> Iterator[bool]:
-        """Hold the journal's lock: True, or False when a worker has it."""
-        fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-        finally:
-            os.close(fd)
 
     def close(self) -> None:
         """Let go of the files."""

@@ -23,7 +23,10 @@ SERVERS = {
 def module_of(store: DatabaseStore) -> ModuleType:
     """The module of the store's kind of server. ImportError with words when its driver is not installed."""
     name, _ = SERVERS[type(store).__name__]
-    return importlib.import_module(f"hepswitch.databases.{name}")
+    try:
+        return importlib.import_module(f"hepswitch.databases.{name}")
+    except ModuleNotFoundError as error:
+        raise ImportError(f"{error.name} is not installed: pip install 'hepswitch[{name}]'") from error
 
 
 def server(store: DatabaseStore) -> Server:

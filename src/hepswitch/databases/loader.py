@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import signal
 import sys
 import time
 from collections import Counter
@@ -28,7 +27,7 @@ import pyarrow as pa
 import structlog
 import uvloop
 
-from hepswitch import journal, logs
+from hepswitch import journal
 from hepswitch.books import label
 from hepswitch.databases import kinds
 from hepswitch.databases.backlog import Backlog, Batch
@@ -397,10 +396,6 @@ async def serve(charge: Charge) -> None:
 
 def main() -> None:
     """Entry point of the process."""
-    # Terminals signal every process of a group: the supervisor alone decides what it means.
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, signal.SIG_IGN)
-    logs.setup(*sys.argv[1:3])
     settle()
     charge = msgspec.json.decode(sys.stdin.buffer.readline(), type=Charge)
     uvloop.run(serve(charge))

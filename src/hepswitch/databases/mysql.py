@@ -17,24 +17,21 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import asyncmy
 import pyarrow as pa
 import structlog
+from asyncmy.cursors import DictCursor
+from asyncmy.errors import IntegrityError, MySQLError, NotSupportedError
 
 from hepswitch.databases.layouts.homer5 import Homer5
 from hepswitch.databases.layouts.opensips import Opensips
 from hepswitch.databases.layouts.shape import Piece
+from hepswitch.databases.layouts.tables import has_strange_times
 from hepswitch.databases.mysql_tables import COLUMNS_OF, CREATE_MARKS, Existing, create_table, definition, nothing_in
-from hepswitch.databases.server import MARKS, ContentError, Mark, has_strange_times, unusable
+from hepswitch.databases.server import MARKS, ContentError, Mark, unusable
 from hepswitch.destinations.databases import MysqlStore
 from hepswitch.net.tls import client_context
 from hepswitch.units import Endpoint
-
-try:
-    import asyncmy
-    from asyncmy.cursors import DictCursor
-    from asyncmy.errors import IntegrityError, MySQLError, NotSupportedError
-except ImportError as error:
-    raise ImportError('MySQL and MariaDB need the driver asyncmy: pip install "hepswitch[mysql]"') from error
 
 PORT = 3306
 CONNECT_PATIENCE = 15.0
@@ -300,7 +297,7 @@ class MysqlServer:
             for part in self._portions(rows):
                 await self._insert(piece.table, part)
         except MySQLError as error:
-            if piece.named and error.args[0] in OF_TABLE:
+            if piece.foreign and error.args[0] in OF_TABLE:
                 why = f"table {piece.table}: {error.args[-1]} ({error.args[0]})"
                 raise ContentError(why, piece.table) from error
             raise

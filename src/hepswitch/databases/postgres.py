@@ -25,6 +25,7 @@ from hepswitch.databases.copy import copy_rows
 from hepswitch.databases.layouts.homer7 import Homer7
 from hepswitch.databases.layouts.opensips import Opensips
 from hepswitch.databases.layouts.shape import Layout, Piece
+from hepswitch.databases.layouts.tables import has_strange_times
 from hepswitch.databases.partitions import Connection, Partitions, statements
 from hepswitch.databases.postgres_tables import (
     MARKS_DDL,
@@ -36,7 +37,7 @@ from hepswitch.databases.postgres_tables import (
     quoted,
     table_ddl,
 )
-from hepswitch.databases.server import MARKS, ContentError, Mark, has_strange_times, unusable
+from hepswitch.databases.server import MARKS, ContentError, Mark, unusable
 from hepswitch.destinations.databases import PostgresStore
 from hepswitch.logs import words
 
@@ -186,18 +187,18 @@ class PostgresServer:
         if self._partitions is not None:
             await self._partitions.ensure(connection, pieces)
         streams = [(piece, await self._stream(connection, piece)) for piece in pieces]
-        is_named, table = False, ""
+        is_foreign, table = False, ""
         await connection.execute("BEGIN")
         try:
             if not self._may_mark or await self._mark(connection, mark):
                 for piece, stream in streams:
-                    is_named, table = piece.named, piece.table
+                    is_foreign, table = piece.foreign, piece.table
                     names = [column.name for column in piece.shape.columns]
                     await connection.copy_to_table(piece.table, source=_chunks(stream), columns=names, format="binary")
-            is_named = False
+            is_foreign = False
             await connection.execute("COMMIT")  # a constraint may be deferred until now
         except asyncpg.PostgresError as error:
-            is_unusable = is_named and _is_of_table(error)
+            is_unusable = is_foreign and _is_of_table(error)
             if not is_unusable and not _is_content(error, is_strange):
                 raise
             await connection.execute("ROLLBACK")

@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from hepswitch.databases.layouts.shape import Layout, Piece
-from hepswitch.databases.layouts.tables import distance_us
 
 MARKS = "hepswitch_loaded"
 """The table that remembers which batches were loaded: journal, first, last (frame numbers), loaded_at."""
@@ -32,23 +30,9 @@ class ContentError(Exception):
 def unusable(piece: Piece, text: str) -> OSError | ContentError:
     """The error to raise for a table that is missing or has not the columns of the piece; `text` says it.
 
-    The store's own tables somebody will mend, and rows wait for it. A table that a route named must not hold up the others.
+    The store's own tables somebody will mend, and rows wait for it. A foreign one must not hold up the others.
     """
-    return ContentError(text, piece.table) if piece.named else OSError(text)
-
-
-STRANGE_US = 86_400_000_000
-"""µs between a packet's own time and its arrival beyond which nobody need have a partition for it."""
-
-
-def has_strange_times(batch: pa.RecordBatch) -> bool:
-    """Is there a record whose own time is a day or more from its arrival?
-
-    A partition that is missing for a time of today somebody will make, and rows wait for it. One agent whose clock says
-    2044 must not hold up the others.
-    """
-    farthest = pc.max(distance_us(batch)).as_py()
-    return farthest is not None and farthest >= STRANGE_US
+    return ContentError(text, piece.table) if piece.foreign else OSError(text)
 
 
 class Mark(NamedTuple):

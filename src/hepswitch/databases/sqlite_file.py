@@ -209,7 +209,7 @@ class File:
         try:
             yield
         except sqlite3.OperationalError as error:
-            if piece.named and error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
+            if piece.foreign and error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
                 raise ContentError(f"{self._path}: table {piece.table}: {error}", piece.table) from error
             raise
 

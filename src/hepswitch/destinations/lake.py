@@ -5,7 +5,7 @@
     keep = "7d"
 
 Delivered means written: the packet survives the death of the process. Packets are written in blocks, at the latest
-`flush` after they came. Not here: writing (`journaled`), Parquet (`lake.sealer`), queries (`lake.query`).
+`flush` after they came. Not here: writing (`journaled`), Parquet (`lake.sealer`), queries (`lake.lake`).
 """
 
 from __future__ import annotations

@@ -65,6 +65,11 @@ cdef class Number(Column):               # … of unsigned numbers or times
     cdef int null(self) except -1
 
 
+cdef struct Name:
+    const char* text
+    Py_ssize_t size
+
+
 cdef class Rows:
     cdef readonly object schema
     cdef Number ts, proto_type, src_port, dst_port, proto_id, captagent_id, status, cseq, vlan_id
@@ -76,6 +81,7 @@ cdef class Rows:
     cdef Text direction, ruri, via, cseq_value, contact_ip      # extras: None unless asked for
     cdef Number contact_port
     cdef list headers                    # extras: the names of header fields, in lower case, …
+    cdef Name names[MOST_EXTRAS]         # … the same, where their bytes are, …
     cdef list header_values              # … and their columns
     cdef list columns                    # all of them, in the order of the schema …
     cdef list texts                      # … and those that hold text

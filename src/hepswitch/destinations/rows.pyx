@@ -219,6 +219,7 @@ cdef class Rows:
         else:
             self.headers.append(name.removeprefix(HEADER).lower().encode())
             self.header_values.append(column)
+            self.names[len(self.headers) - 1] = Name(<char*> <bytes> self.headers[-1], len(<bytes> self.headers[-1]))
         return column
 
     cdef int append(self, Hep packet, uint64_t ts, Record* record, meta, const unsigned char* p, Py_ssize_t n) except -1:
@@ -313,12 +314,12 @@ cdef class Rows:
         cdef Header header
         cdef Span found[MOST_EXTRAS]
         cdef Py_ssize_t i, at = f.head, count = len(self.headers)
-        cdef bytes name
-        memset(found, 0, sizeof(found))
+        memset(found, 0, count * sizeof(Span))
         while n >= 0 and next_header(p, n, &at, &header):
             for i in range(count):
-                name = <bytes> self.headers[i]
-                if not found[i].size and same(p + header.name, header.name_end - header.name, name, len(name)):
+                if found[i].size:
+                    continue
+                if same(p + header.name, header.name_end - header.name, self.names[i].text, self.names[i].size):
                     put(&found[i], p, header.value, header.value_end)
         for i in range(count):
             (<Text> self.header_values[i]).span(p, found[i])

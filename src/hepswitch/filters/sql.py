@@ -5,7 +5,7 @@ does (regular expressions, networks, lists), or cannot do (header fields, chunks
 the values of a column among the rows that can be meant at all, test them here, and offer the keys that passed as a table for
 the condition to look in. So both back ends answer alike. The one difference: text that is not UTF-8 shows U+FFFD in a lake.
 
-Not here: DuckDB (`lake.query` asks), other conditions of a search.
+Not here: DuckDB (`lake.reader` asks), other conditions of a search.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
-"""Calls: the messages of a lake grouped by Call-ID, one row a call. What `search` shows first.
+"""Calls: messages grouped by Call-ID, one row a call. What `search` shows first.
 
 Not here: the legs of one call and their flow (`ladder`).
 """
 
 from __future__ import annotations
 
-from typing import Any
+import duckdb
 
-from hepswitch.lake.query import Lake, Query
+from hepswitch.lake.conditions import is_pattern
+from hepswitch.lake.query import Query
+from hepswitch.lake.reader import Row, fetched
 
 COLUMNS = (
     "start", "end", "method", "from_user", "from_domain", "to_user", "to_domain",
@@ -49,17 +51,17 @@ order by start, call_id
 """
 
 
-def calls(lake: Lake, query: Query) -> list[dict[str, Any]]:
+def calls(connection: duckdb.DuckDBPyConnection, query: Query) -> list[Row]:
     """The calls in which some message is what `query` means, in the order of their start, with the columns of COLUMNS.
 
     `query.limit` keeps the latest calls. Only messages between `since` and `until` are looked at, so a call that reaches
-    out of that time is described by its part inside.
+    out of that time is described by its part inside. `prepare` comes first.
     """
     condition, values = query.condition()
     window, times = Query(since=query.since, until=query.until).condition()
-    if query.call_id is not None and not {"*", "?"} & set(query.call_id):
+    if query.call_id is not None and not is_pattern(query.call_id):
         # Said plainly, so that files and row groups which do not know the call are passed over.
         window, times = f"{window} and call_id = ?", [*times, query.call_id]
     sql = _CALLS.format(condition=condition, window=window, limit="" if query.limit is None else "limit ?")
     limit = [] if query.limit is None else [query.limit]
-    return lake.rows(sql, [*values, *times, *times, *limit, *times, *times], query)
+    return fetched(connection.execute(sql, [*values, *times, *times, *limit, *times, *times]))

@@ -92,14 +92,9 @@ def clean(root: Path) -> None:
 def adopt(root: Path) -> None:
     """Close the open segments of journals that no worker holds: of a smaller number of workers, or of a switch that died."""
     for _, folder in layout.journals(root):
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            journal.recover(folder)
-        except BlockingIOError:
-            continue
-        finally:
-            os.close(fd)
+        with journal.unheld(folder) as free:
+            if free:
+                journal.recover(folder)
 
 
 def seal_closed(root: Path, stop_at: float = float("inf")) -> int:
@@ -238,7 +233,11 @@ def keep(store: Charge, gone: threading.Event) -> None:
 
 
 def settle() -> None:
-    """Make Arrow content with one core and little memory."""
+    """Begin as a process beside the workers, with the log that the arguments say; let Arrow do with little memory."""
+    # Terminals signal every process of a group: the supervisor alone decides what it means.
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)
+    logs.setup(*sys.argv[1:3])
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     # Arrow's own allocator keeps half again as much as is needed.
@@ -249,10 +248,6 @@ def settle() -> None:
 
 def main() -> None:
     """Entry point of the process."""
-    # Terminals signal every process of a group: the supervisor alone decides what it means.
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, signal.SIG_IGN)
-    logs.setup(*sys.argv[1:3])
     settle()
     store = msgspec.json.decode(sys.stdin.buffer.readline(), type=Charge)
     gone = threading.Event()

@@ -1,7 +1,7 @@
 """A row of the lake back into a HEPv3 packet with the same content, for replay.
 
 Chunks come in the order of their numbers, then the payload, then those without a column as they were. Not here: reading
-rows (`query`).
+rows (`reader`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import ipaddress
 import struct
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from hepswitch.wire.values import deflate
@@ -43,7 +44,7 @@ def _chunks(row: Mapping[str, Any], compress: bool) -> Iterator[tuple[int, bytes
     yield from _number(row, "proto_id", 0x02, ">B")
     for four, other, text in addresses:
         if text:
-            yield (other if six else four), ipaddress.ip_address(text).packed
+            yield (other if six else four), _packed(text)
     yield from _number(row, "src_port", 0x07, ">H")
     yield from _number(row, "dst_port", 0x08, ">H")
     seconds, microseconds = divmod((row["ts"] - EPOCH) // MICROSECOND, 1_000_000)
@@ -58,6 +59,11 @@ def _chunks(row: Mapping[str, Any], compress: bool) -> Iterator[tuple[int, bytes
         yield 0x13, row["node_name"].encode()
     if (payload := row["payload"]) is not None:
         yield (0x10, deflate(payload)) if compress else (0x0F, payload)
+
+
+@lru_cache(maxsize=4096)
+def _packed(text: str) -> bytes:
+    return ipaddress.ip_address(text).packed
 
 
 def _number(row: Mapping[str, Any], name: str, chunk: int, form: str) -> Iterator[tuple[int, bytes]]:

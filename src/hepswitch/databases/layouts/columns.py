@@ -64,7 +64,8 @@ class FilledTable:
     def pieces(self, records: pa.RecordBatch) -> list[Piece]:
         """The rows of records, all of which belong here or into a table that their route named."""
         return [
-            Piece(table, self.shape, self._rows(part), named) for table, named, part in by_table(records, self.template)
+            Piece(table, self.shape, self._rows(part), foreign)
+            for table, foreign, part in by_table(records, self.template)
         ]
 
     def _rows(self, records: pa.RecordBatch) -> pa.RecordBatch:

@@ -53,8 +53,8 @@ class Messages:
     def pieces(self, batch: pa.RecordBatch) -> list[Piece]:
         """The rows of a batch, by table."""
         return [
-            Piece(table, SHAPE, records.select([field.name for field in FIELDS]), named)
-            for table, named, records in by_table(batch, self._table)
+            Piece(table, SHAPE, records.select([field.name for field in FIELDS]), foreign)
+            for table, foreign, records in by_table(batch, self._table)
         ]
 
     def unfit(self, batch: pa.RecordBatch) -> pa.StringArray | None:

@@ -55,8 +55,8 @@ class Piece:
     table: str
     shape: Shape
     rows: pa.RecordBatch
-    named: bool = False
-    """A route named the table: it is none of the layout's own."""
+    foreign: bool = False
+    """The table is none that the store must have: a route named it, or it is of a day that only strange clocks speak of."""
 
 
 class Layout(Protocol):

@@ -25,14 +25,18 @@ BAD_NAME = "bad table name"
 
 
 def by_table(records: pa.RecordBatch, template: Dated) -> Iterator[tuple[str, bool, pa.RecordBatch]]:
-    """The records that go to each table, in their order, and whether a route named it; without any there is no table."""
+    """The records that go to each table, in their order, and whether it is foreign (`Piece.foreign`).
+
+    Without any records there is no table.
+    """
     named: Values = records.column("store_table")
     if named.null_count == len(named):
-        for name, part in by_date(records, template):
-            yield name, False, part
+        parts = by_date(records, template)
     else:
-        for name, part in _parts(records, pc.coalesce(named, _dated(records, template))):
-            yield name, re.fullmatch(template.pattern, name) is None, part
+        parts = _parts(records, pc.coalesce(named, _dated(records, template)))
+    for name, part in parts:
+        is_own = re.fullmatch(template.pattern, name) is not None
+        yield name, not is_own or (not template.is_constant and has_strange_times(part)), part
 
 
 def by_date(records: pa.RecordBatch, template: Dated) -> Iterator[tuple[str, pa.RecordBatch]]:
@@ -92,6 +96,20 @@ def distance_us(records: pa.RecordBatch) -> Values:
     arrival = _arrival_us(records)
     distance: Values = pc.abs(pc.subtract(_own_us(records), arrival))
     return pc.if_else(pc.greater(arrival, pa.scalar(0)), distance, pa.scalar(0, pa.int64()))
+
+
+STRANGE_US = 86_400_000_000
+"""µs between a packet's own time and its arrival beyond which nobody need have a partition for it."""
+
+
+def has_strange_times(records: pa.RecordBatch) -> bool:
+    """Is there a record whose own time is a day or more from its arrival?
+
+    A partition that is missing for a time of today somebody will make, and rows wait for it. One agent whose clock says
+    2044 must not hold up the others.
+    """
+    farthest = pc.max(distance_us(records)).as_py()
+    return farthest is not None and farthest >= STRANGE_US
 
 
 def _parts(records: pa.RecordBatch, names: Values) -> Iterator[tuple[str, pa.RecordBatch]]:
