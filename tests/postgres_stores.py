@@ -13,7 +13,8 @@ from batches import batch_of
 from hepswitch.databases.layouts.opensips import EXTRAS
 from hepswitch.databases.postgres import PostgresServer
 from hepswitch.databases.server import Mark
-from hepswitch.destinations.databases import OpensipsTables, PostgresStore
+from hepswitch.destinations.databases import PostgresStore
+from hepswitch.destinations.layout_tables import OpensipsTables
 from hepswitch.wire.hep import Hep
 
 JOURNAL = "0123456789abcdef" * 2

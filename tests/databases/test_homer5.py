@@ -9,7 +9,7 @@ from batches import batch_of
 from hepswitch.databases.layouts.homer5 import Homer5
 from hepswitch.databases.layouts.opensips import Opensips
 from hepswitch.databases.layouts.shape import Piece
-from hepswitch.destinations.databases import OpensipsTables
+from hepswitch.destinations.layout_tables import OpensipsTables
 from traffic import Message, calls, hep
 
 A, B = ("10.0.0.1", 5060), ("10.0.0.2", 5062)

@@ -16,7 +16,7 @@ from hepswitch.databases.dialects import (
 from hepswitch.databases.narrowing import Statement, needed
 from hepswitch.databases.views import opensips
 from hepswitch.databases.views.view import View
-from hepswitch.destinations.databases import OpensipsTables
+from hepswitch.destinations.layout_tables import OpensipsTables
 from hepswitch.lake.conditions import Among, Condition, Contains, Every, Like, OfCall, Since, Some, Until
 from hepswitch.lake.query import Query
 

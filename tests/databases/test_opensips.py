@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from batches import ARRIVAL, batch_of
 from hepswitch.databases.layouts.opensips import Opensips
 from hepswitch.databases.layouts.shape import Piece, Shape, Type
-from hepswitch.destinations.databases import OpensipsTables
+from hepswitch.destinations.layout_tables import OpensipsTables
 from hepswitch.wire.hep import Hep
 
 VECTORS = Path(__file__).parent.parent / "vectors"

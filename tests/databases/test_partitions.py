@@ -16,7 +16,8 @@ from hepswitch.databases import partitions
 from hepswitch.databases.layouts.homer7 import PARENTS, SHAPE
 from hepswitch.databases.layouts.shape import Piece
 from hepswitch.databases.partitions import Partitions, statements
-from hepswitch.destinations.databases import Homer7Tables, PostgresStore
+from hepswitch.destinations.databases import PostgresStore
+from hepswitch.destinations.layout_tables import Homer7Tables
 
 CALL = "hep_proto_1_call"
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

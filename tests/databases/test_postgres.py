@@ -15,7 +15,7 @@ from hepswitch.databases import postgres as module
 from hepswitch.databases.layouts.opensips import EXTRAS, Opensips
 from hepswitch.databases.postgres import ddl
 from hepswitch.databases.server import MARKS, ContentError, Mark
-from hepswitch.destinations.databases import OpensipsTables
+from hepswitch.destinations.layout_tables import OpensipsTables
 from postgres_stores import JOURNAL, ONE, SIP, ask, mark, opened, rows_of, sip, store
 from servers import Postgres
 from traffic import calls, hep

@@ -17,7 +17,8 @@ from hepswitch.databases import postgres as module
 from hepswitch.databases.layouts.opensips import EXTRAS, Opensips
 from hepswitch.databases.postgres import PostgresServer, ddl
 from hepswitch.databases.server import MARKS, Mark
-from hepswitch.destinations.databases import OpensipsTables, PostgresStore
+from hepswitch.destinations.databases import PostgresStore
+from hepswitch.destinations.layout_tables import OpensipsTables
 from postgres_stores import ONE, SIP, ask, mark, opened, rows_of, sip, store
 from servers import Postgres
 from traffic import calls, hep

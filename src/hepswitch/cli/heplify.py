@@ -15,7 +15,7 @@ from typing import get_args
 from urllib.parse import quote, urlencode
 
 from hepswitch.cli.heplify_keys import Settings
-from hepswitch.destinations.databases import SipHeader
+from hepswitch.destinations.layout_tables import SipHeader
 
 STORE = "homer"
 """What the store is called."""

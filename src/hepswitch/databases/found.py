@@ -15,15 +15,9 @@ from hepswitch.databases.dialects import ClickhouseDialect, Dialect, MysqlDialec
 from hepswitch.databases.latest import Ask, Table
 from hepswitch.databases.views import homer5, homer7, messages, opensips
 from hepswitch.databases.views.view import View
-from hepswitch.destinations.databases import (
-    ClickhouseStore,
-    DatabaseStore,
-    MysqlStore,
-    PostgresStore,
-    SqliteStore,
-    table_name,
-)
+from hepswitch.destinations.databases import ClickhouseStore, DatabaseStore, MysqlStore, PostgresStore, SqliteStore
 from hepswitch.destinations.hand import Hand
+from hepswitch.destinations.layout_tables import table_name
 
 
 async def _nothing() -> None:

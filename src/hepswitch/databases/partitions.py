@@ -31,7 +31,8 @@ import structlog
 from hepswitch.databases.layouts.homer7 import PARENTS, PROTOCOL_KEYS, SMALL_INDEXES, indexes
 from hepswitch.databases.layouts.shape import Piece
 from hepswitch.databases.layouts.tables import Values
-from hepswitch.destinations.databases import Homer7Tables, PostgresStore
+from hepswitch.destinations.databases import PostgresStore
+from hepswitch.destinations.layout_tables import Homer7Tables
 
 log = structlog.get_logger("hepswitch.databases")
 

@@ -114,7 +114,7 @@ def _missing(
     connection: sqlite3.Connection, path: Path, table: str, shape: Shape, *, create: bool
 ) -> list[Column] | None:
     """The columns that a table lacks and may be given; None when there is no such table. OSError: it cannot be used."""
-    # The names of tables are letters, digits and underscores (`destinations.databases.table_name`).
+    # The names of tables are letters, digits and underscores (`destinations.layout_tables.table_name`).
     found = {row[1].lower() for row in connection.execute(f'PRAGMA table_info("{table}")')}
     if not found:
         if not create:

@@ -33,7 +33,7 @@ from hepswitch.databases.layouts.fills import Fill, of
 from hepswitch.databases.layouts.json_payloads import isup, json_object
 from hepswitch.databases.layouts.shape import Column, Piece, Shape, Type
 from hepswitch.databases.layouts.tables import Values
-from hepswitch.destinations.databases import Homer7Tables, SipHeader
+from hepswitch.destinations.layout_tables import Homer7Tables, SipHeader
 
 Step = Literal["sip", "qos", "log", "isup"]
 Keep = Literal["call", "registration", "default", "qos", "log", "isup"]

@@ -31,7 +31,7 @@ from hepswitch.databases.layouts.fills import Fill, first
 from hepswitch.databases.layouts.shape import Piece, Type
 from hepswitch.databases.layouts.tables import Values, misnamed, where
 from hepswitch.databases.server import MARKS
-from hepswitch.destinations.databases import OpensipsTables
+from hepswitch.destinations.layout_tables import OpensipsTables
 from hepswitch.wire.chunks import IP_PROTOCOLS
 
 EXTRAS = (

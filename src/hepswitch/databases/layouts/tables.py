@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hepswitch.destinations.databases import table_name
 from hepswitch.destinations.dated import FAR_US, Dated
+from hepswitch.destinations.layout_tables import table_name
 
 Values = Any
 """A `pyarrow.Array`. Its stubs tell apart more kinds of arrays than the functions do that take them."""

@@ -13,7 +13,7 @@ from typing import Any
 from hepswitch.databases.dialects import Dialect
 from hepswitch.databases.views import opensips
 from hepswitch.databases.views.view import Held, View
-from hepswitch.destinations.databases import OpensipsTables
+from hepswitch.destinations.layout_tables import OpensipsTables
 from hepswitch.lake.reader import Row
 
 

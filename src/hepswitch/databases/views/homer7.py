@@ -33,7 +33,7 @@ from hepswitch.databases.views.view import (
     number,
     octets,
 )
-from hepswitch.destinations.databases import Homer7Tables
+from hepswitch.destinations.layout_tables import Homer7Tables
 from hepswitch.lake.reader import Row
 
 SIP_TABLES, ISUP_TABLES = r"hep_proto_1_\w+", r"hep_proto_54_\w+"

@@ -34,7 +34,7 @@ from hepswitch.databases.views.view import (
     number,
     octets,
 )
-from hepswitch.destinations.databases import OpensipsTables
+from hepswitch.destinations.layout_tables import OpensipsTables
 from hepswitch.lake.reader import Row
 from hepswitch.wire.chunks import IP_PROTOCOLS
 
