@@ -1,7 +1,7 @@
 """A lane of a loader: a connection, and what a batch goes through on it until it is in the database.
 
 A batch that fails for the server's sake is offered again. One with a row that the server will never take is halved until
-that row is found and set aside (`destinations.rejects`); rows for a table that a route named and that takes none, all at once.
+that row is found and set aside (`destinations.rejects`); rows for a table that a route named and that takes none, at once.
 Not here: which batch comes when (`loader`), rows (`layouts`), servers.
 """
 
