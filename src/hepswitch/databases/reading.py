@@ -32,7 +32,7 @@ from hepswitch.lake.reader import TIES, Reader, Row, fetched, prepare, searched
 FIRST = 500
 """Rows of a first page, at least."""
 
-IDS, LETTERS = 200, 50_000
+IDS, LETTERS = 200, 20_000
 """Call-IDs in one condition, and characters of all of them: ClickHouse has them in a URL."""
 
 APART = timedelta(minutes=10)
