@@ -82,6 +82,7 @@ def test_text_is_cut_as_the_column_cuts_it() -> None:
 
 def test_case_beyond_ascii_is_left_open() -> None:
     assert said(Contains("user_agent", "50% Ägent"))[1] == ["%50!% %gent%"]
+    assert said(Contains("user_agent", "Linksys"))[1] == ["%L%n%sys%"]
 
 
 def test_a_call_without_a_call_id() -> None:

@@ -182,8 +182,11 @@ class Statement:
         return "%".join(map(self.dialect.plain, plain)) + ("%" if "[" in glob or "\\" in glob else "")
 
     def _anywhere(self, text: str) -> str:
-        """A pattern that finds the text in either case. Letters beyond ASCII have another idea of case in each database."""
-        parts = "%".join(map(self.dialect.plain, re.split(r"[^\x00-\x7f]+", text)))
+        """A pattern that finds the text in either case. Letters beyond ASCII have another idea of case in each database.
+
+        So have i and k, which are İ and the sign of Kelvin in lower case.
+        """
+        parts = "%".join(map(self.dialect.plain, re.split(r"[^\x00-\x7f]+|[ik]", text, flags=re.IGNORECASE)))
         return f"%{parts}%"
 
 
