@@ -241,8 +241,10 @@ OLD_CONFIG = """<yandex>
 <format_schema_path>{0}/formats/</format_schema_path><users_config>{0}/users.xml</users_config>
 <default_profile>default</default_profile><default_database>default</default_database><mark_cache_size>1048576</mark_cache_size>
 </yandex>"""
-OLD_USERS = """<yandex><profiles><default/></profiles><quotas><default/></quotas><users><hep><password>secret</password>
-<networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota></hep></users></yandex>"""
+OLD_USERS = """<yandex><profiles><default/><reads><readonly>1</readonly></reads></profiles>
+<quotas><default/></quotas><users><hep><password>secret</password>
+<networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota></hep>
+<reader><password>secret</password><networks><ip>::/0</ip></networks><profile>reads</profile><quota>default</quota></reader></users></yandex>"""
 
 
 class OldClickHouse(ClickHouse):

@@ -250,6 +250,8 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) 
             raise ConfigError(f"{path}: cannot be read: {error}") from error
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"{path}: not valid TOML: {error}") from error
+        except RecursionError as error:
+            raise ConfigError(f"{path}: its lists go too deep to be a configuration") from error
     _overlay(data, environment)
     base = path.parent.resolve() if path is not None else Path.cwd()
     if not data.get("stores"):

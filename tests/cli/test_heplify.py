@@ -217,3 +217,37 @@ def test_any_text_stays_text(password: str, user: str, methods: list[str]) -> No
     if methods:
         assert read["masks"]["censor"]["bodies"] == methods
         parse(read["rule"][0]["when"])
+
+
+def test_what_cannot_be_is_said_at_once(tmp_path: Path) -> None:
+    source = tmp_path / "heplify-server.toml"
+    source.write_text('HEPAddr = "host:99999"\nDBDriver = "postgres"\n')
+    result = _init("--from", source, tmp_path / "out")
+    assert result.exit_code == 1
+    assert "listen.0: 'udp://host:99999' has a port outside" in result.stderr
+    assert (tmp_path / "out" / "hepswitch.toml").exists()
+
+
+def test_no_value_breaks_out_of_a_comment(tmp_path: Path) -> None:
+    source = tmp_path / "heplify\nlisten = 1.toml"
+    source.write_text('HEPTLSAddr = "x\\ny = 1"\n"k\\u001b[31m" = 1\nDBDriver = "postgres"\n')
+    result = _init("--from", source, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "\x1b" not in result.output
+    assert "y" not in tomllib.loads((tmp_path / "out" / "hepswitch.toml").read_text())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('DBUser = "a"\ndbuser = "b"\n', "2: dbuser: is DBUser, which is there already"),
+        ("a = " + "[" * 3000, "too deep"),
+    ],
+    ids=["twice", "deep"],
+)
+def test_files_that_say_nothing_clear(tmp_path: Path, text: str, said: str) -> None:
+    source = tmp_path / "heplify-server.toml"
+    source.write_text(text)
+    result = _init("--from", source, tmp_path / "out")
+    assert (result.exit_code, said in result.stderr) == (2, True), result.stderr
+    assert not (tmp_path / "out").exists()

@@ -109,6 +109,42 @@ def test_a_connection_that_the_server_closed_is_made_again(connection: Http) -> 
     assert connection.ask("GET", {"query": "SELECT 2"}) == b"2\n"
 
 
+def test_a_user_who_may_set_nothing(server: OldClickHouse) -> None:
+    connection = Http(Address.parse(f"clickhouse://reader@127.0.0.1:{server.port}/default"), "secret")
+    assert [connection.ask("GET", {"query": "SELECT 1"}) for _ in range(2)] == [b"1\n"] * 2
+    connection.close()
+
+
+def test_a_query_goes_with_its_connection() -> None:
+    """What reads says so, unless the server refuses the setting."""
+    seen: list[dict[str, list[str]]] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            asked = parse_qs(urlsplit(self.path).query)
+            seen.append(asked)
+            refused = asked["query"] == ["old"] and "cancel_http_readonly_queries_on_client_close" in asked
+            text = b"Code: 115. DB::Exception: Unknown setting" if refused else b"1"
+            self.send_response(500 if refused else 200)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        threading.Thread(target=listening.serve_forever).start()
+        connection = Http(at(listening.server_address[1]))
+        assert [connection.ask("GET", {"query": query}) for query in ("new", "old", "old")] == [b"1"] * 3
+        connection.close()
+        listening.shutdown()
+    told = [asked.get("cancel_http_readonly_queries_on_client_close") for asked in seen]
+    assert told == [["1"], ["1"], None, None]
+
+
 def test_the_port_of_another_protocol(server: OldClickHouse) -> None:
     connection = Http(at(server.native_port), "secret")
     with pytest.raises(OSError, match=r"HTTP 400 .* is for clickhouse-client program\. You must use port"):

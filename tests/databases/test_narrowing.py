@@ -17,7 +17,7 @@ from hepswitch.databases.narrowing import Statement, needed
 from hepswitch.databases.views import opensips
 from hepswitch.databases.views.view import View
 from hepswitch.destinations.layout_tables import OpensipsTables
-from hepswitch.lake.conditions import Among, Condition, Contains, Every, Like, OfCall, Since, Some, Until
+from hepswitch.lake.conditions import Among, Between, Condition, Contains, Every, Like, OfCall, Since, Some, Until
 from hepswitch.lake.query import Query
 
 MOMENT = datetime(2026, 11, 25, 19, 30, 0, 500_000, UTC)
@@ -47,7 +47,8 @@ def said(condition: Condition, dialect: Dialect | None = None) -> tuple[str | bo
     ],
 )
 def test_a_pattern_matches_what_a_glob_matches(glob: str, pattern: str) -> None:
-    sql = '("from_user" like ? escape \'!\' or length("from_user") >= 100)'
+    like = '("from_user" like ? escape \'!\' or instr("from_user", char(0)) > 0)'
+    sql = f'({like} or length("from_user") >= 100)'
     assert said(Like("from_user", glob)) == (sql, [pattern])
 
 
@@ -81,11 +82,22 @@ def test_text_is_cut_as_the_column_cuts_it() -> None:
 
 def test_case_beyond_ascii_is_left_open() -> None:
     assert said(Contains("user_agent", "50% Ägent"))[1] == ["%50!% %gent%"]
+    assert said(Contains("user_agent", "Linksys"))[1] == ["%L%n%sys%"]
 
 
 def test_a_call_without_a_call_id() -> None:
-    sql = '("callid" in (?) or (("callid" is null or "callid" = \'\') and "correlation_id" in (?)))'
-    assert said(OfCall("x")) == (sql, ["x", "x"])
+    sql = (
+        '("callid" in (?) or ("callid" is nullif(1, 1) and "correlation_id" in (?)) '
+        'or ("callid" in (?) and "correlation_id" in (?)))'
+    )
+    assert said(OfCall("x")) == (sql, ["x", "x", "", "x"])
+    assert '("callid" is null and' in str(said(OfCall("x"), PostgresDialect())[0])
+
+
+def test_statuses_below_100() -> None:
+    assert said(Between("status", 0, 99)) == ('length("method") < 3', [])
+    assert said(Between("status", 0, 200)) == ('("method" between ? and ? or length("method") < 3)', ["100", "200"])
+    assert said(Between("status", 1000, 2000)) == (False, [])
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,10 @@ from batches import batch_of
 from cli import recorded
 from filters.packets import LISTS, conditions, packets
 from hepswitch.databases import kinds
-from hepswitch.databases.dialects import PostgresDialect
+from hepswitch.databases.dialects import PostgresDialect, SqliteDialect
 from hepswitch.databases.found import find
 from hepswitch.databases.narrowing import Statement
-from hepswitch.databases.reading import DatabaseReader
+from hepswitch.databases.reading import DatabaseReader, StoreError
 from hepswitch.databases.server import Mark
 from hepswitch.destinations.databases import DatabaseStore, MysqlStore, PostgresStore, SqliteStore
 from hepswitch.destinations.stores import Store
@@ -478,6 +478,98 @@ async def test_nothing_can_be_changed(postgres_url: str) -> None:
     await found.close()
 
 
+LONG = "x" * 60 + "@example.net"
+
+
+def test_tables_whose_columns_are_shorter_than_the_layouts(postgres_url: str, mariadb_url: str) -> None:
+    """What is stored there is cut, and must be found by the whole text all the same."""
+    narrow = "create table narrow ({} datetime, micro_ts bigint, callid varchar(40), from_user varchar(10), {} text)"
+    narrow = narrow.format("date", "source_ip varchar(50), destination_ip varchar(50), msg")
+    message = recorded.sip("INVITE sip:bob@example.net SIP/2.0", LONG, "1 INVITE", user="u" * 30)
+    names = {"table": "narrow"}
+    for store, sql in (
+        (
+            PostgresStore.model_validate({"url": postgres_url, "opensips": names}),
+            narrow.replace("datetime", "timestamp"),
+        ),
+        (MysqlStore.model_validate({"url": mariadb_url, "opensips": names}), narrow),
+    ):
+        asyncio.run(changed(store, sql))
+        values = (
+            f"('2026-11-18 11:06:40', 0, '{LONG[:40]}', '{'u' * 10}', '192.0.2.1', '192.0.2.2', '{message.decode()}')"
+        )
+        asyncio.run(changed(store, f"insert into narrow values {values}"))
+        with DatabaseReader("db", store) as reader:
+            for query in (Query(call_id=LONG), Query(from_user="u" * 30), Query(from_user="*" + "u" * 20)):
+                assert [row["call_id"] for row in reader.search(query)] == [LONG]
+            assert [row["call_id"] for row in reader.call(LONG)] == [LONG]
+        asyncio.run(changed(store, "drop table narrow"))
+
+
+async def changed(store: DatabaseStore, sql: str) -> None:
+    """What an administrator does."""
+    server: Any = kinds.server(store)
+    await server.open()
+    await (server._connection.execute(sql) if isinstance(store, PostgresStore) else server.rows(sql))
+    await server.close()
+
+
+def test_a_view_shows_no_row_twice(mariadb_url: str) -> None:
+    asyncio.run(make_database(mariadb_url, "viewed"))
+    store = MysqlStore.model_validate({"url": mariadb_url.removesuffix("hep") + "viewed"})
+    asyncio.run(load(store, recorded.answered()))
+    asyncio.run(changed(store, "create view seen as select * from sip_capture"))
+    with DatabaseReader("db", store) as reader:
+        assert len(reader.search(Query())) == len(recorded.answered())
+
+
+def test_a_call_with_many_legs(sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hepswitch.databases.reading.IDS", 3)
+    monkeypatch.setattr("hepswitch.databases.reading.LETTERS", 20)
+    legs = [f"leg-{number}" + "x" * number for number in range(12)]
+    lines = [recorded.sip("INVITE sip:bob@x SIP/2.0", leg, "1 INVITE", more="X-CID: root\r\n") for leg in legs]
+    asyncio.run(load(sqlite, [recorded.hep(1.0, recorded.CALLER, recorded.PROXY, line) for line in lines]))
+    with DatabaseReader("db", sqlite) as reader:
+        assert sorted(row["call_id"] for row in reader.call("root")) == sorted(legs)
+
+
+def test_a_nul_hides_nothing(sqlite: SqliteStore) -> None:
+    message = recorded.sip("INVITE sip:bob@x SIP/2.0", "c1", "1 INVITE", user="a\0bx")
+    asyncio.run(load(sqlite, [recorded.hep(1.0, recorded.CALLER, recorded.PROXY, message)]))
+    with DatabaseReader("db", sqlite) as reader:
+        assert len(reader.search(Query(from_user="a*x"))) == 1
+
+
+def test_what_a_server_does_not_take_is_said_in_words(sqlite: SqliteStore) -> None:
+    asyncio.run(load(sqlite, recorded.answered()))
+    with DatabaseReader("db", sqlite) as reader, pytest.raises(StoreError, match="pattern too complex"):
+        reader.search(Query(from_user="x" * 60_000 + "*"))
+
+
+async def test_sqlite_finds_a_call_by_its_index(sqlite: SqliteStore) -> None:
+    await load(sqlite, recorded.answered())
+    found = await find(sqlite)
+    table = next(table for table in found.tables if table.name == "sip_capture")
+    statement = Statement(SqliteDialect())
+    where = statement.where(OfCall("x"), table.view)
+    plan = await table.ask(f"explain query plan select * from sip_capture where {where}", statement.values)
+    assert not [line for line in plan if line["detail"].startswith("SCAN")], plan
+    await found.close()
+
+
+async def test_a_session_that_a_pooler_shares_stays_as_it_was(postgres_url: str) -> None:
+    """The loader may get it next."""
+    store = PostgresStore.model_validate({"url": postgres_url, "opensips": {"table": "pooled"}})
+    await load(store, recorded.answered())
+    found = await find(store)
+    [said] = await found.tables[0].ask(
+        "select current_setting('default_transaction_read_only') as later, current_setting('transaction_read_only') as now",
+        (),
+    )
+    assert said == {"later": "off", "now": "on"}
+    await found.close()
+
+
 PLANS: list[tuple[dict[str, Any], Condition, str]] = [
     ({"layout": "homer7"}, Among("call_id", ("x",)), "_sid"),
     ({"layout": "homer7"}, OfCall("x"), "_sid"),
@@ -529,6 +621,18 @@ async def test_who_goes_away_leaves_no_query_in_mariadb(mariadb_url: str) -> Non
     store = MysqlStore.model_validate({"url": mariadb_url, "opensips": {"table": "slow"}})
     running = "select 1 as one from information_schema.processlist where info like 'select sleep%%'"
     await goes_away(store, "select sleep(600) as one", running)
+
+
+def test_what_took_too_long_leaves_no_query_in_mariadb(mariadb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MysqlStore.model_validate({"url": mariadb_url, "opensips": {"table": "slow"}})
+    asyncio.run(load(store, recorded.answered()))
+    with DatabaseReader("db", store) as reader, DatabaseReader("db", store) as other:
+        monkeypatch.setattr("hepswitch.databases.mysql.QUERY_PATIENCE", 0.2)
+        with pytest.raises(StoreError, match="no answer in"):
+            reader._do(reader._found.tables[0].ask("select sleep(600) as two", ()))
+        monkeypatch.undo()
+        running = "select 1 as one from information_schema.processlist where info like 'select sleep(600) as two%%'"
+        other._do(until(lambda: other._found.tables[0].ask(running, ()), there=False))
 
 
 async def goes_away(store: DatabaseStore, sql: str, running: str) -> None:

@@ -15,6 +15,7 @@ from typing import get_args
 from urllib.parse import quote, urlencode
 
 from hepswitch.cli.heplify_keys import Settings
+from hepswitch.cli.terminal import safe
 from hepswitch.destinations.layout_tables import SipHeader
 
 STORE = "homer"
@@ -47,7 +48,7 @@ def translate(path: Path) -> Translation:
     """What the file `path` means here. Raises ValueError with every mistake in it, a line each."""
     settings = Settings(path)
     tables: list[Iterable[str]] = [
-        [f"# Made from {path.name} by `hepswitch init`. Check it with: hepswitch check --config hepswitch.toml"],
+        [f"# Made from {safe(path.name)} by `hepswitch init`. Check it with: hepswitch check --config hepswitch.toml"],
         _listen(settings),
         _route(settings),
         _duplicates(settings),

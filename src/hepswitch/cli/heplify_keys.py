@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Final
 
+from hepswitch.cli.terminal import safe
 from hepswitch.toml_places import Places
 
 Value = str | int | bool | list[str] | list[int]
@@ -76,12 +77,13 @@ class Settings:
         self._path = path
         try:
             text = path.read_text(encoding="utf-8")
-            data = tomllib.loads(text)
+            data, self._places = tomllib.loads(text), Places(text)
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: cannot be read: {error}") from None
         except tomllib.TOMLDecodeError as error:
             raise ValueError(f"{path}: not valid TOML: {error}") from None
-        self._places = Places(text)
+        except RecursionError:
+            raise ValueError(f"{path}: its lists go too deep to be a configuration") from None
         self._written: dict[str, str] = {}
         self._values: dict[str, Value] = {}
         self._notes: list[tuple[int, str]] = []
@@ -91,6 +93,8 @@ class Settings:
             name = names.get(written.lower())
             if name is None:
                 self.note(written, "heplify-server has no such key; nothing became of it")
+            elif name in self._written:
+                mistakes.append(self.said(written, f"is {self._written[name]}, which is there already"))
             elif why := _not_fit(name, value):
                 mistakes.append(self.said(written, why))
             else:
@@ -143,9 +147,9 @@ class Settings:
         return [text for _, text in sorted(self._notes)]
 
     def said(self, name: str, text: str) -> str:
-        """`FILE:LINE: KEY: TEXT`, or without a line when the file does not have the key."""
+        """`FILE:LINE: KEY: TEXT` in one line, which can be a comment; without a number when the key is not there."""
         line, name = self._line(name), name if name.isidentifier() else repr(name)
-        return f"{self._path.name}{f':{line}' if line else ''}: {name}: {text}"
+        return safe(f"{self._path.name}{f':{line}' if line else ''}: {name}: {text}")
 
     def _line(self, name: str) -> int:
         return self._places.line([self._written.get(name, name)]) or 0

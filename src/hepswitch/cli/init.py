@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from hepswitch.cli.terminal import safe
+
 CONFIG = "hepswitch.toml"
 TEMPLATES = {CONFIG: "hepswitch.toml", "route.py": "route.py.txt"}
 
@@ -41,6 +43,8 @@ def cli(folder: Path, source: Path | None, force: bool) -> None:
         click.echo(f"wrote {folder / name}")
     for note in notes:
         click.echo(note, err=True)
+    if source is not None:
+        _look(folder / CONFIG)
     click.echo(f"next: hepswitch check --config {folder / CONFIG}")
 
 
@@ -62,6 +66,18 @@ def _translated(source: Path) -> Written:
         click.echo(str(error), err=True)
         raise SystemExit(2) from None
     return {CONFIG: made.text}, made.secrets, made.notes
+
+
+def _look(path: Path) -> None:
+    """Say what cannot be in a configuration that was made of another: an address that is none, say."""
+    from hepswitch.config import ConfigError, load
+
+    try:
+        load(path, {})
+    except ConfigError as error:
+        said = "\n".join(map(safe, str(error).split("\n")))
+        click.echo(f"{said}\nmend that before you use it", err=True)
+        raise SystemExit(1) from None
 
 
 def _write_secret(path: Path, text: str) -> None:

@@ -34,6 +34,12 @@ HINTS = {
 }
 """What to do about some codes of system.errors."""
 
+GOES_WITH_US = {"cancel_http_readonly_queries_on_client_close": "1"}
+"""What reads ends when its connection does. Otherwise the server goes on with a query that nobody waits for."""
+
+NO_SETTING = {115, 164}
+"""Codes that say that the server has no such setting, or that the user (with readonly = 1) may make none."""
+
 LONGEST = 64 << 10
 """Bytes of an error that are read."""
 
@@ -71,6 +77,7 @@ class Http:
     password: str = ""
     _connection: http.client.HTTPConnection | None = field(default=None, init=False)
     _is_closed: bool = field(default=False, init=False)
+    _may_set: bool = field(default=True, init=False)
 
     def ask(self, method: str, parameters: Mapping[str, str], body: memoryview | bytes = b"") -> bytes:
         """What the server answers to a request with these parameters in its URL.
@@ -78,6 +85,16 @@ class Http:
         `method`: "GET" for what reads, ClickHouse lets it change nothing; "POST" for the rest. ClickhouseError when the
         server refuses, another OSError when it is away or does not answer.
         """
+        if method == "GET" and self._may_set:
+            try:
+                return self._ask(method, {**parameters, **GOES_WITH_US}, body)
+            except ClickhouseError as error:
+                if error.code not in NO_SETTING:
+                    raise
+            self._may_set = False
+        return self._ask(method, parameters, body)
+
+    def _ask(self, method: str, parameters: Mapping[str, str], body: memoryview | bytes) -> bytes:
         connection = self._open()
         headers: dict[str, str | bytes] = {
             "X-ClickHouse-User": self.address.user.encode(),

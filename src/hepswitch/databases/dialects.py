@@ -15,8 +15,9 @@ from typing import Any
 
 class Dialect(ABC):
     """A server's SQL. `session`: statements that make a session read only, in UTC. `tables`: a query for all columns of all
-    tables (`table`, `column`), and perhaps whether text cannot be looked for in them (`opaque`). `kill`: what ends the query
-    of the session `session_id`, where a server goes on with it when nobody waits any more.
+    tables (`table`, `column`), and perhaps how many characters they hold (`size`) and whether text cannot be looked for in
+    them (`opaque`). `kill`: what ends the query of the session `session_id`, where a server goes on with it when nobody
+    waits any more.
     """
 
     session: Sequence[str] = ()
@@ -53,6 +54,10 @@ class Dialect(ABC):
         """A text as the part of a pattern that stands for nothing else."""
         return re.sub(rf"[{re.escape(self.escape)}%_]", lambda found: self.escape + found[0], text)
 
+    def absent(self, text: str) -> str:
+        """Is `text` null?"""
+        return f"{text} is null"
+
     def found_in(self, part: str, text: str) -> str:
         """Does `text` contain `part`?"""
         return f"position({part} in {text}) > 0"
@@ -61,15 +66,15 @@ class Dialect(ABC):
 class PostgresDialect(Dialect):
     """PostgreSQL; its text holds no NUL."""
 
+    # Behind a pooler a session is shared with the loader's: that it is read only is said with each query (`postgres`).
     session = (
-        "set time zone 'UTC'",
-        "set default_transaction_read_only = on",
         # Who goes away leaves no query behind. Servers before 14 do not have it.
         "select set_config(name, '1000', false) from pg_settings where name = 'client_connection_check_interval'",
     )
     # Partitions are read through their tables.
     tables = """
-        select c.relname as "table", a.attname as "column", a.atttypid = 'bytea'::regtype as opaque
+        select c.relname as "table", a.attname as "column", a.atttypid = 'bytea'::regtype as opaque,
+               case when a.atttypid in ('varchar'::regtype, 'bpchar'::regtype) then a.atttypmod - 4 end as size
         from pg_class c join pg_attribute a on a.attrelid = c.oid
         where c.relnamespace = current_schema()::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
               and a.attnum > 0 and not a.attisdropped and has_table_privilege(c.oid, 'select')
@@ -93,8 +98,10 @@ class MysqlDialect(Dialect):
     session_id = "select connection_id() as id"
     kill = "kill query {id:d}"
     tables = """
-        select table_name as `table`, column_name as `column` from information_schema.columns
-        where table_schema = database()
+        select c.table_name as `table`, c.column_name as `column`,
+               if(c.data_type in ('char', 'varchar'), c.character_maximum_length, null) as size
+        from information_schema.columns c join information_schema.tables t using (table_schema, table_name)
+        where c.table_schema = database() and t.table_type = 'BASE TABLE'
     """
 
     def quoted(self, name: str) -> str:
@@ -121,7 +128,15 @@ class SqliteDialect(Dialect):
         return "?"
 
     def second(self, moment: datetime) -> Any:
-        return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+        return super().second(moment).replace(tzinfo=None).isoformat(" ")
+
+    def like(self, text: str, pattern: str) -> str:
+        # It looks at what is before a NUL.
+        return f"({super().like(text, pattern)} or instr({text}, char(0)) > 0)"
+
+    def absent(self, text: str) -> str:
+        # Said plainly of a column that is never null, it keeps SQLite from the index for what stands beside it.
+        return f"{text} is nullif(1, 1)"
 
     def found_in(self, part: str, text: str) -> str:
         return f"instr({text}, {part}) > 0"
@@ -130,7 +145,12 @@ class SqliteDialect(Dialect):
 class ClickhouseDialect(Dialect):
     """ClickHouse. Its requests are read only."""
 
-    tables = 'select table as "table", name as "column" from system.columns where database = currentDatabase()'
+    # Views and the like show the rows of tables once more.
+    tables = (
+        'select table as "table", name as "column" from system.columns where database = currentDatabase() and table in '
+        "(select name from system.tables where database = currentDatabase()"
+        " and (engine like '%MergeTree' or engine = 'Distributed'))"
+    )
     length = "lengthUTF8"
     escape = "\\"
 

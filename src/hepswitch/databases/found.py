@@ -5,7 +5,7 @@ Nothing is made and nothing changed. Not here: the columns (`views`), questions 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,15 +114,16 @@ async def _in_files(store: SqliteStore) -> Found:
 
 async def _tables(dialect: Dialect, views: Sequence[View], ask: Ask) -> list[Table]:
     """The tables that one of the views fits."""
-    columns: dict[str, dict[str, bool]] = {}
+    columns: dict[str, dict[str, Mapping[str, Any]]] = {}
     for row in await ask(dialect.tables, ()):
-        columns.setdefault(row["table"], {})[row["column"]] = bool(row.get("opaque"))
+        columns.setdefault(row["table"], {})[row["column"]] = row
     tables = []
     for name, found in sorted(columns.items()):
         view = next((view for view in views if view.fits(name, found)), None)
         if view is not None and _is_ours(name):
-            opaque = {column for column, is_opaque in found.items() if is_opaque}
-            tables.append(Table(name, view.over(found, opaque), dialect, ask))
+            opaque = {column for column, said in found.items() if said.get("opaque")}
+            sizes = {column: size for column, said in found.items() if (size := said.get("size") or 0) > 0}
+            tables.append(Table(name, view.over(found, opaque, sizes), dialect, ask))
     return tables
 
 

@@ -100,8 +100,7 @@ class Statement:
             case Some(parts):
                 return self._joined(parts, view, True)
             case OfCall(name):
-                identity = IDENTITY in view.held
-                return self.where(same(IDENTITY, name) if identity else condition.in_full(), view)
+                return self.where(same(IDENTITY, name) if IDENTITY in view.held else _of_call(name), view)
             case Since(moment):
                 return f"{self._clock(view)} >= {self.mark(view.clock.value(moment))}"
             case Until(moment):
@@ -131,7 +130,7 @@ class Statement:
     def _of_column(self, condition: Among | Like | Contains | Between | Absent, held: Held) -> str | bool:
         match condition, held.kind:
             case Absent(), Kind.TEXT:
-                return f"({held.sql} is null or {held.sql} = '')"
+                return self.dialect.absent(held.sql)
             case Among(_, values), Kind.INSIDE:
                 return self._inside([str(value) for value in values], held)
             case Among(_, values), Kind.NUMBER:
@@ -142,8 +141,12 @@ class Statement:
             case Between(_, low, high), Kind.NUMBER:
                 return f"{held.sql} between {self.mark(low)} and {self.mark(high)}"
             case Between(_, low, high), Kind.CODE:
-                low, high = max(low, _LEAST_CODE), min(high, _MOST_CODE)
-                return f"{held.sql} between {self.mark(str(low))} and {self.mark(str(high))}" if low <= high else False
+                short = f"{self.dialect.length}({held.sql}) < 3"
+                within = max(low, _LEAST_CODE), min(high, _MOST_CODE)
+                if within[0] > within[1]:
+                    return short if low < _LEAST_CODE else False
+                codes = f"{held.sql} between {self.mark(str(within[0]))} and {self.mark(str(within[1]))}"
+                return f"({codes} or {short})" if low < _LEAST_CODE else codes
             case Like(_, pattern), Kind.INSIDE:
                 if REPLACED in pattern:
                     return True
@@ -179,9 +182,18 @@ class Statement:
         return "%".join(map(self.dialect.plain, plain)) + ("%" if "[" in glob or "\\" in glob else "")
 
     def _anywhere(self, text: str) -> str:
-        """A pattern that finds the text in either case. Letters beyond ASCII have another idea of case in each database."""
-        parts = "%".join(map(self.dialect.plain, re.split(r"[^\x00-\x7f]+", text)))
+        """A pattern that finds the text in either case. Letters beyond ASCII have another idea of case in each database.
+
+        So have i and k, which are İ and the sign of Kelvin in lower case.
+        """
+        parts = "%".join(map(self.dialect.plain, re.split(r"[^\x00-\x7f]+|[ik]", text, flags=re.IGNORECASE)))
         return f"%{parts}%"
+
+
+def _of_call(name: str) -> Condition:
+    """What `OfCall` is in columns that may have an empty text for nothing: each part of it by itself finds an index."""
+    nothing = Absent("call_id"), Among("call_id", ("",))
+    return Some((same("call_id", name), *(Every((none, same("correlation_id", name))) for none in nothing)))
 
 
 def _of_constant(condition: Among | Like | Contains | Between | Absent, value: int | None) -> bool:

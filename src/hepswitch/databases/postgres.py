@@ -137,7 +137,8 @@ class PostgresServer:
 
         async def query(connection: Connection) -> list[dict[str, Any]]:
             try:
-                return [dict(row) for row in await connection.fetch(sql, *values)]
+                async with connection.transaction(readonly=True):
+                    return [dict(row) for row in await connection.fetch(sql, *values)]
             except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError):
                 raise
             except (asyncpg.DataError, asyncpg.SyntaxOrAccessError) as error:

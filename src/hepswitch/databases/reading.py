@@ -32,8 +32,8 @@ from hepswitch.lake.reader import TIES, Reader, Row, fetched, prepare, searched
 FIRST = 500
 """Rows of a first page, at least."""
 
-IDS = 200
-"""Call-IDs in one condition."""
+IDS, LETTERS = 200, 20_000
+"""Call-IDs in one condition, and characters of all of them: ClickHouse has them in a URL."""
 
 APART = timedelta(minutes=10)
 """Legs of a call that are tied by a column without an index are looked for so long before and after those found by one."""
@@ -161,15 +161,18 @@ class DatabaseReader(Reader):
         self, table: Table, columns: Sequence[str], ids: Collection[str], window: tuple[Condition, ...] = ()
     ) -> list[Row]:
         """The packets of a table of which one of these columns is among `ids`."""
-        wanted = tuple(sorted(ids))
-        tied = Some(tuple(Among(name, wanted) for name in columns))
-        rows = self._do(table.rows(Every((tied, *window))))
-        sql, values = in_duckdb(tied)
-        return self._ask(
-            self._table(rows),
-            Query(),
-            lambda: fetched(self._duckdb.execute(f"select * from messages where {sql}", values)),  # noqa: S608 (bound)
-        )
+        found: list[Row] = []
+        for some in _portions(sorted(ids)):
+            tied = Some(tuple(Among(name, some) for name in columns))
+            rows = self._do(table.rows(Every((tied, *window))))
+            sql, values = in_duckdb(tied)
+            more = self._ask(
+                self._table(rows),
+                Query(),
+                lambda: fetched(self._duckdb.execute(f"select * from messages where {sql}", values)),  # noqa: B023, S608
+            )
+            found += more
+        return found
 
     def _table(self, rows: Sequence[Row]) -> pa.Table:
         return pa.Table.from_pylist(list(rows), SCHEMA) if self._found.whole else messages(rows, self._warn)
@@ -184,11 +187,18 @@ class DatabaseReader(Reader):
         try:
             return self._runner.run(work)
         except (OSError, ImportError) as error:
+            self._give_up()
             raise StoreError(str(error)) from error
+        except ValueError as error:  # the server's word for a query, or a row that is no such row
+            raise StoreError(f"cannot be asked that: {error}") from error
         except KeyboardInterrupt:
-            with contextlib.suppress(OSError):  # it is given up in any case
-                self._runner.run(self._found.cancel())
+            self._give_up()
             raise
+
+    def _give_up(self) -> None:
+        """Leave no query behind that goes on at the server."""
+        with contextlib.suppress(OSError):  # it is given up in any case
+            self._runner.run(self._found.cancel())
 
 
 def _picked(table: pa.Table, call_ids: Sequence[str], window: Query) -> pa.Table:
@@ -206,5 +216,13 @@ def _is_tied(row: Row, columns: Sequence[str], ids: Collection[str]) -> bool:
 
 
 def _portions(call_ids: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    for start in range(0, len(call_ids), IDS):
-        yield tuple(call_ids[start : start + IDS])
+    some: list[str] = []
+    letters = 0
+    for call_id in call_ids:
+        if some and (len(some) == IDS or letters + len(call_id) > LETTERS):
+            yield tuple(some)
+            some, letters = [], 0
+        some.append(call_id)
+        letters += len(call_id)
+    if some:
+        yield tuple(some)

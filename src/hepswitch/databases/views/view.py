@@ -106,19 +106,27 @@ class View:
         """Whether a table is of this kind."""
         return self.known_by <= set(columns) and re.fullmatch(self.named, table) is not None
 
-    def over(self, columns: Collection[str], opaque: Collection[str] = ()) -> View:
+    def over(self, columns: Collection[str], opaque: Collection[str], sizes: Mapping[str, int]) -> View:
         """The same for a table that has these columns: what it lacks is read as null, and narrows nothing.
 
-        In columns that are `opaque` no text can be found.
+        In columns that are `opaque` no text can be found. Those in `sizes` hold so many characters, whatever the layout has.
         """
         picked = {name: column if column in columns else "" for name, column in self.picked.items()}
         held = {
-            name: what
+            name: _cut(what, sizes)
             for name, what in self.held.items()
             if isinstance(what, Constant)
             or (what.column in columns and not (what.kind is Kind.INSIDE and what.column in opaque))
         }
         return replace(self, picked=picked, held=held)
+
+
+def _cut(held: Held | Constant, sizes: Mapping[str, int]) -> Held | Constant:
+    """The same in a table whose columns may be shorter than the layout's."""
+    if isinstance(held, Constant) or held.kind is not Kind.TEXT:
+        return held
+    found = [size for size in (held.size, sizes.get(held.column)) if size]
+    return replace(held, size=min(found, default=0))
 
 
 @lru_cache(maxsize=4096)
