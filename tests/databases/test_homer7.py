@@ -18,8 +18,8 @@ from hepswitch.databases.layouts.homer7 import NO_TABLE, PARENTS, SIP_HEADERS, T
 from hepswitch.databases.partitions import TENDING
 from hepswitch.databases.postgres import PostgresServer, ddl
 from hepswitch.databases.server import ContentError, Mark
-from hepswitch.destinations.databases import PostgresStore, SipHeader
-from hepswitch.destinations.layout_tables import Homer7Tables
+from hepswitch.destinations.databases import PostgresStore
+from hepswitch.destinations.layout_tables import Homer7Tables, SipHeader
 from hepswitch.wire.hep import Hep
 from servers import Postgres
 
