@@ -274,7 +274,6 @@ async def test_a_database_that_takes_nothing_is_away(database: str) -> None:
         ),
         (lambda database: "postgresql://hep@127.0.0.1:1/hep", "PostgreSQL 127.0.0.1:1/hep cannot be reached: "),
         (lambda database: database + "?sslmode=require", "cannot be reached: .*rejected SSL"),
-        (lambda database: database + "?sslmode=perhaps", "sslmode"),
     ],
 )
 async def test_a_server_that_cannot_be_had_is_told(database: str, wrong: Callable[[str], str], said: str) -> None:
