@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import resource
 import shutil
 import sqlite3
 import subprocess
@@ -44,17 +43,16 @@ FIRST = 1_000
 """Rows that the loader begins with."""
 
 SEAL = """
-import os, pathlib, sys, time
-from hepswitch import logs
+import os, pathlib, resource, sys, time
 from hepswitch.lake import keeper
-logs.setup("warning", "console")
 keeper.settle()
 before, start = os.times(), time.monotonic()
-keeper.seal_closed(pathlib.Path(sys.argv[1]))
+keeper.seal_closed(pathlib.Path(sys.argv[3]))
 after = os.times()
-print(after.user - before.user, after.system - before.system, time.monotonic() - start)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+print(after.user - before.user, after.system - before.system, time.monotonic() - start, peak)
 """
-"""What the keeper does with closed segments, and nothing else; tells its CPU time and how long it took."""
+"""What the keeper does with closed segments, and nothing else; tells its CPU time, how long it took, and its memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +147,10 @@ def sealed(journal: Path, rows: int, folder: Path) -> Cost:
     """What a keeper takes to seal this journal."""
     captures = folder / "captures"
     shutil.copytree(journal, captures / "journal" / "w0")
-    done = subprocess.run([sys.executable, "-c", SEAL, str(captures)], capture_output=True, text=True, check=True)
-    user, system, seconds = map(float, done.stdout.split())
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10
-    return Cost(rows, seconds, Usage(user, system, peak), Usage())
+    command = [sys.executable, "-c", SEAL, "warning", "console", str(captures)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    user, system, seconds, peak = map(float, done.stdout.split())
+    return Cost(rows, seconds, Usage(user, system, int(peak)), Usage())
 
 
 # ── the same rows, bare ──────────────────────────────────────────────────────────────────────────────────────────────
