@@ -125,7 +125,7 @@ class Mariadb:
 
     def start(self, *options: str) -> None:
         """Start it, with options of mariadbd, and wait until it answers."""
-        program = shutil.which("mariadbd", path=f"{os.environ['PATH']}:/usr/sbin")
+        program = _program("mariadbd")
         assert program, "no MariaDB server here: sudo apt-get install mariadb-server"
         folder = self.folder
         own = [f"--datadir={folder / 'data'}", f"--socket={folder / 'socket'}", f"--port={self.port}"]
@@ -168,6 +168,11 @@ def mariadb(folder: Path, *options: str) -> Iterator[Mariadb]:
         yield server
     finally:
         server.stop(signal.SIGKILL)
+
+
+def _program(name: str) -> str | None:
+    """Where a server is that not every user has in PATH."""
+    return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
 
 
 def _postgres() -> Path:
@@ -252,7 +257,7 @@ class OldClickHouse(ClickHouse):
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        program = shutil.which("clickhouse-server")
+        program = _program("clickhouse-server")
         assert program, "no ClickHouse server here: sudo apt-get install clickhouse-server"
         self.native_port = free_port()
         config = self.folder / "config.xml"
