@@ -316,10 +316,14 @@ def _hash(*parts: bytes | memoryview) -> int:
     return state.intdigest()
 
 
+def unheld(path: Path) -> contextlib.AbstractContextManager[bool]:
+    """Hold the lock of the folder `path`, a journal's or another: True, or False when somebody has it. Raises OSError."""
+    return held(os.open(path, os.O_RDONLY | os.O_DIRECTORY))
+
+
 @contextlib.contextmanager
-def unheld(path: Path) -> Iterator[bool]:
-    """Hold the lock of the journal in `path`: True, or False when its writer has it. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def held(fd: int) -> Iterator[bool]:
+    """Hold the lock of an open file, and close it in the end: True, or False when another process has it."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

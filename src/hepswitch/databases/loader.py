@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import os
 import sys
 import time
 from pathlib import Path
@@ -79,32 +77,21 @@ class Loader:
 
     async def run(self, gone: asyncio.Event, drain: float) -> None:
         """Load until `gone` is set, then what is left, for `drain` seconds."""
-        lock = await self._alone()
-        try:
+        with await self._alone():
             await self._run(gone, drain)
-        finally:
-            os.close(lock)
 
-    async def _alone(self) -> int:
-        """A descriptor that holds the folder's lock: of two loaders each would cut batches of its own, and load all twice.
+    async def _alone(self) -> contextlib.ExitStack:
+        """What holds the folder's lock: of two loaders each would cut batches of its own, and load all twice.
 
         There is another one for a while when the supervisor was killed and started again.
         """
         journal.make_folder(self.folder)
-        lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            while True:
-                with contextlib.suppress(BlockingIOError):
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    return lock
-                if self._throttle.due("alone") is not None:
-                    log.warning(
-                        "another loader is at work on these packets: waiting for its end", folder=str(self.folder)
-                    )
-                await asyncio.sleep(POLL)
-        except BaseException:
-            os.close(lock)
-            raise
+        while not (held := contextlib.ExitStack()).enter_context(journal.unheld(self.folder)):
+            held.close()
+            if self._throttle.due("alone") is not None:
+                log.warning("another loader is at work on these packets: waiting for its end", folder=str(self.folder))
+            await asyncio.sleep(POLL)
+        return held
 
     async def _run(self, gone: asyncio.Event, drain: float) -> None:
         free = asyncio.Queue[Lane]()

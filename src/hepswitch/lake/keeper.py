@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -67,20 +65,10 @@ class Charge(msgspec.Struct):
         return Path(self.url.removeprefix("lake:"))
 
 
-@contextlib.contextmanager
-def holding(root: Path) -> Iterator[bool]:
+def holding(root: Path) -> contextlib.AbstractContextManager[bool]:
     """Hold the lake's lock: True, or False when another keeper has it."""
     journal.make_folder(root)
-    fd = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, journal.FILE_MODE)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(fd)
+    return journal.held(os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, journal.FILE_MODE))
 
 
 def clean(root: Path) -> None:
