@@ -70,7 +70,7 @@ class ClickhouseServer:
         self._store = store
         self._address = Address.parse(store.url)
         self.layout = Messages(store.table)
-        self._http = Http(self._address, self._password())
+        self._http = Http(self._address, self._store.secret)
         self._hand = Hand("clickhouse")
         self._good: set[str] = set()
         self._warned: set[str] = set()
@@ -79,7 +79,7 @@ class ClickhouseServer:
     async def open(self) -> None:
         """Connect. OSError when the server is away or refuses the user, or the database is not there."""
         await self.close()
-        self._http, self._hand = Http(self._address, self._password()), Hand("clickhouse")
+        self._http, self._hand = Http(self._address, self._store.secret), Hand("clickhouse")
         self._good.clear()
         await self._do(self._ask, "SELECT 1", ())
 
@@ -203,9 +203,6 @@ class ClickhouseServer:
         return pa.ipc.open_stream(self._http.ask("GET", parameters)).read_all()
 
     # ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _password(self) -> str:
-        return self._store.password.get_secret_value() if self._store.password is not None else ""
 
     async def _do(self, function: Callable[..., T], *arguments: Any) -> T:
         return await self._hand.do(function, *arguments)

@@ -132,7 +132,7 @@ class MysqlServer:
                 self._connection = await asyncmy.connect(
                     **_address(self._store.url),
                     user=unquote(parts.username) if parts.username else None,
-                    password=self._store.password.get_secret_value().encode() if self._store.password else b"",
+                    password=self._store.secret.encode(),
                     database=unquote(parts.path[1:]),
                     connect_timeout=CONNECT_PATIENCE,
                     autocommit=True,

@@ -106,11 +106,10 @@ class PostgresServer:
         self._may_mark = None
 
     async def _connect(self) -> Connection:
-        password = self._store.password
         try:
             return await asyncpg.connect(
                 self._store.url,
-                password=password.get_secret_value() if password else None,
+                password=self._store.secret or None,
                 timeout=CONNECT_PATIENCE,
                 statement_cache_size=0,  # what is prepared would be lost behind a pooler
                 server_settings={"application_name": "hepswitch", "timezone": "UTC"},

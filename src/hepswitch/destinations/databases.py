@@ -61,6 +61,17 @@ class DatabaseStore(Table):
         return JournaledOutlet(name, path, queue=self.queue, segment=segment, least_frame=lambda: taken(path))
 
 
+class ServerStore(DatabaseStore):
+    """What every store at a server has."""
+
+    password: Secret | None = Field(None, description='The password: a text, "env:NAME" or "file:PATH".')
+
+    @property
+    def secret(self) -> str:
+        """The password, revealed; empty when there is none."""
+        return self.password.get_secret_value() if self.password is not None else ""
+
+
 def spool_of(spool: Path, name: str) -> Path:
     """Where the journals of the store `name` are, below the folder `spool`: no destination can have this name."""
     return spool / f"store:{name}"
@@ -111,7 +122,7 @@ def _postgres_options(text: str) -> str:
     return text
 
 
-class PostgresStore(DatabaseStore):
+class PostgresStore(ServerStore):
     """`[stores.NAME]`: a PostgreSQL database."""
 
     schemes = ("postgresql", "postgres")
@@ -122,7 +133,6 @@ class PostgresStore(DatabaseStore):
             "folder."
         )
     )
-    password: Secret | None = Field(None, description='The password: a text, "env:NAME" or "file:PATH".')
     layout: Literal["opensips", "homer7"] = Field("opensips", description="Whose tables: OpenSIPS' or Homer 7's.")
     opensips: OpensipsTables = OpensipsTables()
     homer7: Homer7Tables = Homer7Tables()
@@ -155,7 +165,7 @@ def _mysql_options(text: str) -> str:
     return text
 
 
-class MysqlStore(DatabaseStore):
+class MysqlStore(ServerStore):
     """`[stores.NAME]`: a MySQL or MariaDB database."""
 
     schemes = ("mysql", "mariadb")
@@ -165,7 +175,6 @@ class MysqlStore(DatabaseStore):
         "?tls=yes encrypts; ca=FILE: who signed the server's certificate, else the system's authorities; verify=no: "
         "any certificate will do; cert=FILE&key=FILE: a certificate of our own."
     )
-    password: Secret | None = Field(None, description='The password: a text, "env:NAME" or "file:PATH".')
     layout: Literal["opensips", "homer5"] = Field("opensips", description="Whose tables: OpenSIPS' or Homer 5's.")
     opensips: OpensipsTables = OpensipsTables()
 
@@ -229,7 +238,7 @@ class SqliteStore(DatabaseStore):
         return self.model_copy(update={"url": f"sqlite:{absolute(self.path)}"})
 
 
-class ClickhouseStore(DatabaseStore):
+class ClickhouseStore(ServerStore):
     """`[stores.NAME]`: a ClickHouse database, over HTTP."""
 
     schemes = ("clickhouse", "clickhouses")
@@ -241,7 +250,6 @@ class ClickhouseStore(DatabaseStore):
             "cert=FILE&key=FILE: a certificate of our own."
         )
     )
-    password: Secret | None = Field(None, description='The password: a text, "env:NAME" or "file:PATH".')
     table: TableName = Field("messages", description="The table: the columns of the lake.")
     keep: Annotated[Duration, Field(ge=3600)] | None = Field(
         None,
