@@ -99,23 +99,22 @@ class TcpSink:
         listener.setblocking(False)
         self.port = listener.getsockname()[1]
         self._listener = listener
-        self._spawn(self._accept(listener))
+        # In one turn of the loop: a task that waits for a connection may be cancelled while it is handed one, and lose it.
+        asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            sock, _ = await loop.sock_accept(listener)
-            sock.setblocking(False)
-            if self._tls is not None:
-                self._spawn(self._serve_tls(sock, self._tls))
-            else:
-                self._socks.add(sock)
-                self._spawn(self._serve(sock))
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            sock, _ = listener.accept()
+        except (BlockingIOError, ConnectionError):  # it is gone again
+            return
+        sock.setblocking(False)
+        self._socks.add(sock)
+        self._spawn(self._serve(sock) if self._tls is None else self._serve_tls(sock, self._tls))
 
     async def _serve(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -147,9 +146,12 @@ class TcpSink:
         finally:
             # The loop closes it in a later turn, also after a handshake that failed.
             await until(lambda: sock.fileno() == -1, "the socket is closed")
+            self._socks.discard(sock)
 
     async def stop(self, *, reset: bool = False) -> None:
         """Stop listening and end every connection: as a closing program does, or with a reset."""
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
