@@ -70,7 +70,7 @@ class Supervisor:
         self._workers: list[Worker] = []
         self._attendants: list[Attendant] = []
         self._gauges = {
-            name: Gauge(spool_of(config.spool_dir, name))
+            name: Gauge(spool_of(config.spool_dir, name), store.spool)
             for name, store in config.stores.items()
             if isinstance(store, DatabaseStore)
         }
