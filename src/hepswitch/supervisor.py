@@ -35,6 +35,7 @@ from hepswitch.identity import switch_id
 from hepswitch.logs import words
 from hepswitch.net.sockets import raise_descriptor_limit
 from hepswitch.processes import START_TIMEOUT, Attendant, BusEnds, Worker, WorkerError, attendant
+from hepswitch.queries.library import Library
 from hepswitch.sources.ways import WAYS
 from hepswitch.switch import RELOADED
 from hepswitch.tables import REVEALED
@@ -105,8 +106,12 @@ class Supervisor:
             loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(self._hang_up()))
             self._report_forgotten_spools()
             token = self.config.control.token
+            self._library = await stack.enter_async_context(
+                Library(self.config.stores, log=(self.config.log.level, self.config.log.format))
+            )
             control = Control(
                 self,
+                self._library,
                 parse_endpoint(f"tcp://{self.config.control.listen}"),
                 None if token is None else token.get_secret_value(),
             )
@@ -230,6 +235,7 @@ class Supervisor:
         running = [ProcessInfo(os.getpid(), "supervisor")]
         running += [ProcessInfo(each.pid, f"worker {each.number}") for each in self._workers if each.pid is not None]
         running += [ProcessInfo(each.pid, each.name) for each in self._attendants if each.pid is not None]
+        running += [ProcessInfo(*each) for each in self._library.processes()]
         return running
 
     async def status(self) -> Status:

@@ -13,7 +13,11 @@ from hepswitch import books
 from hepswitch.control.protocol import ProcessInfo, Reloaded, Status
 from hepswitch.control.refusal import RefusedError
 from hepswitch.destinations.sets import NodeChange
+from hepswitch.queries.library import Library
 from hepswitch.tracing.dynamic import TraceStart, Watch
+
+LIBRARY = Library({})
+"""Of no stores."""
 
 JSON = {"Content-Type": "application/json"}
 NODE = "udp://10.0.0.1:9060"

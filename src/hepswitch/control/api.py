@@ -13,8 +13,17 @@ from hepswitch.books import Snapshot
 from hepswitch.control.endpoints import Endpoint
 from hepswitch.control.openapi import document
 from hepswitch.control.protocol import Reloaded, Status, Switch
+from hepswitch.control.relayed import Relayed
 from hepswitch.destinations.sets import NodeChange
+from hepswitch.queries import answers, questions
+from hepswitch.queries.library import Library
 from hepswitch.tracing.dynamic import TraceStart
+
+ASKED = (404, 503, 504)
+"""What may come of a question to a store."""
+
+FILES = ("application/vnd.tcpdump.pcap", "application/x-pcapng", "text/plain; charset=utf-8", "application/json")
+"""Media types of exports."""
 
 
 class Reload(Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,9 +72,17 @@ class Stopped(Struct, frozen=True):
 class Api:
     """What the endpoints do."""
 
-    def __init__(self, switch: Switch) -> None:
+    def __init__(self, switch: Switch, library: Library) -> None:
         self._switch = switch
+        self._library = library
         self.endpoints = [
+            Endpoint("GET", "/stores", self.stores, answers=answers.StoreList),
+            Endpoint("GET", "/calls", self.calls, questions.Calls, answers.FoundCalls, ASKED),
+            Endpoint("GET", "/messages", self.messages, questions.Messages, answers.FoundMessages, ASKED),
+            Endpoint("GET", "/rate", self.rate, questions.Rate, answers.Rates, ASKED),
+            Endpoint("GET", "/call", self.call, questions.Call, answers.Ladder, ASKED),
+            Endpoint("GET", "/message", self.message, questions.Message, answers.WholeMessage, ASKED),
+            Endpoint("GET", "/export", self.export, questions.Export, ", ".join(FILES), ASKED),
             Endpoint("GET", "/openapi.json", self.openapi),
             Endpoint("GET", "/stats", self.stats),
             Endpoint("GET", "/status", self.status, answers=Status),
@@ -81,6 +98,36 @@ class Api:
             Endpoint("POST", "/traces/switch", self.switch_traces, TraceSwitch, TraceSwitch, errors=(404, 409)),
         ]
         self._document = document(self.endpoints)
+
+    # ── what is stored ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def stores(self) -> Relayed:
+        """The stores that can be asked."""
+        return Relayed(self._library, questions.Stores())
+
+    async def calls(self, asked: questions.Calls) -> Relayed:
+        """Calls in which some message is what is meant, the newest first."""
+        return Relayed(self._library, asked)
+
+    async def messages(self, asked: questions.Messages) -> Relayed:
+        """The packets that are meant, the newest first."""
+        return Relayed(self._library, asked)
+
+    async def rate(self, asked: questions.Rate) -> Relayed:
+        """How many calls began, and how many failed, over the time asked about."""
+        return Relayed(self._library, asked)
+
+    async def call(self, asked: questions.Call) -> Relayed:
+        """One call: its ladder with all legs, media reports and logs."""
+        return Relayed(self._library, asked)
+
+    async def message(self, asked: questions.Message) -> Relayed:
+        """One packet, as it is and taken apart. With `format=raw` its payload alone."""
+        return Relayed(self._library, asked)
+
+    async def export(self, asked: questions.Export) -> Relayed:
+        """Calls as a file: pcap, pcapng, text or JSON."""
+        return Relayed(self._library, asked)
 
     # ── what is told ───────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -67,7 +67,8 @@ def _operation(each: Endpoint, schemas: Mapping[str, Any], components: Mapping[s
         "responses": _responses(each, schemas),
     }
     if each.asks is not None and each.method == "GET":
-        operation["parameters"] = _parameters(components[each.asks.__name__])
+        name = schemas[repr(each.asks)]["$ref"].rpartition("/")[2]
+        operation["parameters"] = _parameters(components[name])
     elif each.asks is not None:
         operation["requestBody"] = {
             "required": True,
