@@ -97,7 +97,7 @@ class Api:
             Endpoint("POST", "/traces/stop", self.stop_trace, TraceStop, Stopped, errors=(404, 409)),
             Endpoint("POST", "/traces/switch", self.switch_traces, TraceSwitch, TraceSwitch, errors=(404, 409)),
         ]
-        self._document = document(self.endpoints)
+        self.document = document(self.endpoints)
 
     # ── what is stored ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -133,7 +133,7 @@ class Api:
 
     async def openapi(self) -> dict[str, Any]:
         """This description."""
-        return self._document
+        return self.document
 
     async def stats(self) -> Snapshot:
         """The books: what became of every packet."""
