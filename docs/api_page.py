@@ -30,7 +30,7 @@ curl -sN 'http://127.0.0.1:9080/api/v1/live?filter=sip.status%20%3E%3D%20500'
 ```
 
 Beside it: `/metrics` ([metrics](metrics.md)), `/healthz` (the process runs; needs no credentials), `/readyz` (packets are
-taken; 503 and the reasons else), `/api/stats` (the same as `/api/v1/stats`), `/mi` ([opensips-cli](../howto/opensips-cli.md)),
+taken; 503 and the reasons else), `/api/stats` (as `/api/v1/stats`), `/mi` ([opensips-cli](../howto/opensips-cli.md)),
 and the page at `/`.
 """
 
