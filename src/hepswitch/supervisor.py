@@ -242,6 +242,32 @@ class Supervisor:
         others: list[Worker | Attendant] = [*self._workers, *self._attendants]
         return [own, *(ProcessInfo(each.pid, each.name, each.starts - 1) for each in others if each.pid is not None)]
 
+    async def status(self) -> Status:
+        """The switch itself."""
+        book = await self.stats()
+        return Status(
+            version=__version__,
+            uptime=book["uptime"],
+            capturing=self.capturing,
+            tracing=self._traces.on,
+            workers=len(self._workers),
+            processes=self.processes(),
+            listeners=self.urls,
+            hints=list(hints(book, self.config)),
+        )
+
+    def missing(self) -> list[str]:
+        """What is missing, in words, before packets can be taken; nothing when they are."""
+        if not self._started.is_set():
+            return ["the workers are starting"]
+        if self._stopping.is_set():
+            return ["the switch is stopping"]
+        return [f"worker {worker.number} is not running" for worker in self._workers if worker.pid is None]
+
+    def configuration(self) -> dict[str, Any]:
+        """The configuration as JSON can hold it, without its secrets."""
+        return self.config.model_dump(mode="json")
+
     def _said(self) -> dict[str, Any]:
         """What was said at run time and holds on, for a worker that is started again."""
         return {"nodes": list(self._changes), "capturing": self.capturing, "traces": self._traces.said(self.total())}
