@@ -31,7 +31,7 @@ ERRORS = BEHIND.counter(
 )
 LAST_ERROR = BEHIND.gauge("hepswitch_store_last_error_timestamp_seconds", "When that happened last.", "store")
 
-LAKES = Group("Lakes", "As of the keeper's last round, at most a minute ago.")
+LAKES = Group("Lakes", "As of the keeper's last round, at most a minute ago; sealed files count at once.")
 FILES = LAKES.gauge("hepswitch_lake_files", "Parquet files.", "store")
 SIZE = LAKES.gauge("hepswitch_lake_bytes", "Bytes on disk, journals included.", "store")
 OLDEST = LAKES.gauge("hepswitch_lake_oldest_timestamp_seconds", "When the oldest file was written.", "store")
