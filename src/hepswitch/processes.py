@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import socket
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -24,6 +25,7 @@ from hepswitch.destinations.databases import DatabaseStore, spool_of
 from hepswitch.destinations.lake import LakeStore
 from hepswitch.logs import words
 from hepswitch.tables import REVEALED
+from hepswitch.waiting import Ages
 
 log = structlog.get_logger("hepswitch.supervisor")
 
@@ -56,7 +58,10 @@ class Worker:
         self, number: int, sockets: list[list[socket.socket]], memory: int | None = None, bus: Sequence[BusEnds] = ()
     ) -> None:
         self.number = number
+        self.name = f"worker {number}"
         self.last = books.empty()
+        self.ages = Ages()
+        self.starts = 0
         self._sockets = sockets
         self._memory = memory
         self._bus = bus
@@ -81,6 +86,7 @@ class Worker:
         }
         shared = [*([] if self._memory is None else [self._memory]), *chain(*self._bus)]
         self.last = books.empty()
+        self.starts += 1
         step = "starting its process"
         try:
             async with asyncio.timeout(START_TIMEOUT):
@@ -150,6 +156,7 @@ class Worker:
             raise WorkerError(f"worker {self.number} ended")
         if "stats" in answer:
             self.last = answer["stats"]
+            self.ages.look(self.last, time.monotonic())
         return answer
 
     async def end(self, drain: float) -> None:
@@ -191,6 +198,7 @@ class Attendant:
         self._log = (config.log.level, config.log.format)
         self._patience = config.drain + PATIENCE
         self._process: asyncio.subprocess.Process | None = None
+        self.starts = 0
 
     @property
     def pid(self) -> int | None:
@@ -208,6 +216,7 @@ class Attendant:
             await asyncio.sleep(PAUSE)
 
     async def _once(self) -> int:
+        self.starts += 1
         self._process = process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", self._module, *self._log, stdin=asyncio.subprocess.PIPE
         )

@@ -24,9 +24,11 @@ from hepswitch.config import Config, ConfigError, load, recheck
 from hepswitch.control.dispatcher import Changes, checked, merged
 from hepswitch.control.hints import hints
 from hepswitch.control.http import Control
+from hepswitch.control.observer import Observer
 from hepswitch.control.protocol import ProcessInfo, Reloaded, Status
 from hepswitch.control.refusal import RefusedError
 from hepswitch.control.traces import TracesAtRunTime
+from hepswitch.control.vitals import Vitals
 from hepswitch.databases.gauge import Gauge
 from hepswitch.destinations.databases import DatabaseStore, spool_of
 from hepswitch.destinations.hep import FORGOTTEN_HINT
@@ -42,6 +44,7 @@ from hepswitch.tables import REVEALED
 from hepswitch.tracing.bus import make_pairs
 from hepswitch.tracing.dynamic import TraceStart
 from hepswitch.units import Endpoint, parse_endpoint
+from hepswitch.waiting import with_lags
 
 log = structlog.get_logger("hepswitch.supervisor")
 
@@ -77,6 +80,7 @@ class Supervisor:
         }
         self._stopping = asyncio.Event()
         self._sockets: list[list[list[socket.socket]]] = [[] for _ in range(config.workers)]
+        self._observer = Observer(config, self.processes, [gauge.look for gauge in self._gauges.values()])
 
     def bind(self) -> None:
         """Bind every listener. Raises ConfigError naming all that cannot be had."""
@@ -96,6 +100,7 @@ class Supervisor:
         for of_worker, sockets in zip(self._sockets, shares, strict=True):
             of_worker.append(sockets)
         self.urls.append(way.name(endpoint, shares[0]))
+        self._observer.bound(self.urls[-1], chain(*shares))
 
     async def run(self) -> None:
         """Serve until told to stop."""
@@ -125,6 +130,7 @@ class Supervisor:
             cares = [tasks.create_task(self._care(worker)) for worker in self._workers]
             self._attendants = [attendant(name, store, self.config) for name, store in self.config.stores.items()]
             cares += [tasks.create_task(each.run()) for each in self._attendants]
+            cares.append(tasks.create_task(self._observer.watch()))
             log.info("listening", on=self.urls, control=self.control_url, workers=self.config.workers)
             await self._stopping.wait()
             log.info("stopping")
@@ -200,7 +206,12 @@ class Supervisor:
         for name, gauge in self._gauges.items():
             if name in book["stores"]:
                 book["stores"][name] = gauge.complete(book["stores"][name])
+        book = with_lags(book, [worker.ages for worker in self._workers])
         return books.close(book, self._clock.uptime)
+
+    async def vitals(self) -> Vitals:
+        """How the processes, sockets and disks are."""
+        return await self._observer.vitals(self.capturing)
 
     async def dispatcher(self) -> dict[str, Any]:
         """The sets and nodes of all workers as one."""
@@ -232,11 +243,10 @@ class Supervisor:
 
     def processes(self) -> list[ProcessInfo]:
         """The processes that there are at this moment."""
-        running = [ProcessInfo(os.getpid(), "supervisor")]
-        running += [ProcessInfo(each.pid, f"worker {each.number}") for each in self._workers if each.pid is not None]
-        running += [ProcessInfo(each.pid, each.name) for each in self._attendants if each.pid is not None]
-        running += [ProcessInfo(*each) for each in self._library.processes()]
-        return running
+        own = ProcessInfo(os.getpid(), "supervisor")
+        others: list[Worker | Attendant] = [*self._workers, *self._attendants]
+        running = [ProcessInfo(each.pid, each.name, each.starts - 1) for each in others if each.pid is not None]
+        return [own, *running, *(ProcessInfo(*each) for each in self._library.processes())]
 
     async def status(self) -> Status:
         """The switch itself."""

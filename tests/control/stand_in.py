@@ -12,6 +12,7 @@ from typing import Any
 from hepswitch import books
 from hepswitch.control.protocol import ProcessInfo, Reloaded, Status
 from hepswitch.control.refusal import RefusedError
+from hepswitch.control.vitals import ProcessVitals, Vitals
 from hepswitch.destinations.sets import NodeChange
 from hepswitch.queries.library import Library
 from hepswitch.tracing.dynamic import TraceStart, Watch
@@ -53,6 +54,9 @@ class Switch:
 
     async def stats(self) -> books.Snapshot:
         return self.book
+
+    async def vitals(self) -> Vitals:
+        return Vitals(processes={"supervisor": ProcessVitals(1.5, 1 << 20, 9, 0)})
 
     async def status(self) -> Status:
         return Status(

@@ -99,7 +99,9 @@ class Control:
 
     async def _metrics(self, request: Request) -> Response:
         self._reader(request)
-        return Response(metrics.exposition(await self._switch.stats()), media_type=metrics.CONTENT_TYPE)
+        book, vitals = await self._switch.stats(), await self._switch.vitals()
+        text = await asyncio.to_thread(metrics.exposition, book, vitals)
+        return Response(text, media_type=metrics.CONTENT_TYPE)
 
     async def _healthz(self, _: Request) -> Response:
         return PlainTextResponse("ok\n")

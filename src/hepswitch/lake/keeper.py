@@ -114,6 +114,9 @@ def seal_closed(root: Path, figures: KeeperFigures, stop_at: float = float("inf"
             took = time.monotonic() - begun
             figures.segments.add(took)
             figures.rows += done.rows
+            figures.files += done.files
+            figures.newest = time.time()
+            figures.oldest = figures.oldest or figures.newest
             if done.damaged or done.unread:
                 figures.troubles.note()
                 log.error(
