@@ -3,6 +3,7 @@
     GET  /metrics             the books for Prometheus
     GET  /healthz             ok
     GET  /api/stats           the books
+    GET  /api/v1/me           {"user", "role"}: who asks
     GET  /api/dispatcher      every set's policy and nodes
     POST /api/dispatcher      {"set", "node", "state"?, "weight"?, "priority"?}: change a node
     POST /api/reload          {"only"?: "dispatcher"}: read the configuration file again
@@ -16,37 +17,38 @@
 
 What is not done is answered with `{"error": words}` (`control.refusal` has the status). It runs in the supervisor, so it
 answers for all workers and never takes time from packets. Not here: what the numbers mean (`books`), their names as
-metrics (`control.metrics`), who may ask for a change (`control.origin`, `control.token`), MI's commands (`control.mi`).
+metrics (`control.metrics`), who may ask for what (`control.access`), MI's commands (`control.mi`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
-import uvicorn
 from msgspec import MsgspecError, Struct
 from msgspec.json import decode, encode
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from hepswitch.control import jsonrpc, metrics, origin
+from hepswitch.control import jsonrpc, metrics
+from hepswitch.control.access import Access
+from hepswitch.control.audit import Audit
+from hepswitch.control.audited import audited
+from hepswitch.control.listeners import listen
+from hepswitch.control.logins import logins_of
 from hepswitch.control.mi import MI
 from hepswitch.control.mi_commands import COMMANDS
-from hepswitch.control.peer import user_of
 from hepswitch.control.protocol import Switch
 from hepswitch.control.refusal import RefusedError
-from hepswitch.control.token import TokenGate
+from hepswitch.control.server import Server
+from hepswitch.control.visitor import VISITOR
+from hepswitch.control_table import ControlTable
 from hepswitch.destinations.sets import NodeChange
-from hepswitch.net.sockets import listen_tcp
 from hepswitch.tracing.dynamic import TraceStart
-from hepswitch.units import Endpoint
 
 T = TypeVar("T")
 
@@ -79,30 +81,20 @@ class TraceSwitch(Struct, frozen=True, forbid_unknown_fields=True):
     id: str | None = None
 
 
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Signals are the supervisor's."""
-        yield
-
-
 class Control:
-    """`async with Control(…) as url`: serves while the block runs. OSError names an address that cannot be had.
-
-    `token`: what everybody has to show; None: nothing, and changes are for root and our own user on this machine.
+    """`async with Control(…) as url`: serves while the block runs, at the addresses of `table`; `url` is the first of
+    them, `urls` has all. OSError names an address that cannot be had, ValueError a certificate that cannot be used.
     """
 
-    def __init__(self, switch: Switch, endpoint: Endpoint, token: str | None = None) -> None:
-        self._switch = switch
+    def __init__(self, switch: Switch, table: ControlTable) -> None:
+        audit = Audit(table.audit)
+        self._switch = switch = audited(switch, audit)
         self._mi = MI(switch, COMMANDS)
-        self._socket = listen_tcp(endpoint)
-        self._url = str(Endpoint("http", endpoint.host, self._socket.getsockname()[1]))
-        self._host = endpoint.host
-        self._guarded = token is not None
         routes = [
             Route("/metrics", self._metrics),
             Route("/healthz", self._healthz),
             self._told("/api/stats", switch.stats),
+            self._told("/api/v1/me", self._me),
             self._told("/api/dispatcher", switch.dispatcher),
             self._done("/api/dispatcher", NodeChange, self._set_node),
             self._done("/api/reload", Reload, self._reload),
@@ -114,43 +106,49 @@ class Control:
             self._done("/api/traces/switch", TraceSwitch, self._switch_traces),
             Route("/mi", self._call, methods=["POST"]),
         ]
-        config = uvicorn.Config(
-            Starlette(
-                routes=routes,
-                middleware=[Middleware(TokenGate, token=token)] if token is not None else [],
-                exception_handlers={RefusedError: _refuse},
-            ),
-            log_config=None, access_log=False, lifespan="off", loop="none",
-            timeout_graceful_shutdown=1, server_header=False, ws="none",
-            proxy_headers=False,  # else a header would say who asks
-        )  # fmt: skip
-        self._server = _Server(config)
+        app = Starlette(routes=routes, exception_handlers={RefusedError: _refuse})
+        logins = logins_of(table)
+        self._listeners = listen(table.listeners)
+        self._servers = [
+            Server(Access(app, each.listener, logins, audit, table.names), each) for each in self._listeners
+        ]
+        self.urls = [each.url for each in self._listeners]
 
     async def __aenter__(self) -> str:
-        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
-        return self._url
+        self._tasks = [asyncio.create_task(server.serve()) for server in self._servers]
+        return self.urls[0]
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.should_exit = True
-        await self._task
+        for server in self._servers:
+            server.should_exit = True
+        await asyncio.gather(*self._tasks)
+        for each in self._listeners:
+            each.close()
+
+    def renew_certificates(self) -> None:
+        """Read them again, for connections to come. Raises OSError or ValueError; the old ones hold then."""
+        for each in self._listeners:
+            each.renew()
 
     # ── what is told ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def _told(self, path: str, tell: Callable[[], Awaitable[Any]]) -> Route:
-        async def answer(request: Request) -> Response:
-            origin.check_reader(request.headers, self._host)
+        async def answer(_: Request) -> Response:
             return _json(await tell())
 
         return Route(path, answer)
 
-    async def _metrics(self, request: Request) -> Response:
-        origin.check_reader(request.headers, self._host)
+    async def _metrics(self, _: Request) -> Response:
         return Response(metrics.exposition(await self._switch.stats()), media_type=metrics.CONTENT_TYPE)
 
     async def _healthz(self, _: Request) -> Response:
         return PlainTextResponse("ok\n")
+
+    async def _me(self) -> dict[str, Any]:
+        visitor = VISITOR.get()
+        return {"user": visitor.user, "role": visitor.role}
 
     async def _capture(self) -> Capture:
         return Capture(self._switch.capturing)
@@ -171,10 +169,7 @@ class Control:
         return Route(path, answer, methods=["POST"])
 
     async def _body(self, request: Request) -> bytes:
-        """The body of a request that may change the switch. Raises RefusedError."""
-        here, there = request.scope["server"], request.scope["client"]
-        user = user_of(there, here) if here and there and not self._guarded else None
-        origin.check(request.headers, self._host, here[0] if here else None, guarded=self._guarded, user=user)
+        """The body of a request. Raises RefusedError."""
         body = b""
         async for part in request.stream():
             body += part
