@@ -1,8 +1,8 @@
 """A person before the page: Debian's chromium by Playwright. Whatever the browser complains about fails the test: console
 errors, exceptions, requests that failed, violations of the content security policy.
 
-`browser` and `visit` are fixtures: a test module imports them. The browser is a module's own, because Playwright's synchronous
-API holds an event loop for as long as it lives: no asynchronous test may stand in the same module.
+`browser` and `visit` are fixtures: a test module imports them. The browser is a module's own, because Playwright's
+synchronous API holds an event loop for as long as it lives: no asynchronous test may stand in the same module.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Visit]:
-    """`visit(url, viewport=DESK, scheme="light")`: a page of a fresh browser profile, in UTC. `page.complaints` may be read and
-    cleared by a test that provokes some."""
+    """`visit(url, viewport=DESK, scheme="light")`: a page of a fresh browser profile, in UTC. `page.complaints` may be read
+    and cleared by a test that provokes some."""
     contexts = []
     complaints: list[str] = []
 

@@ -15,15 +15,14 @@ from threading import Event, Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from control.web import standin_data as data
-
 import hepswitch.control
+from control.web import standin_data as data
 
 WEB = Path(hepswitch.control.__file__).parent / "web"
 PAGES = {"/": "index.html", "/call": "call.html", "/live": "live.html", "/switch": "switch.html"}
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
-    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+    " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -33,7 +32,7 @@ HEADERS = {
 Asked = dict[str, list[str]]
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """An error as the API answers it."""
 
     def __init__(self, status: int, words: str) -> None:
@@ -45,7 +44,7 @@ def calls(asked: Asked) -> dict[str, Any]:
     begin, limit = int(asked.get("cursor", ["0"])[0]), int(asked.get("limit", ["100"])[0])
     question = asked.get("q", [""])[0]
     if question.count("(") != question.count(")"):
-        raise Refused(400, f"{question!r}: a parenthesis is not closed")
+        raise RefusedError(400, f"{question!r}: a parenthesis is not closed")
     found = [one for one in data.CALLS if question in json.dumps(one)] if question.isalnum() else data.CALLS
     since = asked.get("since", [data.stamp(data.NOW - 3600)])[0]
     until = asked.get("until", [data.stamp(data.NOW)])[0]
@@ -75,7 +74,7 @@ def rate(asked: Asked) -> dict[str, Any]:
 
 
 class Standin:
-    """`answers`: a function of the parameters for each path of the API. `log`: what was asked, oldest first. `posted`: the changes."""
+    """`answers`: a function of the parameters for each path of the API. `log`: what was asked. `posted`: the changes."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -142,7 +141,7 @@ def standing_in() -> Iterator[Standin]:
                 return self._error(404, f"{path} is not there")
             try:
                 return self._send(200, json.dumps(standin.answers[path](asked)).encode(), "application/json")
-            except Refused as error:
+            except RefusedError as error:
                 return self._error(error.status, str(error))
 
         def do_POST(self) -> None:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Answers of the API as they are in earnest, for the stand-in: calls out of `traffic`, and a switch with two agents."""
 
 from __future__ import annotations

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import expect
+
 from browser import Visit, browser, visit
 from control.web.standin import Standin, standing_in
-from playwright.sync_api import expect
 
 __all__ = ["browser", "visit"]
 SCREENS = {"/": "Search", "/call?call_id=a84b4c76e66710@10.0.0.1": "Call", "/live": "Live", "/switch": "Switch"}
