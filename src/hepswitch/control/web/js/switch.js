@@ -6,7 +6,7 @@ import { frame } from "./nav.js";
 import { onZone } from "./time.js";
 import { Actions } from "./switch/actions.js";
 import { agents } from "./switch/agents.js";
-import { rates } from "./switch/books.js";
+import { Past } from "./switch/books.js";
 import { configuration } from "./switch/configuration.js";
 import { destinations } from "./switch/destinations.js";
 import { events } from "./switch/events.js";
@@ -18,17 +18,19 @@ import { stores } from "./switch/stores.js";
 import { summary } from "./switch/summary.js";
 import { traces } from "./switch/traces.js";
 
-/** What is asked for at every look. */
+/** What is asked for at every look; the configuration once, and after a reload. */
 const QUESTIONS = {
-  book: "/stats", status: "/status", destinations: "/destinations", traces: "/traces", agents: "/agents", events: "/events",
+  book: "/stats", status: "/status", destinations: "/destinations", traces: "/traces", agents: "/agents", events: "/events", config: "/config",
 };
+const PATIENCE = 10_000; // ms for an answer
 
-/** What was seen last: an answer by the name of its question, and `per`, the rates since the look before. */
+/** What was seen last: an answer by the name of its question, and `per`, the rates that follow. */
 const seen = { per: () => null };
+const past = new Past();
 
 async function look() {
-  const names = Object.keys(QUESTIONS);
-  const answers = await Promise.allSettled(names.map((name) => get(QUESTIONS[name])));
+  const names = Object.keys(QUESTIONS).filter((name) => name !== "config" || !seen.config);
+  const answers = await Promise.allSettled(names.map((name) => get(QUESTIONS[name], {}, AbortSignal.timeout(PATIENCE))));
   const failures = new Set();
   const before = seen.book;
   answers.forEach(({ value, reason }, place) => {
@@ -36,7 +38,7 @@ async function look() {
     else if (reason instanceof ApiError) failures.add(reason.message);
     else throw reason;
   });
-  if (seen.book && seen.book !== before) seen.per = rates(before, seen.book);
+  if (seen.book && seen.book !== before) seen.per = past.take(seen.book);
   away([...failures]);
   show();
 }
@@ -57,7 +59,7 @@ const me = await frame("switch");
 const actions = new Actions(() => looks.now(), seen, me.role === "operate");
 const panels = [
   [["book", "status"], summary(byId("summary"), byId("hints"), actions)],
-  [["book", "destinations", "traces"], flow(byId("flow"))],
+  [["book", "destinations", "traces", "config"], flow(byId("flow"))],
   [["book"], ledger(byId("books"))],
   [["book", "destinations"], destinations(byId("destinations"), actions)],
   [["book"], stores(byId("stores"))],
@@ -65,7 +67,7 @@ const panels = [
   [["agents"], agents(byId("agents"))],
   [["events"], events(byId("events"))],
   [["status"], processes(byId("processes"))],
+  [["config"], configuration(byId("config"))],
 ];
-configuration(byId("config"));
 const looks = new Looks(look);
 onZone(show);

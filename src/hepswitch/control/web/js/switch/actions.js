@@ -42,8 +42,9 @@ export class Actions {
       told.changed.length ? `Reloaded: ${told.changed.join(", ")}.` : "Reloaded: nothing in the file has changed.",
       told.restart.length ? `These need a restart: ${told.restart.join(", ")}.` : "",
     ];
+    this.#seen.config = null; // it is asked for again
     await this.#look();
-    say(parts.join(" "));
+    say(parts.filter(Boolean).join(" "));
   }
 
   async #done(path, body, refused) {

@@ -10,14 +10,27 @@ export const byReason = (reasons) =>
     .filter(([, n]) => n)
     .sort(([, a], [, b]) => b - a);
 
-/**
- * `per(pick)`: how fast the number that `pick` finds in the books grows, by the second and by the clock of the switch.
- * null: nobody knows yet, since this is the first look, the switch has started again or the row is new.
- */
-export function rates(before, after) {
+const SHORTEST = 0.9; // seconds between two looks that a rate is made of
+const KEPT = 8; // looks: after a change they may follow each other quickly
+
+/** The books as they were seen, of which rates are made. */
+export class Past {
+  #books = [];
+
+  /** Gives `per(pick)`: how fast the number that `pick` finds in the books grows, by the second and by the clock of the
+   *  switch. null: nobody knows yet, since this is the first look, the switch has started again, or the row is new. */
+  take(book) {
+    if (this.#books.at(-1)?.uptime > book.uptime) this.#books = [];
+    const before = this.#books.findLast((one) => book.uptime - one.uptime >= SHORTEST);
+    this.#books = [...this.#books, book].slice(-KEPT);
+    return rates(before, book);
+  }
+}
+
+function rates(before, after) {
   const seconds = before ? after.uptime - before.uptime : 0;
   return (pick) => {
-    if (seconds <= 0) return null;
+    if (!seconds) return null;
     const was = pick(before);
     const is = pick(after);
     // A worker that died takes back what its successor finds on disk: that is no negative rate.

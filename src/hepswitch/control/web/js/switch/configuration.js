@@ -1,21 +1,11 @@
-// The configuration as the switch has it, without its secrets: asked for when somebody opens the fold.
+// The configuration as the switch has it, without its secrets.
 
-import { ApiError, get } from "../api.js";
-import { fill, h } from "../dom.js";
+import { h } from "../dom.js";
+import { put } from "./table.js";
 
-/** Draws the panel. */
+/** Draws the panel. Gives what shows a look in it. */
 export function configuration(panel) {
   const text = h("pre", { class: "body", tabindex: "0" });
-  const fold = h("details", { on: { toggle: () => fold.open && read() } },
-    h("summary", null, h("h2", null, "Configuration"), h("span", { class: "muted" }, "secrets are left out")), text);
-  panel.append(fold);
-
-  async function read() {
-    try {
-      fill(text, JSON.stringify(await get("/config"), null, 2));
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      fill(text, error.message);
-    }
-  }
+  panel.append(h("details", null, h("summary", null, h("h2", null, "Configuration"), h("span", { class: "muted" }, "secrets are left out")), text));
+  return ({ config }) => put(text, JSON.stringify(config, null, 2));
 }

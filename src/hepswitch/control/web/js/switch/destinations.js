@@ -32,8 +32,7 @@ function found({ book, per, destinations: sets }) {
 }
 
 const columns = (actions) => [
-  { name: "set", draw: (cell, row) => put(cell, row.first ? row.set : "") },
-  { name: "policy", draw: (cell, row) => put(cell, row.first ? row.policy : "") },
+  { name: "set", draw: (cell, row) => put(cell, row.first ? row.set : "", { tip: row.first ? `The policy is ${row.policy}.` : "" }) },
   { name: "node", mono: true, draw: (cell, row) => put(cell, row.url) },
   { name: "state", draw: (cell, row) => put(cell, words(row), { tone: tone(row.state), tip: `since ${stamp(row.since * 1e6, 0)}` }) },
   { name: "weight", tip: "Its share among the nodes of its priority, where the policy looks at it.", number: true, draw: (cell, row) => put(cell, String(row.weight)) },
@@ -58,7 +57,7 @@ function words(row) {
 function offered(row, actions) {
   const first = row.state === "disabled" || row.state === "paused"
     ? ["Enable", () => change(row, { state: "enabled" }, actions)]
-    : ["Disable", () => disable(row, actions), true];
+    : ["Disable", () => disable(row, actions)];
   return [first, ["Change…", () => edit(row, actions)]];
 }
 

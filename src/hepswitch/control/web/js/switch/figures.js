@@ -1,5 +1,6 @@
-// Numbers and states as a person reads them. Not here: times (`time`).
+// Numbers and states as a person reads them. Not here: times of the day (`time`).
 
+import { span } from "../time.js";
 import { byReason, total } from "./books.js";
 
 /** "1,204" */
@@ -10,6 +11,9 @@ export function perSecond(rate) {
   if (rate === null) return "–";
   return `${rate > 0 && rate < 10 ? rate.toFixed(1) : count(Math.round(rate))}/s`;
 }
+
+/** A time by whole seconds: "6 s", "4:05". */
+export const whole = (seconds) => (seconds < 60 ? `${Math.floor(seconds)} s` : span(seconds));
 
 /** "12.5 MiB" */
 export function octets(n) {

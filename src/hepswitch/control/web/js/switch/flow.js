@@ -7,12 +7,14 @@ import { count, perSecond, reasons, tone } from "./figures.js";
 import { keyed, put } from "./table.js";
 import { Wires } from "./wires.js";
 
+const COLUMNS = [["in", "listeners"], ["route", "route"], ["out", "destinations, stores, traces"]];
 const MOST = 6; // nodes shown in a box; the table of destinations has all
 
 /** Draws the panel. Gives what shows a look in it. */
 export function flow(panel) {
-  const columns = ["in", "route", "out"].map((name) => h("div", { class: `column ${name}` }));
-  const picture = h("div", { class: "flow" }, columns);
+  const columns = COLUMNS.map(([name]) => h("div", { class: `column ${name}` }));
+  const heads = COLUMNS.map(([name, words]) => h("h3", { class: name }, words));
+  const picture = h("div", { class: "flow" }, heads, columns);
   const wires = new Wires(picture);
   panel.append(h("header", null, h("h2", null, "Flow")), picture);
   return (seen) => {
@@ -29,11 +31,11 @@ export function flow(panel) {
 // ── What there is ──
 
 /** A box: {key, name, kind, tone, rate, losses: [[words, n, colour, tip]], waits, nodes}. `taken`: the rate that comes in. */
-function boxes({ book, per, destinations, traces }) {
+function boxes({ book, per, destinations, traces, config }) {
   const out = Object.entries(book.destinations).filter(([name]) => !isTarget(name));
   return [
     Object.entries(book.received).map(([url, row]) => listener(url, row, per)),
-    route(book.routed, per),
+    route(book.routed, per, config.hep_route),
     [
       ...out.map(([name, row]) => destination(name, row, per, destinations[name])),
       ...Object.entries(book.stores).map(([name, row]) => outlet("store", "stores", name, row, per, tone(row.state))),
@@ -49,10 +51,10 @@ function listener(url, row, per) {
     ["refused", total(row.refused), "odd", reasons(row.refused)],
   ];
   const rate = per((book) => book.received[url]?.packets);
-  return { key: `in ${url}`, name: url, kind: "listener", tone: row.kernel_drops ? "odd" : "good", rate, losses };
+  return { key: `in ${url}`, name: url, kind: "", tone: row.kernel_drops ? "odd" : "good", rate, losses };
 }
 
-function route(row, per) {
+function route(row, per, { mode, script }) {
   const losses = [
     ["errors", row.errors, "bad", "The route raised an exception: see the errors below."],
     ["unrouted", row.unrouted, "odd", "Neither sent anywhere, nor stored, nor dropped by name."],
@@ -60,7 +62,7 @@ function route(row, per) {
     ["overwritten by a mask", row.overwritten, "odd", "A mask could not read the payload."],
   ];
   const rate = per((book) => book.routed.packets);
-  return { key: "route", name: "route", kind: "", tone: row.errors ? "odd" : "good", rate, losses };
+  return { key: "route", name: script?.split("/").at(-1) ?? mode, kind: script ? "" : "mode", tone: row.errors ? "odd" : "good", rate, losses };
 }
 
 function outlet(kind, group, name, row, per, colour) {
@@ -114,25 +116,27 @@ function drawBox(node, box) {
   const shown = (box.nodes ?? []).slice(0, MOST);
   keyed(nodes, shown, (one) => one.key, makeNode, drawNode);
   const over = (box.nodes?.length ?? 0) - shown.length;
-  const waits = waiting(box.waits);
+  const waits = shown.length ? [] : waiting(box.waits);
   const more = over > 0 ? [["more", `${count(over)} more below`, "", ""]] : [];
   const losses = box.losses.filter(([, n]) => n).map(([words, n, colour, tip]) => [words, `${count(n)} ${words}`, colour, tip]);
   keyed(marks, [...more, ...waits, ...losses], ([key]) => key, () => h("span", { class: "mark" }), (mark, [, words, colour, tip]) => put(mark, words, { tone: colour, tip }));
 }
 
 function makeNode() {
-  return h("div", { class: "node" }, h("span", { class: "dot" }), h("span", { class: "name cut foreign" }), h("span", { class: "wait" }), h("span", { class: "rate number" }));
+  return h("div", { class: "node" }, h("span", { class: "dot" }), h("span", { class: "name cut foreign" }), h("span", { class: "state" }), h("span", { class: "wait" }), h("span", { class: "rate number" }));
 }
 
 function drawNode(node, one) {
   line(node, one);
-  put(node.children[2], waiting(one.waits).map(([, words]) => words).join(", ") || (one.tone === "good" ? "" : one.state));
+  const waits = waiting(one.waits).map(([, words]) => words);
+  put(node.children[2], one.tone === "good" ? "" : one.state, { tone: one.tone });
+  put(node.children[3], waits.join(", "));
 }
 
 function line(node, { name, tone: colour, rate }) {
   node.firstChild.className = `dot ${colour}`;
   put(node.children[1], name);
-  put(node.children[3], perSecond(rate));
+  put(node.lastChild, perSecond(rate));
 }
 
 /** What waits, in memory and on disk, as marks. */

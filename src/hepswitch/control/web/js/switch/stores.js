@@ -1,9 +1,8 @@
 // The stores: what they took, what waits and since when, what was lost. Not here: what is in them (the Search screen).
 
 import { h } from "../dom.js";
-import { span } from "../time.js";
 import { TIPS, total } from "./books.js";
-import { count, lost, perSecond, tone } from "./figures.js";
+import { count, lost, perSecond, tone, whole } from "./figures.js";
 import { put, table } from "./table.js";
 
 const COLUMNS = [
@@ -22,7 +21,8 @@ const COLUMNS = [
 function behind({ queued, spooled, rate }) {
   const waiting = queued + spooled;
   if (!waiting) return "0 s";
-  return rate ? `≈ ${span(waiting / rate)}` : "stands still";
+  if (!rate) return rate === null ? "–" : "stands still";
+  return waiting < rate ? "< 1 s" : `≈ ${whole(waiting / rate)}`;
 }
 
 /** Draws the panel. Gives what shows a look in it. */

@@ -2,13 +2,12 @@
 // what should be done about it, as the switch says. Not here: the details (the other panels).
 
 import { h } from "../dom.js";
-import { span } from "../time.js";
 import { sure } from "./actions.js";
-import { perSecond } from "./figures.js";
+import { perSecond, whole } from "./figures.js";
 import { buttons, keyed, put } from "./table.js";
 
 const FACTS = [
-  ["up", "Since the switch was started.", ({ book }) => [span(Math.floor(book.uptime))]],
+  ["up", "Since the switch was started.", ({ book }) => [whole(book.uptime)]],
   ["version", "", ({ status }) => [status.version]],
   ["received", "Packets that all listeners read.", ({ per }) => [perSecond(per(all("received", "packets")))]],
   ["relayed", "Packets that destinations delivered.", ({ per }) => [perSecond(per(all("destinations", "delivered")))]],

@@ -1,8 +1,8 @@
 // The traces: what each sends where and how much, started, stopped and switched. Not here: starting one (`trace_form`).
 
 import { h } from "../dom.js";
-import { now, span } from "../time.js";
-import { count, perSecond } from "./figures.js";
+import { now } from "../time.js";
+import { count, perSecond, whole } from "./figures.js";
 import { buttons, put, table } from "./table.js";
 import { traceForm } from "./trace_form.js";
 
@@ -44,12 +44,12 @@ const sip = ({ requests, replies }) => `${count(requests)} requests, ${count(rep
 
 function end({ on, dynamic, until, left }) {
   if (!dynamic || !on) return "";
-  const ways = [until !== null && `in ${span(Math.max(Math.round(until - now() / 1e6), 0))}`, left !== null && `after ${count(left)} packets`];
+  const ways = [until !== null && `in ${whole(Math.max(until - now() / 1e6, 0))}`, left !== null && `after ${count(left)} packets`];
   return ways.filter(Boolean).join(" or ") || "when stopped";
 }
 
 function offered(row, actions) {
-  if (row.dynamic) return [row.on ? "Stop" : "Remove", () => stop(row, actions), row.on];
+  if (row.dynamic) return [row.on ? "Stop" : "Remove", () => stop(row, actions)];
   return [row.on ? "Off" : "On", () => switchTo(!row.on, row.id, actions)];
 }
 
