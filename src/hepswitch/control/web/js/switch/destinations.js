@@ -87,10 +87,10 @@ const administration = ({ state }) => (state === "disabled" || state === "paused
 function edit(row, actions) {
   const now = { state: administration(row), weight: row.weight, priority: row.priority };
   const form = h("form", { class: "fields", on: { submit } },
-    h("label", null, h("span", null, "State"), h("select", { name: "state" }, Object.entries(STATES).map(([state, text]) =>
+    field("State", h("select", { name: "state" }, Object.entries(STATES).map(([state, text]) =>
       h("option", { value: state, selected: state === now.state }, text)))),
-    h("label", null, h("span", null, "Weight"), h("input", { name: "weight", type: "number", min: "0.000001", step: "any", required: true, value: now.weight })),
-    h("label", null, h("span", null, "Priority"), h("input", { name: "priority", type: "number", step: "1", required: true, value: now.priority })),
+    field("Weight", h("input", { name: "weight", type: "number", min: "0.000001", step: "any", required: true, value: now.weight })),
+    field("Priority", h("input", { name: "priority", type: "number", step: "1", required: true, value: now.priority })),
     h("p", { class: "muted" }, "It holds until the switch ends; the configuration file stays as it is."),
     h("div", { class: "row" }, h("span", { class: "space" }), h("button", { class: "primary" }, "Change")));
   const box = dialog(row.url, form);
@@ -106,3 +106,5 @@ function edit(row, actions) {
     await change(row, wanted, actions);
   }
 }
+
+const field = (name, input) => h("label", { class: "field" }, h("span", null, name), input);

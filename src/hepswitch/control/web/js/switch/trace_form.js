@@ -19,7 +19,8 @@ export function traceForm(seen, actions) {
     field("Callee", { name: "callee", placeholder: "+493012345678" }, "user of the Request-URI"),
     field("Address", { name: "ip", placeholder: "10.0.0.1 or 10.0.0.0/8" }, "captured source"),
     field("Filter", { name: "filter", class: "mono", placeholder: "sip.user_agent ~ \"^Acme\"" }, "all conditions that are given must hold"),
-    h("label", null, h("span", null, "Scope"), h("select", { name: "scope" }, Object.entries(SCOPES).map(([value, words]) => h("option", { value }, `${value}: ${words}`)))),
+    h("div", { class: "field" }, h("label", { for: "trace-scope" }, "Scope"),
+      h("select", { id: "trace-scope", name: "scope" }, Object.entries(SCOPES).map(([value, words]) => h("option", { value }, `${value}: ${words}`)))),
     field("Types", { name: "types", placeholder: "all" }, "for example sip|rtcp|log"),
     field("Ends after", { name: "seconds", value: "10m", placeholder: "when stopped", pattern: "\\d+(\\.\\d+)?[smhd]?" }, "90s, 10m, 2h; empty: when stopped"),
     field("or packets", { name: "packets", type: "number", min: 1, step: 1, placeholder: "any number" }, ""),
@@ -39,8 +40,11 @@ export function traceForm(seen, actions) {
   }
 }
 
+/** A line of the form; what it may hold is told beside it. */
 function field(name, props, words) {
-  return h("label", null, h("span", null, name), h("input", { autocomplete: "off", spellcheck: "false", ...props }), h("small", null, words));
+  const [id, told] = [`trace-${props.name}`, `trace-${props.name}-words`];
+  return h("div", { class: "field" }, h("label", { for: id }, name),
+    h("input", { id, "aria-describedby": told, autocomplete: "off", spellcheck: "false", ...props }), h("small", { id: told }, words));
 }
 
 /** What the form says, as the API wants it: what is empty is left out. */

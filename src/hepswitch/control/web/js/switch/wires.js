@@ -46,8 +46,10 @@ function draw(group, { rate, tone, to }, from, end) {
   if (text.textContent !== words) text.textContent = words;
   if (below) return;
   const many = to.parentElement.children.length > 1; // the label is at the end where the lines are apart
+  const [near, far] = many ? [end, from] : [from, end];
+  const aside = width(rate) / 2 + 4;
   text.setAttribute("x", many ? end.left - 8 : from.right + 8);
-  text.setAttribute("y", (many ? end : from).middle - width(rate) / 2 - 4);
+  text.setAttribute("y", near.middle + (far.middle < near.middle ? aside + 9 : -aside)); // not where the line comes from
   text.setAttribute("text-anchor", many ? "end" : "start");
 }
 
