@@ -23,13 +23,13 @@ from types import TracebackType
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from hepswitch.control import jsonrpc, metrics, origin, pages
 from hepswitch.control.api import Api
-from hepswitch.control.endpoints import gone, json_response, read_body, refuse
+from hepswitch.control.endpoints import json_response, read_body, refuse
 from hepswitch.control.mi import MI
 from hepswitch.control.mi_commands import COMMANDS
 from hepswitch.control.peer import user_of
@@ -37,6 +37,7 @@ from hepswitch.control.protocol import Switch
 from hepswitch.control.refusal import RefusedError
 from hepswitch.control.token import TokenGate
 from hepswitch.net.sockets import listen_tcp
+from hepswitch.queries.library import Library
 from hepswitch.units import Endpoint
 
 
@@ -53,14 +54,14 @@ class Control:
     `token`: what everybody has to show; None: nothing, and changes are for root and our own user on this machine.
     """
 
-    def __init__(self, switch: Switch, endpoint: Endpoint, token: str | None = None) -> None:
+    def __init__(self, switch: Switch, library: Library, endpoint: Endpoint, token: str | None = None) -> None:
         self._switch = switch
         self._mi = MI(switch, COMMANDS)
         self._socket = listen_tcp(endpoint)
         self._url = str(Endpoint("http", endpoint.host, self._socket.getsockname()[1]))
         self._host = endpoint.host
         self._guarded = token is not None
-        api = Api(switch)
+        api = Api(switch, library)
         routes = [
             *pages.routes(),
             *(endpoint.route(self._reader, self._body) for endpoint in api.endpoints),
@@ -74,7 +75,7 @@ class Control:
             Starlette(
                 routes=routes,
                 middleware=[Middleware(TokenGate, token=token)] if token is not None else [],
-                exception_handlers={RefusedError: refuse, ClientDisconnect: gone},
+                exception_handlers={RefusedError: refuse},
             ),
             log_config=None, access_log=False, lifespan="off", loop="none",
             timeout_graceful_shutdown=1, server_header=False, ws="none",
@@ -98,7 +99,9 @@ class Control:
 
     async def _metrics(self, request: Request) -> Response:
         self._reader(request)
-        return Response(metrics.exposition(await self._switch.stats()), media_type=metrics.CONTENT_TYPE)
+        book, vitals = await self._switch.stats(), await self._switch.vitals()
+        text = await asyncio.to_thread(metrics.exposition, book, vitals)
+        return Response(text, media_type=metrics.CONTENT_TYPE)
 
     async def _healthz(self, _: Request) -> Response:
         return PlainTextResponse("ok\n")

@@ -84,4 +84,3 @@ class Line:
         view = memoryview(body)
         for start in range(0, len(body), PIECE):
             self.say(DATA, bytes(view[start : start + PIECE]))
-

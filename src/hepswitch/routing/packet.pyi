@@ -79,8 +79,8 @@ class Packet(Hep):
         """True once a store accepted the packet."""
     @property
     def became(self) -> str:
-        """What has become of the packet so far, in words: "stored", "relayed, traced", "dropped: lab", "refused" (whoever was
-        asked to take it did not), "unrouted"."""
+        """What has become of the packet so far, in words: "stored", "relayed, traced", "dropped: lab", "refused" (none of
+        those who were asked took it), "unrouted"."""
     @property
     def tags(self) -> Set[str]:
         """The tags that the packet got on its way."""

@@ -180,8 +180,8 @@ cdef class Packet(Hep):
 
     @property
     def became(self):
-        """What has become of the packet so far, in words: "stored", "relayed, traced", "dropped: lab", "refused" (whoever was
-        asked to take it did not), "unrouted"."""
+        """What has become of the packet so far, in words: "stored", "relayed, traced", "dropped: lab", "refused" (none of
+        those who were asked took it), "unrouted"."""
         words = [word for bit, word in WORDS if self.outcome & bit]
         if self.outcome & DROPPED:
             words.append(f"dropped: {self.reason}")
