@@ -12,7 +12,7 @@ from typing import Any
 from hepswitch import books
 from hepswitch.control.protocol import ProcessInfo, Reloaded, Status
 from hepswitch.control.refusal import RefusedError
-from hepswitch.control.vitals import ProcessVitals, Vitals
+from hepswitch.control.vitals import Vitals
 from hepswitch.destinations.sets import NodeChange
 from hepswitch.tracing.dynamic import TraceStart, Watch
 
@@ -52,7 +52,7 @@ class Switch:
         return self.book
 
     async def vitals(self) -> Vitals:
-        return Vitals(processes={"supervisor": ProcessVitals(1.5, 1 << 20, 9, 0)})
+        return Vitals(cpu={"supervisor": 1.5}, memory={"supervisor": 1 << 20})
 
     async def status(self) -> Status:
         return Status(

@@ -76,7 +76,11 @@ STATE = NODES.gauge(
 STORES = Group("Stores")
 OF_STORES = _account(STORES, "hepswitch_store", "store") | {
     "lag": STORES.gauge("hepswitch_store_lag_seconds", LAG, "store"),
-    "spool_bytes": STORES.gauge("hepswitch_store_spool_bytes", "Bytes of its journals on disk; a segment goes when all of it is in the database.", "store"),
+    "spool_bytes": STORES.gauge(
+        "hepswitch_store_spool_bytes",
+        "Bytes of its journals on disk; a segment goes when all of it is in the database.",
+        "store",
+    ),
     "spool_limit": STORES.gauge(
         "hepswitch_store_spool_limit_bytes", "Bytes that these journals may have, in all workers.", "store"
     ),
