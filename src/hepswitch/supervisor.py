@@ -202,8 +202,9 @@ class Supervisor:
     # ── what control asks for ──────────────────────────────────────────────────────────────────────────────────────
 
     async def stats(self) -> books.Snapshot:
-        """The books of all workers, now."""
-        await asyncio.gather(*(worker.ask(do="stats") for worker in self._workers), return_exceptions=True)
+        """The books of all workers, now. One that is being started has none yet and is not waited for."""
+        asked = (worker.ask(do="stats") for worker in self._workers if worker.listening)
+        await asyncio.gather(*asked, return_exceptions=True)
         return self.total()
 
     def total(self) -> books.Snapshot:
