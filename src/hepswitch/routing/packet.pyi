@@ -27,6 +27,12 @@ class TracerBase:
     busy: bool
     look_back: LookBack | None
 
+class MeterBase:
+    """The meter as the flow knows it (`metering.meter`)."""
+
+    route_ns: int
+    """Wall time spent in routes and in the actions that they call, estimated from a sample."""
+
 class Context:
     """The destinations, stores and masks that a route can name, the tracer, and the books that it is counted in."""
 
