@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import socket
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -24,6 +25,7 @@ from hepswitch.destinations.databases import DatabaseStore, spool_of
 from hepswitch.destinations.lake import LakeStore
 from hepswitch.logs import words
 from hepswitch.tables import REVEALED
+from hepswitch.waiting import Ages
 
 log = structlog.get_logger("hepswitch.supervisor")
 
@@ -56,7 +58,12 @@ class Worker:
         self, number: int, sockets: list[list[socket.socket]], memory: int | None = None, bus: Sequence[BusEnds] = ()
     ) -> None:
         self.number = number
+        self.name = f"worker {number}"
         self.last = books.empty()
+        self.ages = Ages()
+        self.starts = 0
+        self.listening = False
+        """False while it is being started, or there is none: it answers nothing then."""
         self._sockets = sockets
         self._memory = memory
         self._bus = bus
@@ -81,6 +88,8 @@ class Worker:
         }
         shared = [*([] if self._memory is None else [self._memory]), *chain(*self._bus)]
         self.last = books.empty()
+        self.starts += 1
+        self.listening = False
         step = "starting its process"
         try:
             async with asyncio.timeout(START_TIMEOUT):
@@ -114,6 +123,7 @@ class Worker:
         if "error" in answer:
             await self._end_itself()
             raise WorkerError(answer["error"])
+        self.listening = True
 
     async def kill(self) -> int | None:
         """End the process if it still runs; its exit status."""
@@ -150,6 +160,7 @@ class Worker:
             raise WorkerError(f"worker {self.number} ended")
         if "stats" in answer:
             self.last = answer["stats"]
+            self.ages.look(self.last, time.monotonic())
         return answer
 
     async def end(self, drain: float) -> None:
@@ -195,6 +206,7 @@ class Attendant:
         self._log = (config.log.level, config.log.format)
         self._patience = config.drain + PATIENCE
         self._process: asyncio.subprocess.Process | None = None
+        self.starts = 0
 
     @property
     def pid(self) -> int | None:
@@ -212,6 +224,7 @@ class Attendant:
             await asyncio.sleep(PAUSE)
 
     async def _once(self) -> int:
+        self.starts += 1
         self._process = process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", self._module, *self._log, stdin=asyncio.subprocess.PIPE
         )

@@ -19,14 +19,17 @@ from typing import Any
 import structlog
 from msgspec import structs
 
-from hepswitch import books
+from hepswitch import __version__, books
 from hepswitch.config import Config, ConfigError, load, recheck
 from hepswitch.control import agents
 from hepswitch.control.dispatcher import Changes, checked, merged
+from hepswitch.control.hints import hints
 from hepswitch.control.http import Control
-from hepswitch.control.protocol import ProcessInfo, Reloaded
+from hepswitch.control.observer import Observer
+from hepswitch.control.protocol import ProcessInfo, Reloaded, Status
 from hepswitch.control.refusal import RefusedError
 from hepswitch.control.traces import TracesAtRunTime
+from hepswitch.control.vitals import Vitals
 from hepswitch.databases.gauge import Gauge
 from hepswitch.destinations.databases import DatabaseStore, spool_of
 from hepswitch.destinations.hep import FORGOTTEN_HINT
@@ -41,6 +44,7 @@ from hepswitch.tables import REVEALED
 from hepswitch.tracing.bus import make_pairs
 from hepswitch.tracing.dynamic import TraceStart
 from hepswitch.units import Endpoint, parse_endpoint
+from hepswitch.waiting import with_lags
 
 log = structlog.get_logger("hepswitch.supervisor")
 
@@ -70,12 +74,13 @@ class Supervisor:
         self._workers: list[Worker] = []
         self._attendants: list[Attendant] = []
         self._gauges = {
-            name: Gauge(spool_of(config.spool_dir, name))
+            name: Gauge(spool_of(config.spool_dir, name), store.spool)
             for name, store in config.stores.items()
             if isinstance(store, DatabaseStore)
         }
         self._stopping = asyncio.Event()
         self._sockets: list[list[list[socket.socket]]] = [[] for _ in range(config.workers)]
+        self._observer = Observer(config, self.processes, [gauge.look for gauge in self._gauges.values()])
 
     def bind(self) -> None:
         """Bind every listener. Raises ConfigError naming all that cannot be had."""
@@ -95,6 +100,7 @@ class Supervisor:
         for of_worker, sockets in zip(self._sockets, shares, strict=True):
             of_worker.append(sockets)
         self.urls.append(way.name(endpoint, shares[0]))
+        self._observer.bound(self.urls[-1], chain(*shares))
 
     async def run(self) -> None:
         """Serve until told to stop."""
@@ -120,6 +126,7 @@ class Supervisor:
             cares = [tasks.create_task(self._care(worker)) for worker in self._workers]
             self._attendants = [attendant(name, store, self.config) for name, store in self.config.stores.items()]
             cares += [tasks.create_task(each.run()) for each in self._attendants]
+            cares.append(tasks.create_task(self._observer.watch()))
             log.info("listening", on=self.urls, control=self.control_url, workers=self.config.workers)
             await self._stopping.wait()
             log.info("stopping")
@@ -186,8 +193,9 @@ class Supervisor:
     # ── what control asks for ──────────────────────────────────────────────────────────────────────────────────────
 
     async def stats(self) -> books.Snapshot:
-        """The books of all workers, now."""
-        await asyncio.gather(*(worker.ask(do="stats") for worker in self._workers), return_exceptions=True)
+        """The books of all workers, now. One that is being started has none yet and is not waited for."""
+        asked = (worker.ask(do="stats") for worker in self._workers if worker.listening)
+        await asyncio.gather(*asked, return_exceptions=True)
         return self.total()
 
     def total(self) -> books.Snapshot:
@@ -196,7 +204,12 @@ class Supervisor:
         for name, gauge in self._gauges.items():
             if name in book["stores"]:
                 book["stores"][name] = gauge.complete(book["stores"][name])
+        book = with_lags(book, [worker.ages for worker in self._workers])
         return books.close(book, self._clock.uptime)
+
+    async def vitals(self) -> Vitals:
+        """How the processes, sockets and disks are."""
+        return await self._observer.vitals(self.capturing)
 
     async def dispatcher(self) -> dict[str, Any]:
         """The sets and nodes of all workers as one."""
@@ -233,10 +246,35 @@ class Supervisor:
 
     def processes(self) -> list[ProcessInfo]:
         """The processes that there are at this moment."""
-        running = [ProcessInfo(os.getpid(), "supervisor")]
-        running += [ProcessInfo(each.pid, f"worker {each.number}") for each in self._workers if each.pid is not None]
-        running += [ProcessInfo(each.pid, each.name) for each in self._attendants if each.pid is not None]
-        return running
+        own = ProcessInfo(os.getpid(), "supervisor")
+        others: list[Worker | Attendant] = [*self._workers, *self._attendants]
+        return [own, *(ProcessInfo(each.pid, each.name, each.starts - 1) for each in others if each.pid is not None)]
+
+    async def status(self) -> Status:
+        """The switch itself."""
+        book = await self.stats()
+        return Status(
+            version=__version__,
+            uptime=book["uptime"],
+            capturing=self.capturing,
+            tracing=self._traces.on,
+            workers=len(self._workers),
+            processes=self.processes(),
+            listeners=self.urls,
+            hints=list(hints(book, self.config)),
+        )
+
+    def missing(self) -> list[str]:
+        """What is missing, in words, before packets can be taken; nothing when they are."""
+        if not self._started.is_set():
+            return ["the workers are starting"]
+        if self._stopping.is_set():
+            return ["the switch is stopping"]
+        return [f"worker {worker.number} is not running" for worker in self._workers if worker.pid is None]
+
+    def configuration(self) -> dict[str, Any]:
+        """The configuration as JSON can hold it, without its secrets."""
+        return self.config.model_dump(mode="json")
 
     def _said(self) -> dict[str, Any]:
         """What was said at run time and holds on, for a worker that is started again."""

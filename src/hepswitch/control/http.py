@@ -1,20 +1,14 @@
 """The control listener.
 
-    GET  /metrics             the books for Prometheus
-    GET  /healthz             ok
-    GET  /api/stats           the books
-    GET  /api/dispatcher      every set's policy and nodes
-    POST /api/dispatcher      {"set", "node", "state"?, "weight"?, "priority"?}: change a node
-    POST /api/reload          {"only"?: "dispatcher"}: read the configuration file again
-    GET  /api/capture         {"on"}: whether packets are stored
-    POST /api/capture         {"on"}: store them, or do not
-    GET  /api/traces          the traces with their figures
-    POST /api/traces          start a dynamic trace: `TraceStart`
-    POST /api/traces/stop     {"id"}: stop a dynamic trace
-    POST /api/traces/switch   {"on", "id"?}: switch tracing, or one trace of the file, on or off
-    POST /mi                  JSON-RPC 2.0 for opensips-cli
+    GET  /             the page: its screens, and /web for their files
+    *    /api/v1       the API: `control.api` has the table of its endpoints
+    GET  /api/stats    the books, as at /api/v1/stats
+    GET  /metrics      the books for Prometheus
+    GET  /healthz      ok
+    GET  /readyz       whether packets are taken
+    POST /mi           JSON-RPC 2.0 for opensips-cli
 
-What is not done is answered with `{"error": words}` (`control.refusal` has the status). It runs in the supervisor, so it
+It runs in the supervisor, so it
 answers for all workers and never takes time from packets. Not here: what the numbers mean (`books`), their names as
 metrics (`control.metrics`), who may ask for a change (`control.origin`, `control.token`), MI's commands (`control.mi`).
 """
@@ -23,60 +17,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Literal, TypeVar
 
 import uvicorn
-from msgspec import MsgspecError, Struct
-from msgspec.json import decode, encode
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from hepswitch.control import jsonrpc, metrics, origin
+from hepswitch.control import jsonrpc, metrics, origin, pages
+from hepswitch.control.api import Api
+from hepswitch.control.endpoints import gone, json_response, read_body, refuse
 from hepswitch.control.mi import MI
 from hepswitch.control.mi_commands import COMMANDS
 from hepswitch.control.peer import user_of
 from hepswitch.control.protocol import Switch
 from hepswitch.control.refusal import RefusedError
 from hepswitch.control.token import TokenGate
-from hepswitch.destinations.sets import NodeChange
 from hepswitch.net.sockets import listen_tcp
-from hepswitch.tracing.dynamic import TraceStart
 from hepswitch.units import Endpoint
-
-T = TypeVar("T")
-
-MOST_BODY = 64 << 10
-"""Bytes of a request: a change takes a few hundred."""
-
-
-class Reload(Struct, frozen=True, forbid_unknown_fields=True):
-    """What to reload: all that can be, or the dispatcher sets alone."""
-
-    only: Literal["dispatcher"] | None = None
-
-
-class Capture(Struct, frozen=True, forbid_unknown_fields=True):
-    """Whether packets are to be stored."""
-
-    on: bool
-
-
-class TraceStop(Struct, frozen=True, forbid_unknown_fields=True):
-    """The dynamic trace to stop."""
-
-    id: str
-
-
-class TraceSwitch(Struct, frozen=True, forbid_unknown_fields=True):
-    """Tracing as a whole, or one trace of the file, on or off."""
-
-    on: bool
-    id: str | None = None
 
 
 class _Server(uvicorn.Server):
@@ -99,26 +60,21 @@ class Control:
         self._url = str(Endpoint("http", endpoint.host, self._socket.getsockname()[1]))
         self._host = endpoint.host
         self._guarded = token is not None
+        api = Api(switch)
         routes = [
+            *pages.routes(),
+            *(endpoint.route(self._reader, self._body) for endpoint in api.endpoints),
+            Route("/api/stats", self._stats),
             Route("/metrics", self._metrics),
             Route("/healthz", self._healthz),
-            self._told("/api/stats", switch.stats),
-            self._told("/api/dispatcher", switch.dispatcher),
-            self._done("/api/dispatcher", NodeChange, self._set_node),
-            self._done("/api/reload", Reload, self._reload),
-            self._told("/api/capture", self._capture),
-            self._done("/api/capture", Capture, self._set_capture),
-            self._told("/api/traces", switch.traces),
-            self._done("/api/traces", TraceStart, self._start_trace),
-            self._done("/api/traces/stop", TraceStop, self._stop_trace),
-            self._done("/api/traces/switch", TraceSwitch, self._switch_traces),
+            Route("/readyz", self._readyz),
             Route("/mi", self._call, methods=["POST"]),
         ]
         config = uvicorn.Config(
             Starlette(
                 routes=routes,
                 middleware=[Middleware(TokenGate, token=token)] if token is not None else [],
-                exception_handlers={RefusedError: _refuse},
+                exception_handlers={RefusedError: refuse, ClientDisconnect: gone},
             ),
             log_config=None, access_log=False, lifespan="off", loop="none",
             timeout_graceful_shutdown=1, server_header=False, ws="none",
@@ -136,85 +92,36 @@ class Control:
         self._server.should_exit = True
         await self._task
 
-    # ── what is told ───────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _told(self, path: str, tell: Callable[[], Awaitable[Any]]) -> Route:
-        async def answer(request: Request) -> Response:
-            origin.check_reader(request.headers, self._host)
-            return _json(await tell())
-
-        return Route(path, answer)
+    async def _stats(self, request: Request) -> Response:
+        self._reader(request)
+        return json_response(await self._switch.stats())
 
     async def _metrics(self, request: Request) -> Response:
-        origin.check_reader(request.headers, self._host)
-        return Response(metrics.exposition(await self._switch.stats()), media_type=metrics.CONTENT_TYPE)
+        self._reader(request)
+        book, vitals = await self._switch.stats(), await self._switch.vitals()
+        text = await asyncio.to_thread(metrics.exposition, book, vitals)
+        return Response(text, media_type=metrics.CONTENT_TYPE)
 
     async def _healthz(self, _: Request) -> Response:
         return PlainTextResponse("ok\n")
 
-    async def _capture(self) -> Capture:
-        return Capture(self._switch.capturing)
+    async def _readyz(self, request: Request) -> Response:
+        self._reader(request)
+        missing = self._switch.missing()
+        return PlainTextResponse("\n".join(missing or ["ready"]) + "\n", 503 if missing else 200)
 
-    # ── what is done ───────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _done(self, path: str, kind: type[T], do: Callable[[T], Awaitable[Any]]) -> Route:
-        """A change: `do` what was asked for, a `kind`."""
-
-        async def answer(request: Request) -> Response:
-            body = await self._body(request)
-            try:
-                asked = decode(body or b"{}", type=kind)
-            except (MsgspecError, UnicodeDecodeError) as error:
-                raise RefusedError(f"{path}: {error}", 400) from error
-            return _json(await do(asked))
-
-        return Route(path, answer, methods=["POST"])
+    def _reader(self, request: Request) -> None:
+        """Let a request pass that only reads. Raises RefusedError."""
+        origin.check_reader(request.headers, self._host)
 
     async def _body(self, request: Request) -> bytes:
         """The body of a request that may change the switch. Raises RefusedError."""
         here, there = request.scope["server"], request.scope["client"]
         user = user_of(there, here) if here and there and not self._guarded else None
         origin.check(request.headers, self._host, here[0] if here else None, guarded=self._guarded, user=user)
-        body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > MOST_BODY:
-                raise RefusedError(f"the request has more than {MOST_BODY} bytes", 400)
-        return body
-
-    async def _set_node(self, asked: NodeChange) -> dict[str, Any]:
-        await self._switch.set_node(asked)
-        return {"changed": True}
-
-    async def _reload(self, asked: Reload) -> Any:
-        return await (self._switch.reload(["destinations"]) if asked.only else self._switch.reload())
-
-    async def _set_capture(self, asked: Capture) -> Capture:
-        await self._switch.set_capture(asked.on)
-        return asked
-
-    async def _start_trace(self, asked: TraceStart) -> dict[str, Any]:
-        await self._switch.start_trace(asked)
-        return {"started": asked.id}
-
-    async def _stop_trace(self, asked: TraceStop) -> dict[str, Any]:
-        await self._switch.stop_trace(asked.id)
-        return {"stopped": asked.id}
-
-    async def _switch_traces(self, asked: TraceSwitch) -> TraceSwitch:
-        await self._switch.set_tracing(asked.on, asked.id)
-        return asked
+        return await read_body(request)
 
     async def _call(self, request: Request) -> Response:
         """JSON-RPC. Its errors are answers like others: the status says only that there is one."""
         said = await jsonrpc.answer(await self._body(request), self._mi.call)
         return Response(status_code=204) if said is None else Response(said, media_type="application/json")
-
-
-async def _refuse(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RefusedError)
-    return Response(encode({"error": str(error)}), error.status, media_type="application/json")
-
-
-def _json(answer: Any) -> Response:
-    return Response(encode(answer), media_type="application/json")

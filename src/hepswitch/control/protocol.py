@@ -6,11 +6,12 @@ Not here: how it is asked (`http`, `mi`), and how it is done (`supervisor`).
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
 from hepswitch.books import Snapshot
+from hepswitch.control.vitals import Vitals
 from hepswitch.destinations.sets import NodeChange
 from hepswitch.tracing.dynamic import TraceStart
 
@@ -22,11 +23,25 @@ class Reloaded(Struct, frozen=True):
     restart: list[str]
 
 
-class ProcessInfo(NamedTuple):
-    """One process of the switch, and what it is."""
+class ProcessInfo(Struct, frozen=True):
+    """One process of the switch, what it is, and how often it was started again."""
 
     pid: int
     kind: str
+    restarts: int = 0
+
+
+class Status(Struct, frozen=True):
+    """The switch itself. `hints`: what should be looked at, in words."""
+
+    version: str
+    uptime: float
+    capturing: bool
+    tracing: bool
+    workers: int
+    processes: list[ProcessInfo]
+    listeners: list[str]
+    hints: list[str]
 
 
 class Switch(Protocol):
@@ -40,6 +55,18 @@ class Switch(Protocol):
 
     def processes(self) -> list[ProcessInfo]:
         """The processes that there are at this moment."""
+
+    async def vitals(self) -> Vitals:
+        """How its processes, sockets and disks are."""
+
+    async def status(self) -> Status:
+        """The switch itself."""
+
+    def missing(self) -> list[str]:
+        """What is missing, in words, before packets can be taken; nothing when they are."""
+
+    def configuration(self) -> dict[str, Any]:
+        """The configuration as JSON can hold it, without its secrets."""
 
     async def dispatcher(self) -> dict[str, Any]:
         """Every set's policy and nodes."""
