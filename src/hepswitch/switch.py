@@ -32,7 +32,7 @@ from hepswitch.routing import script
 from hepswitch.routing.flow import Flow
 from hepswitch.routing.gate import Gate
 from hepswitch.routing.guards import build_gate
-from hepswitch.routing.packet import Context, Packet
+from hepswitch.routing.packet import CAPTURE_OFF, Context, Packet
 from hepswitch.sources.inlet import MAX_CONNECTIONS, Inlet, Patient, Places, Source
 from hepswitch.sources.ways import WAYS
 from hepswitch.state.watch import ListWatch
@@ -40,6 +40,7 @@ from hepswitch.tracing.bus import Bus
 from hepswitch.tracing.dynamic import TraceStart
 from hepswitch.tracing.sharing import Sharing
 from hepswitch.tracing.table import CallTable
+from hepswitch.tracing.taps import Taps, Watching
 from hepswitch.tracing.targets import Targets
 from hepswitch.tracing.tracer import Tracer
 from hepswitch.tracing.traces import Traces
@@ -55,9 +56,6 @@ SWEEP = 1.0
 
 RESERVE, OUTLET_RESERVE = 128, 8
 """Descriptors kept from connections: for the process and its route script, and for each node and store."""
-
-CAPTURE_OFF = "capture off"
-"""Why a store refuses packets that it is not asked to take."""
 
 RELOADED = ("hep_route", "destinations", "rule", "lists", "masks", "access", "limits", "traces", "tracer", "metrics")
 """Keys of the configuration that a running switch takes over (of `metrics` the targets); the others need a restart."""
@@ -98,6 +96,7 @@ class Switch:
         if bus is not None:
             self.tracer.share(Sharing(worker, bus, self.traces, calls), settings.look_back)
         self.context = Context(self.sets.outlets, self.stores, default, self.routed, self._means.masks, self.tracer)
+        self.taps = Taps(self.context)
         self.flow = Flow(self.context, self._route_raised)
         self.meter = self.flow.meter = self._meter()
         self._rule_hits = Counter[str]()
@@ -269,6 +268,7 @@ class Switch:
             self._guard(gate)
         self.traces.change(traces)
         self.traces.relist(means.lists)
+        self.taps.relist(means.lists)
         self.tracer.configure(config.tracer, self.config.tracer)
         self.config, self._means = config, means
         self._take(routes)
@@ -305,6 +305,10 @@ class Switch:
         else:
             self.traces.switch(id, on)
         self.tracer.changed()
+
+    def watch(self, watching: Watching) -> None:
+        """Somebody watches. Raises ValueError when the filter is none."""
+        self.taps.watch(watching, self._means.lists)
 
     def flush(self) -> None:
         """After the batches of one wake-up: outlets hand on what they hold."""
