@@ -203,6 +203,10 @@ class Worker:
             listener["kernel_drops"] = listener["connections"] = 0
         for row in (*self.last["destinations"].values(), *self.last["stores"].values()):
             books.hand_over(row, "worker died")
+        if meter := self.last["meter"]:
+            meter["agents"]["known"] = 0
+            meter["means"] = {}
+            meter.get("sip", {})["active"] = 0
         script = self.last["script"]
         script["gauges"] = {}
         self.last["tracer"]["calls"] = 0
