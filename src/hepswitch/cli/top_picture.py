@@ -18,9 +18,12 @@ from rich.text import Text
 from hepswitch.cli.tables import plain
 
 NUMBERS = frozenset((
-    "packets/s", "bytes/s", "packets", "malformed", "refused", "kernel drops", "delivered/s", "queued", "spooled", "lost",
+    "packets/s", "bytes/s", "packets", "malformed", "refused", "kernel drops", "queued", "spooled", "lost",
 ))  # fmt: skip
 """Columns that are set to the right."""
+
+ROOMY = 100
+"""Columns of a screen that has room between its columns."""
 
 FEWEST = 2
 """Rows that every section has before one gets more."""
@@ -78,13 +81,15 @@ def fitting(wanted: Sequence[int], room: int) -> list[int]:
 
 
 def _table(section: Section, shown: int, width: int) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", width=width)
+    table = Table(
+        box=None, pad_edge=False, padding=(0, 2 if width >= ROOMY else 1, 0, 0), header_style="bold", width=width
+    )
     more = len(section.rows) - shown
     for i, column in enumerate(section.columns):
         title = f"{column} [dim]({more} more)[/]" if more and not i else column
         table.add_column(
             title, justify="right" if column in NUMBERS else "left", no_wrap=True, overflow="ellipsis",
-            ratio=1 if column == section.columns[-1] else None,
+            ratio=1 if column == section.columns[-1] and column not in NUMBERS else None,
         )  # fmt: skip
     for row in section.rows[:shown]:
         table.add_row(*(render(cell) for cell in row))
@@ -114,7 +119,7 @@ def _sections(now: Shot, before: Shot) -> Iterator[Section]:
     )
     yield Section(("route", "packets/s", "packets"), list(_outcomes(now, before)))
     yield Section(
-        ("destination", "node", "state", "delivered/s", "queued", "spooled", "lost", "last error"),
+        ("destination", "node", "state", "packets/s", "queued", "spooled", "lost", "last error"),
         [
             _node(now, before, name, node)
             for name, row in now.destinations.items()
@@ -122,7 +127,7 @@ def _sections(now: Shot, before: Shot) -> Iterator[Section]:
         ],
     )
     yield Section(
-        ("store", "delivered/s", "queued", "spooled", "lost", "state"),
+        ("store", "packets/s", "queued", "spooled", "lost", "state"),
         [_store(now, before, name, row) for name, row in book["stores"].items()],
     )
     agents = [] if now.agents is None else now.agents["agents"]
@@ -130,7 +135,7 @@ def _sections(now: Shot, before: Shot) -> Iterator[Section]:
         ("agent", "node", "from", "HEP", "packets/s", "clock", "last seen"),
         [_agent(agent) for agent in sorted(agents, key=lambda agent: -agent["rate"])],
     )
-    yield Section(("warnings and errors", "process", "event"), [_event(event) for event in now.events["events"]])
+    yield Section(("log", "process", "warning or error"), [_event(event) for event in now.events["events"]])
     processes = "  ".join(f"{plain(each['kind'])} {each['pid']}" for each in now.status["processes"])
     yield Section(("processes",), [[processes]])
 
