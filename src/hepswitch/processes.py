@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import socket
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ from hepswitch.destinations.lake import LakeStore
 from hepswitch.logs import Event, recent, words
 from hepswitch.tables import REVEALED
 from hepswitch.tracing.taps import Found
+from hepswitch.waiting import Ages
 
 log = structlog.get_logger("hepswitch.supervisor")
 
@@ -69,7 +71,10 @@ class Worker:
         self, number: int, sockets: list[list[socket.socket]], memory: int | None = None, bus: Sequence[BusEnds] = ()
     ) -> None:
         self.number = number
+        self.name = f"worker {number}"
         self.last = books.empty()
+        self.ages = Ages()
+        self.starts = 0
         self._sockets = sockets
         self._memory = memory
         self._bus = bus
@@ -94,6 +99,7 @@ class Worker:
         }
         shared = [*([] if self._memory is None else [self._memory]), *chain(*self._bus)]
         self.last = books.empty()
+        self.starts += 1
         step = "starting its process"
         try:
             async with asyncio.timeout(START_TIMEOUT):
@@ -149,6 +155,7 @@ class Worker:
         answer = await self._ask(dict[str, Any], timeout, message)
         if "stats" in answer:
             self.last = answer["stats"]
+            self.ages.look(self.last, time.monotonic())
         return answer
 
     async def events(self) -> list[Event]:
@@ -217,6 +224,7 @@ class Attendant:
         self._log = (config.log.level, config.log.format)
         self._patience = config.drain + PATIENCE
         self._process: asyncio.subprocess.Process | None = None
+        self.starts = 0
 
     @property
     def pid(self) -> int | None:
@@ -234,6 +242,7 @@ class Attendant:
             await asyncio.sleep(PAUSE)
 
     async def _once(self) -> int:
+        self.starts += 1
         self._process = process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", self._module, *self._log,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=LINE_LIMIT,

@@ -25,9 +25,11 @@ from hepswitch.control.dispatcher import Changes, checked, merged
 from hepswitch.control.hints import hints
 from hepswitch.control.http import Control
 from hepswitch.control.live import Live
+from hepswitch.control.observer import Observer
 from hepswitch.control.protocol import ProcessInfo, Reloaded, Status
 from hepswitch.control.refusal import RefusedError
 from hepswitch.control.traces import TracesAtRunTime
+from hepswitch.control.vitals import Vitals
 from hepswitch.databases.gauge import Gauge
 from hepswitch.destinations.databases import DatabaseStore, spool_of
 from hepswitch.destinations.hep import FORGOTTEN_HINT
@@ -36,13 +38,15 @@ from hepswitch.identity import switch_id
 from hepswitch.logs import words
 from hepswitch.net.sockets import raise_descriptor_limit
 from hepswitch.processes import START_TIMEOUT, Attendant, BusEnds, Worker, WorkerError, attendant
+from hepswitch.queries.library import Library
 from hepswitch.sources.ways import WAYS
 from hepswitch.switch import RELOADED
 from hepswitch.tables import REVEALED
 from hepswitch.tracing.bus import make_pairs
 from hepswitch.tracing.dynamic import TraceStart
 from hepswitch.tracing.taps import Found, Watching
-from hepswitch.units import Endpoint, parse_endpoint
+from hepswitch.units import Endpoint
+from hepswitch.waiting import with_lags
 
 log = structlog.get_logger("hepswitch.supervisor")
 
@@ -73,12 +77,13 @@ class Supervisor:
         self._workers: list[Worker] = []
         self._attendants: list[Attendant] = []
         self._gauges = {
-            name: Gauge(spool_of(config.spool_dir, name))
+            name: Gauge(spool_of(config.spool_dir, name), store.spool)
             for name, store in config.stores.items()
             if isinstance(store, DatabaseStore)
         }
         self._stopping = asyncio.Event()
         self._sockets: list[list[list[socket.socket]]] = [[] for _ in range(config.workers)]
+        self._observer = Observer(config, self.processes, [gauge.look for gauge in self._gauges.values()])
 
     def bind(self) -> None:
         """Bind every listener. Raises ConfigError naming all that cannot be had."""
@@ -98,6 +103,7 @@ class Supervisor:
         for of_worker, sockets in zip(self._sockets, shares, strict=True):
             of_worker.append(sockets)
         self.urls.append(way.name(endpoint, shares[0]))
+        self._observer.bound(self.urls[-1], chain(*shares))
 
     async def run(self) -> None:
         """Serve until told to stop."""
@@ -107,13 +113,11 @@ class Supervisor:
         async with asyncio.TaskGroup() as tasks, contextlib.AsyncExitStack() as stack:
             loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(self._hang_up()))
             self._report_forgotten_spools()
-            token = self.config.control.token
-            control = Control(
-                self,
-                parse_endpoint(f"tcp://{self.config.control.listen}"),
-                None if token is None else token.get_secret_value(),
+            self._library = await stack.enter_async_context(
+                Library(self.config.stores, log=(self.config.log.level, self.config.log.format))
             )
-            self.control_url = await stack.enter_async_context(control)
+            self._control = Control(self, self._library, self.config.control)
+            self.control_url = await stack.enter_async_context(self._control)
             memory = self._shared_memory(stack)
             bus = self._bus(stack)
             self._workers = [Worker(n, sockets, memory, bus) for n, sockets in enumerate(self._sockets)]
@@ -123,8 +127,10 @@ class Supervisor:
             cares = [tasks.create_task(self._care(worker)) for worker in self._workers]
             self._attendants = [attendant(name, store, self.config) for name, store in self.config.stores.items()]
             cares += [tasks.create_task(each.run()) for each in self._attendants]
+            cares.append(tasks.create_task(self._observer.watch()))
             cares.append(tasks.create_task(self.live.run()))
-            log.info("listening", on=self.urls, control=self.control_url, workers=self.config.workers)
+            also = {"control_also": self._control.urls[1:]} if len(self._control.urls) > 1 else {}
+            log.info("listening", on=self.urls, control=self.control_url, workers=self.config.workers, **also)
             await self._stopping.wait()
             log.info("stopping")
             await asyncio.gather(*(worker.end(self.config.drain) for worker in self._workers))
@@ -200,7 +206,12 @@ class Supervisor:
         for name, gauge in self._gauges.items():
             if name in book["stores"]:
                 book["stores"][name] = gauge.complete(book["stores"][name])
+        book = with_lags(book, [worker.ages for worker in self._workers])
         return books.close(book, self._clock.uptime)
+
+    async def vitals(self) -> Vitals:
+        """How the processes, sockets and disks are."""
+        return await self._observer.vitals(self.capturing)
 
     async def dispatcher(self) -> dict[str, Any]:
         """The sets and nodes of all workers as one."""
@@ -232,10 +243,10 @@ class Supervisor:
 
     def processes(self) -> list[ProcessInfo]:
         """The processes that there are at this moment."""
-        running = [ProcessInfo(os.getpid(), "supervisor")]
-        running += [ProcessInfo(each.pid, f"worker {each.number}") for each in self._workers if each.pid is not None]
-        running += [ProcessInfo(each.pid, each.name) for each in self._attendants if each.pid is not None]
-        return running
+        own = ProcessInfo(os.getpid(), "supervisor")
+        others: list[Worker | Attendant] = [*self._workers, *self._attendants]
+        running = [ProcessInfo(each.pid, each.name, each.starts - 1) for each in others if each.pid is not None]
+        return [own, *running, *(ProcessInfo(*each) for each in self._library.processes())]
 
     async def status(self) -> Status:
         """The switch itself."""
@@ -347,6 +358,7 @@ class Supervisor:
                 differing = [key for key in Config.model_fields if getattr(config, key) != getattr(self.config, key)]
                 new = self.config.model_copy(update={key: getattr(config, key) for key in only})
                 recheck(new)
+                self._renew_certificates()
                 changes = self._changes.after_reload(self.config.destinations, new.destinations)
                 told = new.model_dump(mode="json", context=REVEALED)
                 late = await self._tell_all(do="reload", config=told, route="hep_route" in only, changes=list(changes))
@@ -361,6 +373,13 @@ class Supervisor:
         log.info("reloaded", **structs.asdict(done))
         _complain(late)
         return done
+
+    def _renew_certificates(self) -> None:
+        """Of the control listener. Raises ConfigError."""
+        try:
+            self._control.renew_certificates()
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"control.listen: {words(error)}") from error
 
     async def _hang_up(self) -> None:
         """SIGHUP came."""

@@ -13,9 +13,14 @@ from hepswitch import books, logs
 from hepswitch.control.live import Live
 from hepswitch.control.protocol import ProcessInfo, Reloaded, Status
 from hepswitch.control.refusal import RefusedError
+from hepswitch.control.vitals import ProcessVitals, Vitals
 from hepswitch.destinations.sets import NodeChange
+from hepswitch.queries.library import Library
 from hepswitch.tracing.dynamic import TraceStart, Watch
 from hepswitch.tracing.taps import Found, Watching
+
+LIBRARY = Library({})
+"""Of no stores."""
 
 JSON = {"Content-Type": "application/json"}
 NODE = "udp://10.0.0.1:9060"
@@ -54,6 +59,9 @@ class Switch:
 
     async def stats(self) -> books.Snapshot:
         return self.book
+
+    async def vitals(self) -> Vitals:
+        return Vitals(processes={"supervisor": ProcessVitals(1.5, 1 << 20, 9, 0)})
 
     async def status(self) -> Status:
         return Status(

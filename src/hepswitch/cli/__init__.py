@@ -23,6 +23,7 @@ COMMANDS = {
     "tail": "Show packets as they go by in a running switch.",
     "top": "Watch a running switch: rates, destinations, agents, errors.",
     "stats": "Show the books of a running switch.",
+    "user": "Add, list and remove users of the control listener.",
 }
 
 

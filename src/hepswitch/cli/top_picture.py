@@ -81,6 +81,7 @@ def fitting(wanted: Sequence[int], room: int) -> list[int]:
 
 
 def _table(section: Section, shown: int, width: int) -> Table:
+    full = section.columns[-1] in NUMBERS  # else the last column is text, and takes the rest of the line
     table = Table(
         box=None, pad_edge=False, padding=(0, 2 if width >= ROOMY else 1, 0, 0), header_style="bold", width=width
     )
@@ -89,7 +90,7 @@ def _table(section: Section, shown: int, width: int) -> Table:
         title = f"{column} [dim]({more} more)[/]" if more and not i else column
         table.add_column(
             title, justify="right" if column in NUMBERS else "left", no_wrap=True, overflow="ellipsis",
-            ratio=1 if column == section.columns[-1] and column not in NUMBERS else None,
+            ratio=1 if not full and column == section.columns[-1] else None,
         )  # fmt: skip
     for row in section.rows[:shown]:
         table.add_row(*(render(cell) for cell in row))

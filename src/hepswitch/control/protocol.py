@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from hepswitch.books import Snapshot
 from hepswitch.control.live import Live
+from hepswitch.control.vitals import Vitals
 from hepswitch.destinations.sets import NodeChange
 from hepswitch.logs import Event
 from hepswitch.tracing.dynamic import TraceStart
@@ -25,10 +26,11 @@ class Reloaded(Struct, frozen=True):
 
 
 class ProcessInfo(Struct, frozen=True):
-    """One process of the switch, and what it is."""
+    """One process of the switch, what it is, and how often it was started again."""
 
     pid: int
     kind: str
+    restarts: int = 0
 
 
 class Status(Struct, frozen=True):
@@ -57,6 +59,9 @@ class Switch(Protocol):
 
     def processes(self) -> list[ProcessInfo]:
         """The processes that there are at this moment."""
+
+    async def vitals(self) -> Vitals:
+        """How its processes, sockets and disks are."""
 
     async def status(self) -> Status:
         """The switch itself."""
