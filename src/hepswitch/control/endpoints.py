@@ -26,7 +26,6 @@ PREFIX = "/api/v1"
 MOST_BODY = 64 << 10
 """Bytes of a request: a change takes a few hundred."""
 
-
 class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
     """No parameters."""
 
