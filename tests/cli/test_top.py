@@ -93,7 +93,7 @@ def test_all_is_on_one_screen() -> None:
     assert re.search(rf"{URL} +1,000 +900,000 +3,000 +3 +0 +12", text)
     assert re.search(r"routed +1,000 +3,000", text)
     assert re.search(r"unrouted|errors of the route", text)
-    assert re.search(r"homer +udp://10\.0\.0\.1:9060 +away +1,000 +5 +70 +0 +connection ref", text)
+    assert re.search(r"homer +udp://10\.0\.0\.1:9060 +away +1,000 +5 +70 +0 +connect", text)
     assert re.search(r"lake +1,000 +0 +7 +0 +active", text)
     assert re.search(r"2029 +edge-29 +10\.0\.0\.9 +2, 3 +29 +-3\.2 s", text)
     assert "trouble 0" in text
