@@ -44,10 +44,11 @@ FIRST = 1_000
 
 SEAL = """
 import os, pathlib, resource, sys, time
+from hepswitch.destinations.figures import KeeperFigures
 from hepswitch.lake import keeper
 keeper.settle()
 before, start = os.times(), time.monotonic()
-keeper.seal_closed(pathlib.Path(sys.argv[3]))
+keeper.seal_closed(pathlib.Path(sys.argv[3]), KeeperFigures())
 after = os.times()
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 print(after.user - before.user, after.system - before.system, time.monotonic() - start, peak)

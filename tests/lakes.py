@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from hepswitch.destinations.figures import KeeperFigures
 from hepswitch.journal import Journal
 from hepswitch.lake import keeper
 from hepswitch.wire import record
@@ -45,4 +46,4 @@ def store(
 
 def sealed(root: Path) -> int:
     """Seal what is closed; how many segments."""
-    return keeper.seal_closed(root)
+    return keeper.seal_closed(root, KeeperFigures())

@@ -78,12 +78,12 @@ def test_a_reload_takes_rules_lists_masks_and_access(tmp_path: Path) -> None:
             control = '[control]\nlisten = "127.0.0.1:0"\n'
             config.write_text(text + '[[rule]]\nwhen = "sip.methd = BYE"\nrelay = "homer"\n' + control)
             with pytest.raises(urllib.error.HTTPError) as refused:
-                switch.post("/api/reload", {})
+                switch.post("/api/v1/reload", {})
             assert "did you mean sip.method?" in refused.value.read().decode()
             config.write_text(
                 text + '[masks.m]\nusers = "truncate"\n[[rule]]\nname = "two"\nmask = "m"\nrelay = "homer"\n' + control
             )
-            assert set(switch.post("/api/reload", {})["changed"]) == {"rule", "masks"}
+            assert set(switch.post("/api/v1/reload", {})["changed"]) == {"rule", "masks"}
             switch.send_udp(bytes(invite()))
             masked = _arrived(sink, 2)[1].sip
             assert masked is not None
@@ -91,7 +91,7 @@ def test_a_reload_takes_rules_lists_masks_and_access(tmp_path: Path) -> None:
             config.write_text(
                 text + '[access]\ndeny = ["127.0.0.1"]\n[[rule]]\nname = "two"\nrelay = "homer"\n' + control
             )
-            switch.post("/api/reload", {})
+            switch.post("/api/v1/reload", {})
             switch.send_udp(bytes(invite()))
             book = switch.wait_stats(lambda book: _refused(book) == {"not allowed": 1}, "a refused packet")
             assert book["rules"] == {"one": 1, "two": 1}, "what was counted stays"
@@ -158,7 +158,7 @@ def test_a_reload_takes_a_changed_mask_into_destinations(tmp_path: Path) -> None
             switch.send_udp(bytes(invite()))
             assert _user(_arrived(sink, 1)[0]) == "alice"
             (tmp_path / "hepswitch.toml").write_text(text.replace('"keep"', '"truncate"') + CONTROL)
-            assert switch.post("/api/reload", {})["changed"] == ["masks"]
+            assert switch.post("/api/v1/reload", {})["changed"] == ["masks"]
             switch.send_udp(bytes(invite()))
             assert _user(_arrived(sink, 2)[1]) == "alxxx"
 
@@ -173,7 +173,7 @@ def test_a_refused_reload_takes_nothing(tmp_path: Path) -> None:
             bad = text.replace('"truncate"', '"keep"') + '[destinations.other]\nurls = ["tcp://127.0.0.1:1"]\n'
             (tmp_path / "hepswitch.toml").write_text(bad + CONTROL)
             with pytest.raises(urllib.error.HTTPError):
-                switch.post("/api/reload", {})
+                switch.post("/api/v1/reload", {})
             switch.send_udp(*[bytes(invite())] * 10)
             assert {_user(hep) for hep in _arrived(sink, 10)} == {"alxxx"}
             book = switch.stats()
@@ -191,10 +191,10 @@ def test_a_reload_of_the_sets_must_fit_what_runs(tmp_path: Path) -> None:
             ):
                 (tmp_path / "hepswitch.toml").write_text(bad + CONTROL)
                 with pytest.raises(urllib.error.HTTPError):
-                    switch.post("/api/reload", {"only": "dispatcher"})
+                    switch.post("/api/v1/reload", {"only": "dispatcher"})
             for _ in range(2):
                 (tmp_path / "hepswitch.toml").write_text(text + CONTROL)
-                switch.post("/api/reload", {"only": "dispatcher"})
+                switch.post("/api/v1/reload", {"only": "dispatcher"})
             switch.send_udp(*[bytes(invite())] * 3)
             assert {_user(hep) for hep in _arrived(sink, 3)} == {"alxxx"}
             book = switch.wait_stats(lambda book: book["routed"]["packets"] == 3, "the packets")

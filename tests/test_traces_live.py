@@ -186,22 +186,22 @@ def test_a_dynamic_trace_starts_and_stops_under_load(tmp_path: Path) -> None:
         start = ["--id", "t1", "--to", "file:x.sip", "--filter", "caller=user0007", "--scope", "dialog"]
         assert ctl(switch, tmp_path, "trace", "start", *start) == f"t1: started, to file:{tmp_path / 'x.sip'}\n"
         wanted = {"id": "t1", "to": [f"file:{tmp_path / 'x.sip'}"]}
-        assert "already" in post(switch, "/api/traces", wanted)["error"]
+        assert "already" in post(switch, "/api/v1/traces", wanted)["error"]
         wanted["id"] = "t2"
-        assert "a value is expected here" in post(switch, "/api/traces", wanted | {"filter": "caller ="})["error"]
-        assert "/proc/nowhere" in post(switch, "/api/traces", wanted | {"to": ["file:/proc/nowhere/x"]})["error"]
+        assert "a value is expected here" in post(switch, "/api/v1/traces", wanted | {"filter": "caller ="})["error"]
+        assert "/proc/nowhere" in post(switch, "/api/v1/traces", wanted | {"to": ["file:/proc/nowhere/x"]})["error"]
         traffic = threading.Thread(target=send_stream, args=(switch, [bytes(one) for one in interleaved(calls)]))
         traffic.start()
         switch.wait_stats(lambda book: book["traces"]["t1"]["packets"] == 21, "one call traced")
         traffic.join()
-        shown = json.loads(switch.get("/api/traces"))
+        shown = json.loads(switch.get("/api/v1/traces"))
         assert shown["traces"]["t1"] | {"until": None} == {
             "on": True, "to": [f"file:{tmp_path / 'x.sip'}"], "dynamic": True, "filter": "(caller=user0007)",
             "scope": "dialog", "types": [], "packets": 21, "requests": 10, "replies": 11, "calls": 1, "refused": 0,
             "until": None, "left": None,
         }  # fmt: skip
         assert ctl(switch, tmp_path, "trace", "stop", "t1") == "t1: stopped\n"
-        assert "no dynamic trace" in post(switch, "/api/traces/stop", {"id": "t1"})["error"]
+        assert "no dynamic trace" in post(switch, "/api/v1/traces/stop", {"id": "t1"})["error"]
         switch.wait_stats(
             lambda book: book["destinations"][f"file:{tmp_path / 'x.sip'}"]["delivered"] == 21, "the file is written"
         )
@@ -215,8 +215,8 @@ def test_a_dynamic_trace_starts_and_stops_under_load(tmp_path: Path) -> None:
 def test_traces_are_there_again_when_a_worker_died(tmp_path: Path) -> None:
     config = 'listen = ["udp://127.0.0.1:0"]\n[traces.fraud]\nto = ["store:lake", "file:gone/fraud.sip"]\n'
     with running_switch(tmp_path, config) as switch:
-        post(switch, "/api/traces", {"id": "t1", "to": [f"file:{tmp_path / 'x.sip'}"], "packets": 3, "scope": "m"})
-        post(switch, "/api/traces/switch", {"on": False, "id": "fraud"})
+        post(switch, "/api/v1/traces", {"id": "t1", "to": [f"file:{tmp_path / 'x.sip'}"], "packets": 3, "scope": "m"})
+        post(switch, "/api/v1/traces/switch", {"on": False, "id": "fraud"})
         switch.send_udp(bytes(call(1)[0]), bytes(hep_packet(b"a log", proto_type=100)))
         switch.wait_stats(lambda book: book["traces"]["t1"]["packets"] == 2, "traced")
         (worker,) = switch.workers()
@@ -226,7 +226,7 @@ def test_traces_are_there_again_when_a_worker_died(tmp_path: Path) -> None:
         os.kill(worker, signal.SIGKILL)
         wait_for(lambda: switch.workers() not in ([], [worker]), "another worker")
         switch.wait_stats(lambda book: "t1" in book["traces"], "the trace is there")
-        assert json.loads(switch.get("/api/traces"))["traces"]["fraud"]["on"] is False
+        assert json.loads(switch.get("/api/v1/traces"))["traces"]["fraud"]["on"] is False
         switch.send_udp(*(bytes(rtcp()) for _ in range(3)))
         switch.wait_stats(lambda book: book["traces"]["t1"]["packets"] == 3, "as many as were asked for")
         event = switch.event("trace goes on without a target")
@@ -247,20 +247,20 @@ def test_a_reload_changes_traces_between_two_packets(tmp_path: Path) -> None:
         switch.send_udp(*(bytes(message) for message in messages[:4]))
         switch.wait_stats(lambda book: book["traces"]["fraud"]["packets"] == 4, "the beginning traced")
         (tmp_path / "hepswitch.toml").write_text(config("file:two.sip", "[traces.more]\nto = ['store:lake']\n"))
-        done = post(switch, "/api/reload", {})
+        done = post(switch, "/api/v1/reload", {})
         assert done["changed"] == ["traces"]
         switch.send_udp(*(bytes(message) for message in messages[4:]))
         book = switch.wait_stats(lambda book: book["traces"]["fraud"]["packets"] == 21, "all of it traced")
         assert set(book["traces"]) == {"fraud", "more"}
         (tmp_path / "hepswitch.toml").write_text(config("file:two.sip?mode=0640"))
-        assert post(switch, "/api/reload", {})["changed"] == ["traces"]
+        assert post(switch, "/api/v1/reload", {})["changed"] == ["traces"]
         switch.send_udp(bytes(messages[0]))
         name = f"file:{tmp_path / 'two.sip'}"
         switch.wait_stats(lambda book: book["destinations"][name]["delivered"] == 18, "written with other options")
         (tmp_path / "hepswitch.toml").write_text(config("file:/proc/nowhere/x"))
-        assert "traces.fraud.to: file:/proc/nowhere/x: " in post(switch, "/api/reload", {})["error"]
+        assert "traces.fraud.to: file:/proc/nowhere/x: " in post(switch, "/api/v1/reload", {})["error"]
         (tmp_path / "hepswitch.toml").write_text(config("destination:homer"))
-        assert "no destination is named 'homer'" in post(switch, "/api/reload", {})["error"]
+        assert "no destination is named 'homer'" in post(switch, "/api/v1/reload", {})["error"]
     assert in_text(tmp_path / "one.sip") == [message.payload for message in messages[:4]]
     assert in_text(tmp_path / "two.sip") == [message.payload for message in (*messages[4:], messages[0])]
 

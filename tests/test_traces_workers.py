@@ -77,7 +77,7 @@ def test_whole_calls_at_once_and_a_dynamic_trace(tmp_path: Path) -> None:
         send(switch, [bytes(message) for messages in calls[:50] for message in messages])
         assert traced(homer, 63) == sorted(wanted)
         started = {"id": "t1", "to": ["destination:homer"], "filter": 'caller ~ "user00[67]"'}
-        assert post(switch, "/api/traces", started) == {"started": "t1"}
+        assert post(switch, "/api/v1/traces", started) == {"started": "t1"}
         send(switch, [bytes(message) for messages in calls[50:] for message in messages], 50 * 21)
         wanted += [message for number in range(60, 80) for message in messages_of(calls[number])]
         assert traced(homer, 63 + 20 * 21) == sorted(wanted)
@@ -95,7 +95,7 @@ def test_workers_die_in_the_middle_of_a_call(tmp_path: Path) -> None:
             before = set(switch.workers())
             os.kill(old, signal.SIGKILL)
             wait_for(lambda before=before: set(switch.workers()) - before, "another worker")
-            post(switch, "/api/traces/switch", {"on": True, "id": "fraud"})  # answered when it has started
+            post(switch, "/api/v1/traces/switch", {"on": True, "id": "fraud"})  # answered when it has started
         switch.send_udp(*messages[4:])
         assert traced(homer, 21) == sorted(messages_of(call(1)))
         assert switch.stats()["tracer"]["untold"] == {}

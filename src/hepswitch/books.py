@@ -170,6 +170,8 @@ def hand_over(row: Snapshot, reason: str) -> None:
         if account["queued"]:
             account["discarded"][reason] = account["discarded"].get(reason, 0) + account["queued"]
         account["queued"] = account["spooled"] = 0
+        for gauge in ("spool_bytes", "spool_limit"):
+            account.pop(gauge, None)
 
 
 def fold_oldest(

@@ -19,11 +19,12 @@ from typing import Any
 import structlog
 from msgspec import structs
 
-from hepswitch import books
+from hepswitch import __version__, books
 from hepswitch.config import Config, ConfigError, load, recheck
 from hepswitch.control.dispatcher import Changes, checked, merged
+from hepswitch.control.hints import hints
 from hepswitch.control.http import Control
-from hepswitch.control.protocol import ProcessInfo, Reloaded
+from hepswitch.control.protocol import ProcessInfo, Reloaded, Status
 from hepswitch.control.refusal import RefusedError
 from hepswitch.control.traces import TracesAtRunTime
 from hepswitch.databases.gauge import Gauge
@@ -34,6 +35,7 @@ from hepswitch.identity import switch_id
 from hepswitch.logs import words
 from hepswitch.net.sockets import raise_descriptor_limit
 from hepswitch.processes import START_TIMEOUT, Attendant, BusEnds, Worker, WorkerError, attendant
+from hepswitch.queries.library import Library
 from hepswitch.sources.ways import WAYS
 from hepswitch.switch import RELOADED
 from hepswitch.tables import REVEALED
@@ -69,7 +71,7 @@ class Supervisor:
         self._workers: list[Worker] = []
         self._attendants: list[Attendant] = []
         self._gauges = {
-            name: Gauge(spool_of(config.spool_dir, name))
+            name: Gauge(spool_of(config.spool_dir, name), store.spool)
             for name, store in config.stores.items()
             if isinstance(store, DatabaseStore)
         }
@@ -103,7 +105,10 @@ class Supervisor:
         async with asyncio.TaskGroup() as tasks, contextlib.AsyncExitStack() as stack:
             loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(self._hang_up()))
             self._report_forgotten_spools()
-            self._control = Control(self, self.config.control)
+            self._library = await stack.enter_async_context(
+                Library(self.config.stores, log=(self.config.log.level, self.config.log.format))
+            )
+            self._control = Control(self, self._library, self.config.control)
             self.control_url = await stack.enter_async_context(self._control)
             memory = self._shared_memory(stack)
             bus = self._bus(stack)
@@ -225,7 +230,34 @@ class Supervisor:
         running = [ProcessInfo(os.getpid(), "supervisor")]
         running += [ProcessInfo(each.pid, f"worker {each.number}") for each in self._workers if each.pid is not None]
         running += [ProcessInfo(each.pid, each.name) for each in self._attendants if each.pid is not None]
+        running += [ProcessInfo(*each) for each in self._library.processes()]
         return running
+
+    async def status(self) -> Status:
+        """The switch itself."""
+        book = await self.stats()
+        return Status(
+            version=__version__,
+            uptime=book["uptime"],
+            capturing=self.capturing,
+            tracing=self._traces.on,
+            workers=len(self._workers),
+            processes=self.processes(),
+            listeners=self.urls,
+            hints=list(hints(book, self.config)),
+        )
+
+    def missing(self) -> list[str]:
+        """What is missing, in words, before packets can be taken; nothing when they are."""
+        if not self._started.is_set():
+            return ["the workers are starting"]
+        if self._stopping.is_set():
+            return ["the switch is stopping"]
+        return [f"worker {worker.number} is not running" for worker in self._workers if worker.pid is None]
+
+    def configuration(self) -> dict[str, Any]:
+        """The configuration as JSON can hold it, without its secrets."""
+        return self.config.model_dump(mode="json")
 
     def _said(self) -> dict[str, Any]:
         """What was said at run time and holds on, for a worker that is started again."""

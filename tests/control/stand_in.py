@@ -10,10 +10,18 @@ from collections.abc import Collection
 from typing import Any
 
 from hepswitch import books
-from hepswitch.control.protocol import ProcessInfo, Reloaded
+from hepswitch.control.protocol import ProcessInfo, Reloaded, Status
 from hepswitch.control.refusal import RefusedError
+from hepswitch.control_table import ControlTable
 from hepswitch.destinations.sets import NodeChange
+from hepswitch.queries.library import Library
 from hepswitch.tracing.dynamic import TraceStart, Watch
+
+LIBRARY = Library({})
+"""Of no stores."""
+
+ANY_PORT = ControlTable(listen=["127.0.0.1:0"])
+"""Loopback, where nobody is asked who it is."""
 
 JSON = {"Content-Type": "application/json"}
 NODE = "udp://10.0.0.1:9060"
@@ -40,6 +48,7 @@ class Switch:
     def __init__(self) -> None:
         self.book = books.close(books.empty(), 61.5)
         self.capturing = True
+        self.absent: list[str] = []
         self.changes: list[NodeChange] = []
         self.reloads: list[Collection[str] | None] = []
         self.started: list[TraceStart] = []
@@ -48,6 +57,17 @@ class Switch:
 
     async def stats(self) -> books.Snapshot:
         return self.book
+
+    async def status(self) -> Status:
+        return Status(
+            "0.1.0", 61.5, self.capturing, self.tracing, 1, self.processes(), ["udp://127.0.0.1:9060"], ["look"]
+        )
+
+    def missing(self) -> list[str]:
+        return self.absent
+
+    def configuration(self) -> dict[str, Any]:
+        return {"workers": 1, "control": {"token": "**********"}}
 
     def processes(self) -> list[ProcessInfo]:
         return [ProcessInfo(41, "supervisor"), ProcessInfo(42, "worker 0")]

@@ -132,7 +132,7 @@ def test_batches_that_were_begun_come_again_as_they_were(tmp_path: Path) -> None
 
 def test_a_full_spool_discards_the_oldest(tmp_path: Path) -> None:
     with Journal(tmp_path / "w0", 4096) as log:
-        gauge = Gauge(tmp_path)
+        gauge = Gauge(tmp_path, 1 << 20)
         backlog = Backlog(tmp_path / "w0", 20_000)
         first = backlog.take(1, 0)
         assert first is None
@@ -158,7 +158,7 @@ def test_a_full_spool_discards_the_oldest(tmp_path: Path) -> None:
 
 def test_damage_is_passed_over_and_counted(tmp_path: Path) -> None:
     with Journal(tmp_path / "w0", 700) as log:
-        gauge = Gauge(tmp_path)
+        gauge = Gauge(tmp_path, 1 << 20)
         fill(log, *[10] * 30)
         damaged = log.segments()[1]
         damaged.path.write_bytes(damaged.path.read_bytes()[:700])
@@ -228,7 +228,7 @@ def test_the_journal_of_a_worker_that_is_no_more(tmp_path: Path) -> None:
 def test_a_worker_that_starts_again_goes_on_counting(tmp_path: Path) -> None:
     with Journal(tmp_path / "w0") as log:
         fill(log, 5)
-    gauge = Gauge(tmp_path)  # 5 packets waited when the switch started
+    gauge = Gauge(tmp_path, 1 << 20)  # 5 packets waited when the switch started
     backlog = Backlog(tmp_path / "w0", MUCH)
     with Journal(tmp_path / "w0") as log:
         fill(log, 5)
@@ -294,7 +294,7 @@ def test_a_position_that_cannot_be_read_is_not_replaced(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="directory"):
             Backlog(tmp_path / "w0", MUCH)
         assert (tmp_path / "w0" / "position").is_dir()
-        assert Gauge(tmp_path).complete(NO_ROW)["accepted"] == 10
+        assert Gauge(tmp_path, 1 << 20).complete(NO_ROW)["accepted"] == 10
 
 
 def test_a_begun_batch_that_cannot_be_read_now_is_read_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

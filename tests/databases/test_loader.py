@@ -156,7 +156,7 @@ def row(gauge: Gauge) -> dict[str, Any]:
 
 async def test_all_workers_in_batches(tmp_path: Path, database: FakeDatabase) -> None:
     table = store(batch=100, connections=3)
-    gauge = Gauge(tmp_path / "store:db")
+    gauge = Gauge(tmp_path / "store:db", 1 << 20)
     async with writing(tmp_path, table, 0) as one, writing(tmp_path, table, 1) as two, loading(tmp_path, table):
         one(*range(1000))
         two(*range(1000, 2000))
@@ -172,7 +172,7 @@ async def test_all_workers_in_batches(tmp_path: Path, database: FakeDatabase) ->
 
 async def test_a_server_that_goes_away(tmp_path: Path, database: FakeDatabase) -> None:
     table = store(batch=50)
-    gauge = Gauge(tmp_path / "store:db")
+    gauge = Gauge(tmp_path / "store:db", 1 << 20)
     async with writing(tmp_path, table) as put, loading(tmp_path, table):
         database.away = True
         put(*range(500))
@@ -196,7 +196,7 @@ async def test_an_answer_that_got_lost_doubles_nothing(tmp_path: Path, database:
 
 async def test_poison_is_found_and_set_aside(tmp_path: Path, database: FakeDatabase) -> None:
     table = store(batch=64)
-    gauge = Gauge(tmp_path / "store:db")
+    gauge = Gauge(tmp_path / "store:db", 1 << 20)
     database.poison = {7, 100, 101, 199}
     async with writing(tmp_path, table) as put, loading(tmp_path, table):
         put(*range(200))
@@ -211,7 +211,7 @@ async def test_poison_is_found_and_set_aside(tmp_path: Path, database: FakeDatab
 
 async def test_what_has_no_row_is_counted(tmp_path: Path, database: FakeDatabase) -> None:
     table = store()
-    gauge = Gauge(tmp_path / "store:db")
+    gauge = Gauge(tmp_path / "store:db", 1 << 20)
     async with writing(tmp_path, table) as put, loading(tmp_path, table):
         put(*range(10))
         put(*range(10, 15), call="odd")
@@ -231,7 +231,7 @@ async def test_the_end_loads_what_is_left(tmp_path: Path, database: FakeDatabase
 
 async def test_the_end_does_not_wait_for_a_server_that_hangs(tmp_path: Path, database: FakeDatabase) -> None:
     table = store(batch=10)
-    gauge = Gauge(tmp_path / "store:db")
+    gauge = Gauge(tmp_path / "store:db", 1 << 20)
     async with writing(tmp_path, table) as put:
         async with loading(tmp_path, table, drain=0.05):
             database.answers.clear()
@@ -297,7 +297,7 @@ async def test_two_loaders_of_a_store_take_turns(tmp_path: Path, database: FakeD
 
 async def test_trouble_of_an_earlier_process_is_over_when_rows_go_in(tmp_path: Path, database: FakeDatabase) -> None:
     table = store(batch=10)
-    gauge = Gauge(tmp_path / "store:db")
+    gauge = Gauge(tmp_path / "store:db", 1 << 20)
     async with writing(tmp_path, table) as put:
         database.away = True
         async with loading(tmp_path, table, drain=0.05):
@@ -321,7 +321,7 @@ async def test_a_worker_with_much_does_not_hold_up_another(tmp_path: Path, datab
 
 async def test_a_table_that_takes_nothing_costs_one_attempt(tmp_path: Path, database: FakeDatabase) -> None:
     table = store(batch=300)
-    gauge = Gauge(tmp_path / "store:db")
+    gauge = Gauge(tmp_path / "store:db", 1 << 20)
     database.unusable = "calls"
     outlet: JournaledOutlet = table.build("db", 0, tmp_path)
     await outlet.open()
@@ -342,7 +342,7 @@ async def test_a_packet_that_was_set_aside_stays_so_when_its_batch_is_halved(
     tmp_path: Path, database: FakeDatabase
 ) -> None:
     table = store(batch=64)
-    gauge = Gauge(tmp_path / "store:db")
+    gauge = Gauge(tmp_path / "store:db", 1 << 20)
     database.unusable, database.poison = "calls", {20}
     outlet: JournaledOutlet = table.build("db", 0, tmp_path)
     await outlet.open()

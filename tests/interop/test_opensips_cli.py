@@ -98,7 +98,7 @@ class Bench(NamedTuple):
 
     def traces(self) -> dict[str, Any]:
         """The traces as the HTTP API tells them."""
-        told: dict[str, Any] = json.loads(self.switch.get("/api/traces"))["traces"]
+        told: dict[str, Any] = json.loads(self.switch.get("/api/v1/traces"))["traces"]
         return told
 
 
@@ -196,7 +196,7 @@ def test_tracing_is_switched(bench: Bench) -> None:
     assert bench.mi("tracer:trace", "id=fraud", "mode=off").result == "OK"
     assert bench.traces()["fraud"]["on"] is False
     assert bench.mi("tracer:trace", "mode=off").result == "OK"
-    assert json.loads(bench.switch.get("/api/traces"))["on"] is False
+    assert json.loads(bench.switch.get("/api/v1/traces"))["on"] is False
 
 
 def test_its_own_trace_command_shows_a_call(bench: Bench, tmp_path: Path) -> None:

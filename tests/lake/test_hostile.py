@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hepswitch import journal
+from hepswitch.destinations.figures import KeeperFigures
 from hepswitch.destinations.lake import LakeStore
 from hepswitch.destinations.records import Records
 from hepswitch.destinations.spool import Spool
@@ -248,7 +249,7 @@ def test_what_was_put_aside_is_deleted_when_it_is_old(tmp_path: Path) -> None:
     keeper.inspect(tmp_path)
     os.utime(path.with_suffix(layout.DAMAGED), (START, START))
     charge = keeper.Charge(f"lake:{tmp_path}", 3600.0, None)
-    assert keeper.make_room(charge, time.time())
+    assert keeper.make_room(charge, KeeperFigures(), time.time())
     assert not layout.damaged(tmp_path)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hepswitch.destinations.figures import KeeperFigures
 from hepswitch.journal import recover
 from hepswitch.lake import keeper
 from hepswitch.lake.lake import Lake, QueryError
@@ -205,7 +206,7 @@ def test_each_packet_once_while_the_lake_moves(tmp_path: Path) -> None:
         late = time.time() + 86400.0
         try:
             while not stop.is_set():
-                keeper.seal_closed(tmp_path)
+                keeper.seal_closed(tmp_path, KeeperFigures())
                 keeper.tidy(tmp_path, late)
         except Exception as error:  # noqa: BLE001 (whatever it is, the test shows it)
             failures.append(error)
@@ -279,7 +280,7 @@ def test_kill_9_of_writer_and_keeper(tmp_path: Path) -> None:
         assert number >= confirmed
         assert _numbers(tmp_path) == Counter(range(number))
     keeper.clean(tmp_path)
-    keeper.seal_closed(tmp_path)
+    keeper.seal_closed(tmp_path, KeeperFigures())
     keeper.tidy(tmp_path, time.time() + 86400.0)
     assert _numbers(tmp_path) == Counter(range(number))
 
@@ -292,7 +293,7 @@ root = Path(sys.argv[1])
 keeper.clean(root)
 print("ready", flush=True)
 while True:
-    keeper.seal_closed(root)
+    keeper.seal_closed(root, KeeperFigures())
     keeper.tidy(root, time.time() + 86400.0)
     time.sleep(0.01)
 """

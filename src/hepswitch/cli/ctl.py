@@ -102,7 +102,7 @@ def show(remote: Remote, name: str | None, as_json: bool) -> None:
       hepswitch ctl dispatcher list
       hepswitch ctl dispatcher list homer --json | jq '.homer.nodes[].state'
     """
-    sets = remote.get("/api/dispatcher")
+    sets = remote.get("/api/v1/destinations")
     if name is not None:
         if name not in sets:
             click.echo(f"no destination is named {name!r} (configured: {', '.join(sets) or 'none'})", err=True)
@@ -136,7 +136,7 @@ def change(remote: Remote, name: str, node: str, **said: Any) -> None:
     change = {key: value for key, value in said.items() if value is not None}
     if not change:
         raise click.UsageError("nothing to change: say --state, --weight or --priority")
-    remote.post("/api/dispatcher", {"set": name, "node": node, **change})
+    remote.post("/api/v1/destinations", {"set": name, "node": node, **change})
     click.echo(f"{name}: {node}: {', '.join(f'{key} {value}' for key, value in change.items())}")
 
 
@@ -152,7 +152,7 @@ def drain(remote: Remote, name: str, node: str, wait: bool) -> None:
     Example:
       hepswitch ctl dispatcher drain homer tcp://10.0.0.2:9060 --wait
     """
-    remote.post("/api/dispatcher", {"set": name, "node": node, "state": "disabled"})
+    remote.post("/api/v1/destinations", {"set": name, "node": node, "state": "disabled"})
     click.echo(f"{name}: {node}: disabled")
     while wait and (left := _waiting(remote, name, node)):
         click.echo(f"{left:,} packets wait", err=True)
@@ -163,13 +163,13 @@ def _waiting(remote: Remote, name: str, node: str) -> int:
     """Packets in memory and on disk for the node; none when a reload has taken it away."""
     from hepswitch.units import parse_endpoint
 
-    nodes = remote.get("/api/dispatcher").get(name, {"nodes": []})["nodes"]
+    nodes = remote.get("/api/v1/destinations").get(name, {"nodes": []})["nodes"]
     url = str(parse_endpoint(node))
     return sum(each["queued"] + each["spooled"] for each in nodes if each["url"] == url)
 
 
 def _reload(remote: Remote, body: dict[str, Any]) -> None:
-    done = remote.post("/api/reload", body)
+    done = remote.post("/api/v1/reload", body)
     click.echo(f"reloaded; changed: {', '.join(done['changed']) or 'nothing but what the files themselves hold'}")
     if done["restart"]:
         click.echo(f"these keys have changed too and need a restart: {', '.join(done['restart'])}", err=True)

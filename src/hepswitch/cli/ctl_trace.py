@@ -85,7 +85,7 @@ def start(remote: Remote, **said: Any) -> None:
       hepswitch ctl trace start --id t2 --to hep:10.0.0.1:9060 --callee bob@example.net --for 10m --packets 1000
     """
     wanted = {key: value for key, value in said.items() if value is not None}
-    remote.post("/api/traces", wanted)
+    remote.post("/api/v1/traces", wanted)
     click.echo(f"{wanted['id']}: started, to {', '.join(wanted['to'])}")
 
 
@@ -99,7 +99,7 @@ def stop(remote: Remote, id: str) -> None:
     Example:
       hepswitch ctl trace stop t1
     """
-    remote.post("/api/traces/stop", {"id": id})
+    remote.post("/api/v1/traces/stop", {"id": id})
     click.echo(f"{id}: stopped")
 
 
@@ -114,7 +114,7 @@ def show(remote: Remote, as_json: bool) -> None:
       hepswitch ctl trace list
       hepswitch ctl trace list --json | jq '.traces.t1.packets'
     """
-    told = remote.get("/api/traces")
+    told = remote.get("/api/v1/traces")
     if as_json:
         click.echo(json.dumps(told))
         return
@@ -152,7 +152,7 @@ def switch_off(remote: Remote, id: str | None) -> None:
 
 
 def _switch(remote: Remote, id: str | None, on: bool) -> None:
-    remote.post("/api/traces/switch", {"on": on} | ({} if id is None else {"id": id}))
+    remote.post("/api/v1/traces/switch", {"on": on} | ({} if id is None else {"id": id}))
     click.echo(f"{'tracing' if id is None else id}: {_mode(on)}")
 
 
@@ -167,7 +167,7 @@ def capture(remote: Remote, mode: str | None) -> None:
       hepswitch ctl capture
       hepswitch ctl capture off
     """
-    said = remote.get("/api/capture") if mode is None else remote.post("/api/capture", {"on": mode == "on"})
+    said = remote.get("/api/v1/capture") if mode is None else remote.post("/api/v1/capture", {"on": mode == "on"})
     click.echo(f"capturing: {_mode(said['on'])}")
 
 

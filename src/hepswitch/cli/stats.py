@@ -29,7 +29,7 @@ def cli(remote: Remote, as_json: bool, watch: float | None) -> None:
       hepswitch stats --json | jq .stores.lake.delivered
     """
     while True:
-        book = remote.get("/api/stats")
+        book = remote.get("/api/v1/stats")
         if as_json:
             click.echo(json.dumps(book))
         else:

@@ -6,7 +6,7 @@ Not here: how it is asked (`http`, `mi`), and how it is done (`supervisor`).
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -22,11 +22,24 @@ class Reloaded(Struct, frozen=True):
     restart: list[str]
 
 
-class ProcessInfo(NamedTuple):
+class ProcessInfo(Struct, frozen=True):
     """One process of the switch, and what it is."""
 
     pid: int
     kind: str
+
+
+class Status(Struct, frozen=True):
+    """The switch itself. `hints`: what should be looked at, in words."""
+
+    version: str
+    uptime: float
+    capturing: bool
+    tracing: bool
+    workers: int
+    processes: list[ProcessInfo]
+    listeners: list[str]
+    hints: list[str]
 
 
 class Switch(Protocol):
@@ -40,6 +53,15 @@ class Switch(Protocol):
 
     def processes(self) -> list[ProcessInfo]:
         """The processes that there are at this moment."""
+
+    async def status(self) -> Status:
+        """The switch itself."""
+
+    def missing(self) -> list[str]:
+        """What is missing, in words, before packets can be taken; nothing when they are."""
+
+    def configuration(self) -> dict[str, Any]:
+        """The configuration as JSON can hold it, without its secrets."""
 
     async def dispatcher(self) -> dict[str, Any]:
         """Every set's policy and nodes."""

@@ -59,7 +59,7 @@ class TracesAtRunTime:
         self._started: list[Started] = []
         self._numbers = itertools.count(1)
         self._switches: dict[str, bool] = {}
-        self._on = on
+        self.on = on
 
     def check(self, start: TraceStart, config: Config, book: Snapshot) -> None:
         """Raises RefusedError when the trace cannot be started."""
@@ -112,14 +112,14 @@ class TracesAtRunTime:
     def switch(self, on: bool, id: str | None) -> None:
         """All traces of the file (None), or one, were switched on or off."""
         if id is None:
-            self._on = on
+            self.on = on
         else:
             self._switches[id] = on
 
     def after_reload(self, old: Config, new: Config) -> None:
         """The file has been read again: where it has changed its mind, it counts."""
         if old.tracer.on != new.tracer.on:
-            self._on = new.tracer.on
+            self.on = new.tracer.on
         for name in list(self._switches):
             before, now = old.traces.get(name), new.traces.get(name)
             if before is None or now is None or before.on != now.on:
@@ -139,7 +139,7 @@ class TracesAtRunTime:
             for each in self._started
             if not each.over(book)
         ]
-        return {"start": start, "switches": self._switches, "on": self._on}
+        return {"start": start, "switches": self._switches, "on": self.on}
 
     def info(self, config: Config, book: Snapshot) -> dict[str, Any]:
         """Every trace with its figures: {"on", "traces": {id: …}, "calls", "evicted"}; see docs/reference/books.md."""
@@ -157,7 +157,7 @@ class TracesAtRunTime:
                 row["to"] = [*known["to"], *(to for to in row["to"] if to not in known["to"])]
                 row["on"] = row["on"] or known["on"]
             rows[start.id] = row
-        return {"on": self._on, "traces": rows, "calls": book["tracer"]["calls"], "evicted": book["tracer"]["evicted"]}
+        return {"on": self.on, "traces": rows, "calls": book["tracer"]["calls"], "evicted": book["tracer"]["evicted"]}
 
 
 def _row(on: bool, to: list[str], figures: dict[str, int], scope: str, types: tuple[str, ...]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ loader. Not here: what waits in the workers' memory (their own books).
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hepswitch import books, journal
 from hepswitch.books import Snapshot
 from hepswitch.destinations import position
 from hepswitch.destinations.position import Position
+from hepswitch.waiting import Waiting
 
 
 class _Journal:
@@ -25,11 +27,19 @@ class _Journal:
         self._before = Counter(before.discarded)
         self.begin = self.end = before.done
         self.position = before
+        self.size = 0
+        self.lag = 0.0
+        self._waiting = Waiting()
 
-    def look(self) -> None:
-        """See how far it has come."""
+    def look(self, now: float) -> None:
+        """See how far it has come, and for how long what is left has been waiting at the time `now`."""
         self.position = _read(self._folder) or self.position
         found = journal.segments(self._folder)
+        self._find_end(found)
+        self.size = sum(segment.size for segment in found)
+        self.lag = self._waiting.look(self.end - self.begin, self.position.done - self.begin, now)
+
+    def _find_end(self, found: list[journal.Segment]) -> None:
         if not found:
             return
         if found[-1].number != self._number:
@@ -45,22 +55,26 @@ class _Journal:
 
 
 class Gauge:
-    """The journals below `folder`. Made before the switch starts; what waits by then counts as accepted now."""
+    """The journals below `folder`, which have `limit` bytes each. Made before the switch starts; what waits by then counts
+    as accepted now."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limit: int) -> None:
         self._folder = folder
+        self._limit = limit
         self._journals = {path.name: _Journal(path, _before(path)) for path in folder.glob("w*")}
 
-    def _find(self) -> None:
+    def look(self) -> None:
+        """See how far all of them have come."""
+        now = time.monotonic()
         for path in self._folder.glob("w*"):
             if path.name not in self._journals:
                 self._journals[path.name] = _Journal(path, Position())
+        for each in self._journals.values():
+            each.look(now)
 
     def complete(self, row: Snapshot) -> Snapshot:
         """The store's row of the books, out of the sum of the workers' rows."""
-        self._find()
-        for each in self._journals.values():
-            each.look()
+        self.look()
         written = sum(max(0, each.end - each.begin) for each in self._journals.values())
         done = sum(max(0, each.position.done - each.begin) for each in self._journals.values())
         lost = sum((each.discarded for each in self._journals.values()), Counter[str]())
@@ -71,6 +85,9 @@ class Gauge:
             "delivered": delivered,
             "spooled": written - delivered - lost.total(),
             "discarded": books.add(row["discarded"], dict(lost)),
+            "lag": round(max((each.lag for each in self._journals.values()), default=0.0), 3),
+            "spool_bytes": sum(each.size for each in self._journals.values()),
+            "spool_limit": self._limit * len(self._journals),
             "state": row["state"] if row["state"] not in ("", "active") else ",".join(sorted(states)),
         }
 

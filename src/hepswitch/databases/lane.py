@@ -8,6 +8,7 @@ Not here: which batch comes when (`loader`), rows (`layouts`), servers.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from typing import Protocol
 
@@ -39,8 +40,11 @@ class Trouble(Protocol):
     async def pause(self, error: OSError, backoff: Backoff) -> None:
         """It is away: wait before the next attempt."""
 
-    def works(self) -> None:
-        """It took something."""
+    def works(self, rows: int, nbytes: int, seconds: float) -> None:
+        """It took so many rows, of so many bytes of journal, in that time."""
+
+    def rejected(self) -> None:
+        """It will never take some packets."""
 
 
 class Lane:
@@ -61,6 +65,7 @@ class Lane:
         parts = [batch]
         while parts:
             part = parts[0]
+            begun = time.monotonic()
             try:
                 async with asyncio.timeout(PATIENCE):
                     gone = await self._offer(part)
@@ -80,7 +85,8 @@ class Lane:
                 await self.close()
                 await self._trouble.pause(error, backoff)
                 continue
-            self._trouble.works()
+            size = sum(run.data.nbytes for run in part.runs)
+            self._trouble.works(part.count - gone.total(), size, time.monotonic() - begun)
             backoff.reset()
             part.backlog.finish(part, gone)
             del parts[0]
@@ -147,6 +153,7 @@ class Lane:
 
     async def _set_aside(self, frames: list[memoryview], error: ContentError) -> None:
         """Put packets into the reject file."""
+        self._trouble.rejected()
         kept = False
         try:
             kept = await asyncio.to_thread(self._keep, frames, words(error))

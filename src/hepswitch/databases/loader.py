@@ -28,6 +28,7 @@ from hepswitch.databases import kinds
 from hepswitch.databases.backlog import Backlog, Batch
 from hepswitch.databases.lane import LOG_EVERY, Lane
 from hepswitch.destinations.databases import DatabaseStore
+from hepswitch.destinations.figures import Ledger, LoaderFigures
 from hepswitch.destinations.outlet import Backoff
 from hepswitch.destinations.rejects import Rejects
 from hepswitch.destinations.stores import store_of
@@ -73,11 +74,13 @@ class Loader:
         self._loads: set[asyncio.Task[None]] = set()
         self._broken: asyncio.Future[None]
         self._state = ACTIVE
+        self._ledger: Ledger[LoaderFigures]
         self._throttle = Throttle(LOG_EVERY)
 
     async def run(self, gone: asyncio.Event, drain: float) -> None:
         """Load until `gone` is set, then what is left, for `drain` seconds."""
         with await self._alone():
+            self._ledger = Ledger(self.folder, LoaderFigures)
             await self._run(gone, drain)
 
     async def _alone(self) -> contextlib.ExitStack:
@@ -120,6 +123,7 @@ class Loader:
             for backlog in self._backlogs.values():
                 backlog.save()
                 backlog.close()
+            self._ledger.save()
 
     async def _feed(self, free: asyncio.Queue[Lane], gone: asyncio.Event) -> None:
         """Hand out batches to lanes that are free; returns when all is loaded after `gone` was set."""
@@ -166,16 +170,25 @@ class Loader:
     async def pause(self, error: OSError, backoff: Backoff) -> None:
         """The server is away: say so once, and wait before the next attempt."""
         pause = backoff.next()
+        self._ledger.figures.troubles.note()
         if self._state == ACTIVE:
             log.error("cannot load", store=self.name, error=words(error), retry_in=round(pause, 3))
         self._say(label(words(error)) or type(error).__name__)
         await asyncio.sleep(pause)
 
-    def works(self) -> None:
-        """The server took something."""
+    def works(self, rows: int, nbytes: int, seconds: float) -> None:
+        """The server took a batch."""
+        done = self._ledger.figures
+        done.rows += rows
+        done.bytes += nbytes
+        done.batches.add(seconds)
         if self._state != ACTIVE:
             log.info("loads again", store=self.name)
             self._say(ACTIVE)
+
+    def rejected(self) -> None:
+        """The server will never take some packets."""
+        self._ledger.figures.troubles.note()
 
     def _say(self, state: str) -> None:
         self._state = state
@@ -200,6 +213,7 @@ class Loader:
         while True:
             await asyncio.sleep(TIDY)
             due = time.monotonic() >= recovered
+            self._ledger.save()
             try:
                 self._look()
                 for backlog in self._backlogs.values():

@@ -77,6 +77,7 @@ class HepNode(Node):
         self._delivered = 0
         self._discarded = Counter[str]()
         self._probes = 0
+        self._connects = 0
         self._seen = 0
         self._ticker: asyncio.TimerHandle | None = None
 
@@ -149,6 +150,7 @@ class HepNode(Node):
         if not {health, self.health} <= DOWN:
             self.since = time.time()
         self.health = health
+        self._connects += health == "active"
         if "reason" in details:
             self.last_error = str(details["reason"])
         if health not in ("probing", self._said):
@@ -189,7 +191,8 @@ class HepNode(Node):
     # ── the books ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def account(self) -> Snapshot:
-        """This node's row in the books. `probes` are no packets: they are in none of the other figures."""
+        """This node's row in the books. `probes` are no packets: they are in none of the other figures. `reconnects`: how
+        often it was reached again after it had been away."""
         return {
             "state": self.state,
             "accepted": self.accepted,
@@ -199,6 +202,7 @@ class HepNode(Node):
             "discarded": dict(self._discarded),
             "refused": dict(self.refused),
             "probes": self._probes,
+            "reconnects": max(0, self._connects - 1),
         }
 
     def info(self) -> dict[str, Any]:

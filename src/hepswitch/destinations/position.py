@@ -1,21 +1,18 @@
 """How far the journal of a store in a database has been loaded: the file `position` beside its segments. The loader writes
 it; the books read it, and the worker, whose frames must not have numbers that are below.
 
-It is replaced as a whole, so whoever reads it sees one state. Frames are numbered over all segments (`journal`).
+Frames are numbered over all segments (`journal`). Not here: how it gets to disk (`whole_file`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
 import uuid
 from pathlib import Path
 
 import msgspec
 import structlog
 
-from hepswitch.journal import FILE_MODE
+from hepswitch.destinations import whole_file
 
 log = structlog.get_logger("hepswitch.position")
 
@@ -42,9 +39,7 @@ class Position(msgspec.Struct):
 def read(folder: Path) -> Position | None:
     """The position of the journal in `folder`; None when there is none, or none that makes sense. Raises OSError."""
     try:
-        return msgspec.json.decode((folder / NAME).read_bytes(), type=Position)
-    except FileNotFoundError:
-        return None
+        return whole_file.read(folder / NAME, Position)
     except msgspec.DecodeError as error:
         log.warning("position unreadable", file=str(folder / NAME), error=str(error), starting="at the oldest packet")
         return None
@@ -58,17 +53,4 @@ def taken(folder: Path) -> int:
 
 def write(folder: Path, position: Position) -> None:
     """Replace the position. Raises OSError; the old one stands then."""
-    new = folder / f".{NAME}"
-    text = msgspec.json.encode(position)
-    try:
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
-        try:
-            if os.write(fd, text) != len(text):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(new))
-        finally:
-            os.close(fd)
-        new.replace(folder / NAME)
-    except OSError:
-        with contextlib.suppress(OSError):
-            new.unlink()
-        raise
+    whole_file.write(folder / NAME, position)

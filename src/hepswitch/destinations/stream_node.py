@@ -386,8 +386,13 @@ class StreamNode(HepNode):
     # ── the books ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def account(self) -> Snapshot:
-        """This node's row in the books. `replayed`: sent again although delivered, for the far end may have lost them."""
-        return super().account() | {"replayed": self._replayed}
+        """This node's row in the books. `replayed`: sent again although delivered, for the far end may have lost them.
+        `spool_bytes` of `spool_limit` are taken on disk."""
+        row = super().account() | {"replayed": self._replayed}
+        if self._spool is not None and self.health != "closed":
+            limit = self._spool.limit
+            row |= {"spool_bytes": int(self._spool.fill * limit), "spool_limit": limit}
+        return row
 
     @property
     def queued(self) -> int:

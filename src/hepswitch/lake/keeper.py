@@ -22,6 +22,7 @@ import pyarrow as pa
 import structlog
 
 from hepswitch import journal, logs
+from hepswitch.destinations.figures import KeeperFigures, Ledger
 from hepswitch.lake import layout, parquet
 from hepswitch.lake.compaction import compact, plan
 from hepswitch.lake.retention import retain
@@ -85,7 +86,7 @@ def adopt(root: Path) -> None:
                 journal.recover(folder)
 
 
-def seal_closed(root: Path, stop_at: float = float("inf")) -> int:
+def seal_closed(root: Path, figures: KeeperFigures, stop_at: float = float("inf")) -> int:
     """Seal every closed segment, in the order of each worker, until the monotonic time `stop_at`. Returns how many.
 
     One that cannot be sealed is put aside, so that it does not stop the others. Raises OSError.
@@ -105,30 +106,40 @@ def seal_closed(root: Path, stop_at: float = float("inf")) -> int:
             except OSError:
                 raise
             except Exception as error:
+                figures.troubles.note()
                 log.exception("segment cannot be sealed and is put aside", segment=name, error=str(error))
                 layout.put_aside(segment.path)
                 clean(root)
                 continue
+            took = time.monotonic() - begun
+            figures.segments.add(took)
+            figures.rows += done.rows
             if done.damaged or done.unread:
+                figures.troubles.note()
                 log.error(
                     "segment damaged", segment=name, records=done.damaged, error=done.fault, unread_bytes=done.unread
                 )
-            log.debug("sealed", segment=name, files=done.files, seconds=round(time.monotonic() - begun, 3))
+            log.debug("sealed", segment=name, files=done.files, seconds=round(took, 3))
     if count:
         pa.default_memory_pool().release_unused()
     return count
 
 
-def make_room(store: Charge, now: float) -> bool:
+def make_room(store: Charge, figures: KeeperFigures, now: float) -> bool:
     """One round of retention; True when something was deleted. `now` is Unix time."""
     try:
-        removed = retain(store.path, store.keep, store.max_size, now)
+        done = retain(store.path, store.keep, store.max_size, now)
     except OSError as error:
+        figures.troubles.note()
         log.error("old packets cannot be deleted", path=str(store.path), error=str(error))
         return False
-    if removed.files:
-        log.info("old packets deleted", files=removed.files, bytes=removed.bytes)
-    return removed.files > 0
+    figures.deleted_files += done.files
+    figures.deleted_bytes += done.bytes
+    figures.files, figures.bytes = done.files_left, done.bytes_left
+    figures.oldest, figures.newest = done.oldest, done.newest
+    if done.files:
+        log.info("old packets deleted", files=done.files, bytes=done.bytes)
+    return done.files > 0
 
 
 def inspect(root: Path) -> None:
@@ -193,6 +204,9 @@ def keep(store: Charge, gone: threading.Event) -> None:
             if gone.wait(1.0):
                 return
         stack.push(held)
+        ledger = Ledger(store.path, KeeperFigures)
+        figures = ledger.figures
+        stack.callback(ledger.save)
         clean(store.path)
         inspect(store.path)
         next_tidy = 0.0
@@ -201,9 +215,9 @@ def keep(store: Charge, gone: threading.Event) -> None:
             due = time.monotonic() >= next_tidy
             if due:
                 # Before anything that writes: a full disk gets room by it.
-                make_room(store, time.time())
+                make_room(store, figures, time.time())
             try:
-                seal_closed(store.path)
+                seal_closed(store.path, figures)
                 if due:
                     adopt(store.path)
                     tidy(store.path, time.time())
@@ -211,13 +225,15 @@ def keep(store: Charge, gone: threading.Event) -> None:
             except OSError as error:
                 full = error.errno in journal.NO_SPACE
                 clean(store.path)
-                pause = POLL if full and make_room(store, time.time()) else PAUSE
+                pause = POLL if full and make_room(store, figures, time.time()) else PAUSE
+                figures.troubles.note()
                 log.error(
                     "lake cannot be tended", path=str(store.path), error=str(error), disk_full=full, retry_in=pause
                 )
+            ledger.save()
             gone.wait(pause)
         with contextlib.suppress(OSError):
-            seal_closed(store.path, time.monotonic() + LAST_ROUND)
+            seal_closed(store.path, figures, time.monotonic() + LAST_ROUND)
 
 
 def settle() -> None:

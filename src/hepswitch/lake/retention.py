@@ -15,14 +15,19 @@ from hepswitch.lake import layout
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
-    """What retention took away."""
+class Retained:
+    """What retention took away (`files`, `bytes`), and what it left: files, bytes with the journals, and when (Unix time)
+    the oldest and the newest file were written."""
 
     files: int
     bytes: int
+    files_left: int
+    bytes_left: int
+    oldest: float | None
+    newest: float | None
 
 
-def retain(root: Path, keep: float | None, max_size: int | None, now: float) -> Removed:
+def retain(root: Path, keep: float | None, max_size: int | None, now: float) -> Retained:
     """Delete files written more than `keep` seconds before `now` (Unix time), then the oldest until the lake, journals
     included, is no bigger than `max_size` bytes. None: no limit. What was put aside as damaged goes by the same rules, and
     empty folders go too. Raises OSError.
@@ -47,7 +52,8 @@ def retain(root: Path, keep: float | None, max_size: int | None, now: float) -> 
             # Not empty is the usual case, and the answer.
             with contextlib.suppress(OSError):
                 empty.rmdir()
-    return Removed(files, removed)
+    left = [written for written, _, _ in found[files:]]
+    return Retained(files, removed, len(left), total - removed, left[0] if left else None, left[-1] if left else None)
 
 
 def _journals(root: Path) -> int:

@@ -20,12 +20,13 @@ from hepswitch.lake import layout, parquet
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """What became of a segment: it made `files`; `damaged` records and `unread` bytes could not be used.
+    """What became of a segment: it made `files` with so many `rows`; `damaged` records and `unread` bytes could not be used.
 
     `fault` says what was wrong with the first such record.
     """
 
     files: int
+    rows: int
     damaged: int
     unread: int
     fault: str | None
@@ -49,7 +50,7 @@ def seal(root: Path, worker: int, segment: Segment) -> Sealed:
         layout.put_aside(segment.path)
     else:
         segment.path.unlink()
-    return Sealed(len(written), records.damaged, unread, records.fault)
+    return Sealed(len(written), len(records), records.damaged, unread, records.fault)
 
 
 def _batches(records: Records, start: int, stop: int) -> Iterator[pa.RecordBatch]:

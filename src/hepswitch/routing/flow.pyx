@@ -9,11 +9,12 @@ from cpython.ref cimport PyObject
 from hepswitch.routing.gate cimport Gate
 from hepswitch.routing.look_back cimport LookBack
 from hepswitch.routing.packet cimport (
-    CAPTURED, DROPPED, HELD, REPLY, REQUEST, RESUME, SENT, STORED, Context, Message, Packet, TracerBase,
+    CAPTURED, HELD, REPLY, REQUEST, RESUME, TAKEN, TRACED, Context, Message, Packet, TracerBase,
 )
 from hepswitch.wire.batch cimport Batch, Item
 from hepswitch.wire.sip cimport Sip
 
+from hepswitch.routing.packet import CAPTURE_OFF
 from hepswitch.wire.errors import WireError
 
 cdef extern from "Python.h":
@@ -52,6 +53,7 @@ cdef class Flow:
         cdef Gate gate = self.gate
         cdef TracerBase tracer = self.context.tracer
         cdef LookBack look_back = None
+        taps = self.context.taps
         cdef Item* item
         if gate is not None:
             gate.enter(batch)
@@ -92,13 +94,15 @@ cdef class Flow:
                 kind = packet.kind()
                 requests += kind == REQUEST
                 replies += kind == REPLY
-            if not packet.outcome & (SENT | STORED | DROPPED):
+            if not packet.outcome & TAKEN:
                 if packet.outcome & HELD:
-                    self.context.count_drop("capture off")
+                    self.context.count_drop(CAPTURE_OFF)
                 else:
                     unrouted += 1
             if look_back is not None:
                 self.keep(look_back, packet)
+            if taps is not None:
+                taps.see(packet)
             packet.sip_view = None
             # Two references are ours (self.packet and packet). A third is a script's, which kept the packet.
             if Py_REFCNT(<PyObject*> packet) > 2:
@@ -115,14 +119,14 @@ cdef class Flow:
     cdef int traced(self, TracerBase tracer, Packet packet) except -1:
         try:
             if tracer.leave(packet):
-                packet.outcome |= SENT
+                packet.outcome |= TRACED
         except Exception as error:
             self.on_error(packet, error)
         return 0
 
     cdef int keep(self, LookBack look_back, Packet packet) except -1:
         try:
-            look_back.leave(packet, not packet.outcome & (SENT | STORED | DROPPED | HELD))
+            look_back.leave(packet, not packet.outcome & (TAKEN | HELD))
         except Exception as error:
             self.on_error(packet, error)
         return 0
@@ -138,7 +142,7 @@ cdef class Flow:
         cdef Sip sip = packet.sip
         if sip is not None and self.sip_route is not None:
             self.sip_route(Message(packet, sip.raw))
-        elif not packet.outcome & (SENT | STORED | DROPPED):
+        elif not packet.outcome & TAKEN:
             packet.drop("not SIP" if sip is None else "no SIP route")
         return 0
 

@@ -1,0 +1,109 @@
+"""An endpoint of the API: what it is asked, what it answers, and how both travel in HTTP.
+
+GET reads and POST changes: there is no third kind. Questions are Structs, in the URL of a GET and as JSON in the body of a
+POST; answers are JSON, or a Response that an endpoint makes itself. What is not done is answered with `{"error": words}`.
+Not here: which endpoints there are (`api`), their description (`openapi`), who may ask (`access`).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from msgspec import MsgspecError, Struct
+from msgspec.json import decode, encode
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from hepswitch.control.refusal import RefusedError
+from hepswitch.queries.questions import read
+
+PREFIX = "/api/v1"
+
+MOST_BODY = 64 << 10
+"""Bytes of a request: a change takes a few hundred."""
+
+
+class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
+    """No parameters."""
+
+
+class Trouble(Struct, frozen=True):
+    """Why something was not done."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """`run` is given an `asks` (nothing when that is None), and gives an `answers`, or a Response of media type `answers`.
+
+    Its docstring says what it is for. `errors` are the statuses it may answer with, beside those that every endpoint has.
+    """
+
+    method: Literal["GET", "POST"]
+    path: str
+    run: Callable[..., Coroutine[Any, Any, Any]]
+    asks: type[Struct] | None = None
+    answers: Any = dict[str, Any]
+    errors: tuple[int, ...] = ()
+
+    @property
+    def role(self) -> Literal["read", "operate"]:
+        """Who may ask."""
+        return "read" if self.method == "GET" else "operate"
+
+    @property
+    def summary(self) -> str:
+        """What it is for, in a line."""
+        return (inspect.getdoc(self.run) or "").partition("\n")[0]
+
+    def route(self) -> Route:
+        """It as a route of Starlette."""
+
+        async def answer(request: Request) -> Response:
+            if self.method == "POST":
+                said = await self.run(self._asked(await read_body(request)))
+            else:
+                asked = self._parameters(request)
+                said = await (self.run() if self.asks is None else self.run(asked))
+            return said if isinstance(said, Response) else json_response(said)
+
+        return Route(PREFIX + self.path, answer, methods=[self.method])
+
+    def _asked(self, body: bytes) -> Struct:
+        assert self.asks is not None, "a change says what is to be changed"
+        try:
+            return decode(body or b"{}", type=self.asks)
+        except (MsgspecError, UnicodeDecodeError) as error:
+            raise RefusedError(f"{PREFIX}{self.path}: {error}", 400) from error
+
+    def _parameters(self, request: Request) -> Struct:
+        try:
+            return read(self.asks or Nothing, request.query_params.multi_items())
+        except ValueError as error:
+            raise RefusedError(f"{PREFIX}{self.path}: {error}", 400) from error
+
+
+async def read_body(request: Request) -> bytes:
+    """The body, if it is no longer than MOST_BODY. Raises RefusedError."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MOST_BODY:
+            raise RefusedError(f"the request has more than {MOST_BODY} bytes", 400)
+    return body
+
+
+def json_response(answer: Any, status: int = 200) -> Response:
+    """An answer as JSON."""
+    return Response(encode(answer), status, media_type="application/json")
+
+
+async def refuse(_: Request, error: Exception) -> Response:
+    """The answer to what was not done."""
+    assert isinstance(error, RefusedError)
+    return json_response(Trouble(str(error)), error.status)

@@ -1,0 +1,5 @@
+// The Call screen.
+
+import { frame } from "./nav.js";
+
+frame("call");

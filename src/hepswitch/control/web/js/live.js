@@ -1,0 +1,5 @@
+// The Live screen.
+
+import { frame } from "./nav.js";
+
+frame("live");

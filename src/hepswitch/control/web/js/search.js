@@ -1,0 +1,5 @@
+// The Search screen.
+
+import { frame } from "./nav.js";
+
+frame("search");

@@ -1,0 +1,5 @@
+// The Switch screen.
+
+import { frame } from "./nav.js";
+
+frame("switch");

@@ -1,0 +1,97 @@
+"""How long the oldest packet has been waiting, out of two numbers that only grow: how many came, how many are done with.
+
+Packets are done with in the order in which they came, so whoever looks now and then at both numbers knows the age of the
+oldest to within the time between two looks, and no packet pays for it. What an outlet finds on disk at its start came then,
+as far as this can know. Not here: the numbers (`books`, `databases.gauge`).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+MOST_LOOKS = 1024
+"""Looks remembered for what waits; of more every second is forgotten, so that the error stays small beside the age."""
+
+Place = tuple[str, str, str]
+"""Where packets wait: "destinations" or "stores" of the books, the outlet's name, and its node's or ""."""
+
+
+class Waiting:
+    """The packets that wait in one place."""
+
+    def __init__(self) -> None:
+        self._came = 0
+        self._looks: deque[tuple[float, int]] = deque()
+
+    def look(self, came: int, done: int, now: float) -> float:
+        """So many `came` and are `done` with at the time `now`; gives the seconds that the oldest of the others waits."""
+        looks = self._looks
+        if came < self._came:  # another process counts anew; what waits on disk is what waited before
+            since = looks[0][0] if looks else now
+            looks.clear()
+            looks.append((since, came))
+        elif came > self._came:
+            looks.append((now, came))
+        self._came = came
+        while looks and looks[0][1] <= done:
+            looks.popleft()
+        if len(looks) > MOST_LOOKS:
+            self._looks = looks = deque(itertools.islice(looks, 0, None, 2))
+        return now - looks[0][0] if looks else 0.0
+
+
+class Ages:
+    """The ages of the oldest packets in all outlets and nodes of one worker."""
+
+    def __init__(self) -> None:
+        self._places: dict[Place, Waiting] = {}
+        self._ages: dict[Place, float] = {}
+
+    def look(self, book: dict[str, Any], now: float) -> None:
+        """`book`: what the worker says at the time `now`. Places that it does not name any more are forgotten."""
+        places = dict(_accounts(book))
+        self._places = {place: self._places.get(place) or Waiting() for place in places}
+        self._ages = {
+            place: self._places[place].look(row["accepted"], row["accepted"] - row["queued"] - row["spooled"], now)
+            for place, row in places.items()
+        }
+
+    def of(self, place: Place) -> float:
+        """Seconds; 0.0 where nothing waits."""
+        return self._ages.get(place, 0.0)
+
+
+def with_lags(book: dict[str, Any], workers: Iterable[Ages]) -> dict[str, Any]:
+    """The books with `lag` in each row of an outlet or node: seconds that the oldest packet there waits in any worker."""
+    known = list(workers)
+
+    def lag(*place: str) -> dict[str, float]:
+        kind, name, node = place
+        return {"lag": round(max((ages.of((kind, name, node)) for ages in known), default=0.0), 3)}
+
+    rows = {
+        kind: {
+            name: row
+            | lag(kind, name, "")
+            | (
+                {"nodes": {url: node | lag(kind, name, url) for url, node in row["nodes"].items()}}
+                if "nodes" in row
+                else {}
+            )
+            for name, row in book[kind].items()
+        }
+        for kind in ("destinations", "stores")
+    }
+    return book | rows
+
+
+def _accounts(book: dict[str, Any]) -> Iterator[tuple[Place, dict[str, Any]]]:
+    for kind in ("destinations", "stores"):
+        for name, row in book[kind].items():
+            nodes = row.get("nodes", {})
+            for url, node in nodes.items():
+                yield (kind, name, url), node
+            yield (kind, name, ""), row
