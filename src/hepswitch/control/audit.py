@@ -35,7 +35,7 @@ DONE = "done"
 REFUSALS = 1.0
 """Seconds between two refusals that are told of one source: the next one says how many there were."""
 
-_CREDENTIALS = re.compile(r"//[^/@\s]*@")
+_CREDENTIALS = re.compile(r"//[^/\s]*@")
 _SECRETIVE = re.compile(r"(?i)token|passw|secret|auth|key")
 
 
@@ -97,8 +97,8 @@ class Audit:
 
 def plain(text: str) -> str:
     """`text`, not too long, without a password in a URL, characters that cannot be seen as escapes."""
-    cut = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
-    cut = _CREDENTIALS.sub("//***@", cut)
+    shown = _CREDENTIALS.sub("//***@", text)
+    cut = shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
 
 
