@@ -31,6 +31,8 @@ MOST = 32
 DEEPEST = 4
 
 DONE = "done"
+LOG_IN = "log in"
+"""The action of who is not let in."""
 
 REFUSALS = 1.0
 """Seconds between two refusals that are told of one source: the next one says how many there were."""
@@ -63,8 +65,9 @@ class Audit:
             self._write(visitor.who, visitor.source, action, parameters, outcome)
 
     def refused(self, who: str, source: str, action: str, why: str) -> None:
-        """Somebody was not let in, or may not do that. Of many only the first is told at once."""
-        unsaid = self._refusals.due((source, action))
+        """Somebody was not let in, or may not do that. Of many by one only the first is told at once."""
+        # By who it is only where that is known: there is no end of names, and of paths.
+        unsaid = self._refusals.due((source, None if action == LOG_IN else who))
         if unsaid is not None:
             self._write(who, source, action, {"before": unsaid} if unsaid else {}, f"refused: {why}")
 
