@@ -32,9 +32,7 @@ log = structlog.get_logger("hepswitch.control")
 
 REMEMBERED: Final = 300.0
 """Seconds for which a password that fitted is not tried again."""
-MOST_log = structlog.get_logger("hepswitch.control")
-
-REMEMBERED: Final = 256
+MOST_REMEMBERED: Final = 256
 
 FREE: Final = 3
 """Wrong attempts of a source that are answered at once; each further one waits twice as long."""
