@@ -11,19 +11,23 @@ import asyncio
 import contextlib
 import socket
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
+from msgspec import Struct
 from msgspec.json import decode, encode
 
 from hepswitch import books
 from hepswitch.config import Config
 from hepswitch.destinations.databases import DatabaseStore, spool_of
 from hepswitch.destinations.lake import LakeStore
-from hepswitch.logs import words
+from hepswitch.logs import Event, recent, words
 from hepswitch.tables import REVEALED
+from hepswitch.tracing.taps import Found
+from hepswitch.waiting import Ages
 
 log = structlog.get_logger("hepswitch.supervisor")
 
@@ -45,6 +49,17 @@ BusEnds = tuple[int, int]
 """Descriptors of a worker's ear, and of the mouth that others speak into (`tracing.bus`)."""
 
 
+T = TypeVar("T")
+
+
+class _Events(Struct):
+    events: list[Event]
+
+
+class _Watched(Struct):
+    watched: dict[int, Found]
+
+
 class WorkerError(Exception):
     """A worker could not start, does not answer as it should, or is gone."""
 
@@ -56,7 +71,12 @@ class Worker:
         self, number: int, sockets: list[list[socket.socket]], memory: int | None = None, bus: Sequence[BusEnds] = ()
     ) -> None:
         self.number = number
+        self.name = f"worker {number}"
         self.last = books.empty()
+        self.ages = Ages()
+        self.starts = 0
+        self.listening = False
+        """False while it is being started, or there is none: it answers nothing then."""
         self._sockets = sockets
         self._memory = memory
         self._bus = bus
@@ -81,6 +101,8 @@ class Worker:
         }
         shared = [*([] if self._memory is None else [self._memory]), *chain(*self._bus)]
         self.last = books.empty()
+        self.starts += 1
+        self.listening = False
         step = "starting its process"
         try:
             async with asyncio.timeout(START_TIMEOUT):
@@ -114,6 +136,7 @@ class Worker:
         if "error" in answer:
             await self._end_itself()
             raise WorkerError(answer["error"])
+        self.listening = True
 
     async def kill(self) -> int | None:
         """End the process if it still runs; its exit status."""
@@ -133,6 +156,22 @@ class Worker:
 
     async def ask(self, timeout: float | None = ANSWER_TIMEOUT, **message: Any) -> dict[str, Any]:  # noqa: ASYNC109
         """One request, one answer. Raises WorkerError when the worker is gone, or its answer is no answer."""
+        answer = await self._ask(dict[str, Any], timeout, message)
+        if "stats" in answer:
+            self.last = answer["stats"]
+            self.ages.look(self.last, time.monotonic())
+        return answer
+
+    async def events(self) -> list[Event]:
+        """What it has warned of since this was asked last. Raises WorkerError."""
+        return (await self._ask(_Events, ANSWER_TIMEOUT, {"do": "events"})).events
+
+    async def watched(self, ids: Sequence[int]) -> dict[int, Found]:
+        """What its taps of these ids have found; it takes away all others. Rows stay the JSON that they are. Raises
+        WorkerError."""
+        return (await self._ask(_Watched, ANSWER_TIMEOUT, {"do": "watched", "ids": ids})).watched
+
+    async def _ask(self, kind: type[T], timeout: float | None, message: Mapping[str, Any]) -> T:  # noqa: ASYNC109
         async with self._turn:
             if self._writer is None or self._writer.is_closing():
                 raise WorkerError(f"worker {self.number} ended")
@@ -140,7 +179,7 @@ class Worker:
                 self._writer.write(encode(message) + b"\n")
                 async with asyncio.timeout(timeout):
                     line = await self._reader.readline()
-                answer = decode(line, type=dict[str, Any]) if line else None
+                answer = decode(line, type=kind) if line else None
             except BaseException as error:
                 self._writer.close()  # a late answer must not be taken for that to another question
                 if isinstance(error, (OSError, ValueError)):
@@ -148,8 +187,6 @@ class Worker:
                 raise
         if answer is None:
             raise WorkerError(f"worker {self.number} ended")
-        if "stats" in answer:
-            self.last = answer["stats"]
         return answer
 
     async def end(self, drain: float) -> None:
@@ -166,6 +203,10 @@ class Worker:
             listener["kernel_drops"] = listener["connections"] = 0
         for row in (*self.last["destinations"].values(), *self.last["stores"].values()):
             books.hand_over(row, "worker died")
+        if meter := self.last["meter"]:
+            meter["agents"]["known"] = 0
+            meter["means"] = {}
+            meter.get("sip", {})["active"] = 0
         script = self.last["script"]
         script["gauges"] = {}
         self.last["tracer"]["calls"] = 0
@@ -191,6 +232,7 @@ class Attendant:
         self._log = (config.log.level, config.log.format)
         self._patience = config.drain + PATIENCE
         self._process: asyncio.subprocess.Process | None = None
+        self.starts = 0
 
     @property
     def pid(self) -> int | None:
@@ -208,10 +250,13 @@ class Attendant:
             await asyncio.sleep(PAUSE)
 
     async def _once(self) -> int:
+        self.starts += 1
         self._process = process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", self._module, *self._log, stdin=asyncio.subprocess.PIPE
-        )
+            sys.executable, "-m", self._module, *self._log,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=LINE_LIMIT,
+        )  # fmt: skip
         assert process.stdin is not None
+        hearing = asyncio.create_task(self._hear(process.stdout))
         try:
             process.stdin.write(self._charge + b"\n")
             with contextlib.suppress(ConnectionError):
@@ -225,6 +270,17 @@ class Attendant:
                     process.kill()
                 await process.wait()
             raise
+        finally:
+            await hearing
+
+    async def _hear(self, warnings: asyncio.StreamReader | None) -> None:
+        """Keep what it warns of. To the end: it must not wait for us with a full pipe."""
+        assert warnings is not None
+        async for line in warnings:
+            try:
+                recent.heard([decode(line, type=Event)], self.name)
+            except ValueError:  # a library has printed something
+                log.warning("a process said what is no event", process=self.name, line=line[:200])
 
 
 def attendant(name: str, store: LakeStore | DatabaseStore, config: Config) -> Attendant:

@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,18 @@ from typing import Any
 import structlog
 from msgspec import structs
 
-from hepswitch import __version__, books
+from hepswitch import __version__, books, logs
 from hepswitch.config import Config, ConfigError, load, recheck
+from hepswitch.control import agents
 from hepswitch.control.dispatcher import Changes, checked, merged
 from hepswitch.control.hints import hints
 from hepswitch.control.http import Control
+from hepswitch.control.live import Live
+from hepswitch.control.observer import Observer
 from hepswitch.control.protocol import ProcessInfo, Reloaded, Status
 from hepswitch.control.refusal import RefusedError
 from hepswitch.control.traces import TracesAtRunTime
+from hepswitch.control.vitals import Vitals
 from hepswitch.databases.gauge import Gauge
 from hepswitch.destinations.databases import DatabaseStore, spool_of
 from hepswitch.destinations.hep import FORGOTTEN_HINT
@@ -41,7 +45,9 @@ from hepswitch.switch import RELOADED
 from hepswitch.tables import REVEALED
 from hepswitch.tracing.bus import make_pairs
 from hepswitch.tracing.dynamic import TraceStart
+from hepswitch.tracing.taps import Found, Watching
 from hepswitch.units import Endpoint
+from hepswitch.waiting import with_lags
 
 log = structlog.get_logger("hepswitch.supervisor")
 
@@ -64,6 +70,7 @@ class Supervisor:
         self._changing = asyncio.Lock()
         self._started = asyncio.Event()
         self.capturing = True
+        self.live = Live(self)
         self.urls: list[str] = []
         self.control_url = ""
         self._clock = books.Clock()
@@ -77,6 +84,7 @@ class Supervisor:
         }
         self._stopping = asyncio.Event()
         self._sockets: list[list[list[socket.socket]]] = [[] for _ in range(config.workers)]
+        self._observer = Observer(config, self.processes, [gauge.look for gauge in self._gauges.values()])
 
     def bind(self) -> None:
         """Bind every listener. Raises ConfigError naming all that cannot be had."""
@@ -96,6 +104,7 @@ class Supervisor:
         for of_worker, sockets in zip(self._sockets, shares, strict=True):
             of_worker.append(sockets)
         self.urls.append(way.name(endpoint, shares[0]))
+        self._observer.bound(self.urls[-1], chain(*shares))
 
     async def run(self) -> None:
         """Serve until told to stop."""
@@ -106,7 +115,13 @@ class Supervisor:
             loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(self._hang_up()))
             self._report_forgotten_spools()
             self._library = await stack.enter_async_context(
-                Library(self.config.stores, log=(self.config.log.level, self.config.log.format))
+                Library(
+                    self.config.stores,
+                    self.config.control.query_timeout,
+                    self.config.control.query_processes,
+                    self.config.control.query_memory,
+                    (self.config.log.level, self.config.log.format),
+                )
             )
             self._control = Control(self, self._library, self.config.control)
             self.control_url = await stack.enter_async_context(self._control)
@@ -119,6 +134,8 @@ class Supervisor:
             cares = [tasks.create_task(self._care(worker)) for worker in self._workers]
             self._attendants = [attendant(name, store, self.config) for name, store in self.config.stores.items()]
             cares += [tasks.create_task(each.run()) for each in self._attendants]
+            cares.append(tasks.create_task(self._observer.watch()))
+            cares.append(tasks.create_task(self.live.run()))
             also = {"control_also": self._control.urls[1:]} if len(self._control.urls) > 1 else {}
             log.info("listening", on=self.urls, control=self.control_url, workers=self.config.workers, **also)
             await self._stopping.wait()
@@ -132,12 +149,13 @@ class Supervisor:
         log.info("stopped", balanced=self.total()["balanced"])
 
     def _shared_memory(self, stack: contextlib.AsyncExitStack) -> int | None:
-        """The file of the memory in which workers recognise each other's duplicates; it outlives a worker that dies."""
-        if not self.config.duplicates.room:
+        """The file of the memory in which workers recognise each other's duplicates and calls; it outlives a worker that
+        dies."""
+        if not self.config.shared_room:
             return None
-        memory = os.memfd_create("hepswitch-duplicates")
+        memory = os.memfd_create("hepswitch")
         stack.callback(os.close, memory)
-        os.ftruncate(memory, self.config.duplicates.room)
+        os.ftruncate(memory, self.config.shared_room)
         return memory
 
     def _bus(self, stack: contextlib.AsyncExitStack) -> list[BusEnds]:
@@ -162,6 +180,7 @@ class Supervisor:
         while not self._stopping.is_set():
             try:
                 await worker.ask(do="stats")
+                await self._hear(worker)
                 failures = 0
                 await asyncio.sleep(POLL)
             except WorkerError:
@@ -185,8 +204,9 @@ class Supervisor:
     # ── what control asks for ──────────────────────────────────────────────────────────────────────────────────────
 
     async def stats(self) -> books.Snapshot:
-        """The books of all workers, now."""
-        await asyncio.gather(*(worker.ask(do="stats") for worker in self._workers), return_exceptions=True)
+        """The books of all workers, now. One that is being started has none yet and is not waited for."""
+        asked = (worker.ask(do="stats") for worker in self._workers if worker.listening)
+        await asyncio.gather(*asked, return_exceptions=True)
         return self.total()
 
     def total(self) -> books.Snapshot:
@@ -195,7 +215,12 @@ class Supervisor:
         for name, gauge in self._gauges.items():
             if name in book["stores"]:
                 book["stores"][name] = gauge.complete(book["stores"][name])
+        book = with_lags(book, [worker.ages for worker in self._workers])
         return books.close(book, self._clock.uptime)
+
+    async def vitals(self) -> Vitals:
+        """How the processes, sockets and disks are."""
+        return await self._observer.vitals(self.capturing)
 
     async def dispatcher(self) -> dict[str, Any]:
         """The sets and nodes of all workers as one."""
@@ -205,6 +230,11 @@ class Supervisor:
         )  # fmt: skip
         # A worker that does not answer is about to be replaced: what it has is nowhere to be seen until then.
         return merged(answer["sets"] for answer in answers if isinstance(answer, dict) and "sets" in answer)
+
+    async def agents(self) -> dict[str, Any]:
+        """Who sends packets: the agents of all workers as one."""
+        answers = await asyncio.gather(*(worker.ask(do="agents") for worker in self._workers), return_exceptions=True)
+        return agents.merged(answer for answer in answers if isinstance(answer, dict) and "agents" in answer)
 
     async def set_node(self, change: NodeChange) -> None:
         """Make the change in every worker, and in those that will be started. Raises RefusedError."""
@@ -227,11 +257,10 @@ class Supervisor:
 
     def processes(self) -> list[ProcessInfo]:
         """The processes that there are at this moment."""
-        running = [ProcessInfo(os.getpid(), "supervisor")]
-        running += [ProcessInfo(each.pid, f"worker {each.number}") for each in self._workers if each.pid is not None]
-        running += [ProcessInfo(each.pid, each.name) for each in self._attendants if each.pid is not None]
-        running += [ProcessInfo(*each) for each in self._library.processes()]
-        return running
+        own = ProcessInfo(os.getpid(), "supervisor")
+        others: list[Worker | Attendant] = [*self._workers, *self._attendants]
+        running = [ProcessInfo(each.pid, each.name, each.starts - 1) for each in others if each.pid is not None]
+        return [own, *running, *(ProcessInfo(*each) for each in self._library.processes())]
 
     async def status(self) -> Status:
         """The switch itself."""
@@ -261,7 +290,20 @@ class Supervisor:
 
     def _said(self) -> dict[str, Any]:
         """What was said at run time and holds on, for a worker that is started again."""
-        return {"nodes": list(self._changes), "capturing": self.capturing, "traces": self._traces.said(self.total())}
+        return {
+            "nodes": list(self._changes),
+            "capturing": self.capturing,
+            "traces": self._traces.said(self.total()),
+            "watching": self.live.watching,
+        }
+
+    async def events(self) -> list[logs.Event]:
+        """The latest warnings and errors of all processes, the newest first."""
+        await asyncio.gather(*map(self._hear, self._workers), return_exceptions=True)
+        return logs.recent.latest()
+
+    async def _hear(self, worker: Worker) -> None:
+        logs.recent.heard(await worker.events(), f"worker {worker.number}")
 
     async def traces(self) -> dict[str, Any]:
         """Every trace with its figures."""
@@ -296,6 +338,27 @@ class Supervisor:
             self._traces.switch(on, id)
         log.info("tracing switched", trace=id or "all of the configuration", on=on)
         _complain(late)
+
+    async def watch(self, watching: Watching) -> None:
+        """Let every worker, and those that will be started, look for packets. Raises RefusedError."""
+        await self._started.wait()
+        async with self._changing:
+            answers = await asyncio.gather(
+                *(worker.ask(do="watch", watching=watching) for worker in self._workers), return_exceptions=True
+            )
+        # A worker that does not answer is about to be replaced: its successor is told.
+        if refused := [each["error"] for each in answers if isinstance(each, dict) and "error" in each]:
+            raise RefusedError(refused[0], 400)
+
+    async def watched(self, ids: Sequence[int]) -> tuple[list[dict[int, Found]], bool]:
+        """What each worker has found since it was asked last, and whether all have answered."""
+        answers = await asyncio.gather(*(worker.watched(ids) for worker in self._workers), return_exceptions=True)
+        found = [answer for answer in answers if not isinstance(answer, BaseException)]
+        return found, len(found) == len(self._workers)
+
+    def list_names(self) -> Collection[str]:
+        """The lists that a filter may name."""
+        return self.config.lists
 
     async def reload(self, only: Collection[str] = RELOADED) -> Reloaded:
         """Read the file again and let every worker go on with what it says under the keys `only`.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 MOST_LOOKS = 1024
@@ -64,28 +64,20 @@ class Ages:
         return self._ages.get(place, 0.0)
 
 
-def with_lags(book: dict[str, Any], workers: Iterable[Ages]) -> dict[str, Any]:
-    """The books with `lag` in each row of an outlet or node: seconds that the oldest packet there waits in any worker."""
-    known = list(workers)
+def with_lags(book: dict[str, Any], workers: Collection[Ages]) -> dict[str, Any]:
+    """The books with `lag` in each row of an outlet or node: seconds that the oldest packet there waits in any worker, or
+    what the row says itself, if that is more."""
 
-    def lag(*place: str) -> dict[str, float]:
-        kind, name, node = place
-        return {"lag": round(max((ages.of((kind, name, node)) for ages in known), default=0.0), 3)}
+    def dated(row: dict[str, Any], place: Place) -> dict[str, Any]:
+        lag = max([row.get("lag", 0.0), *(ages.of(place) for ages in workers)])
+        return row | {"lag": round(lag, 3)}
 
-    rows = {
-        kind: {
-            name: row
-            | lag(kind, name, "")
-            | (
-                {"nodes": {url: node | lag(kind, name, url) for url, node in row["nodes"].items()}}
-                if "nodes" in row
-                else {}
-            )
-            for name, row in book[kind].items()
-        }
-        for kind in ("destinations", "stores")
-    }
-    return book | rows
+    def outlet(kind: str, name: str, row: dict[str, Any]) -> dict[str, Any]:
+        nodes = {url: dated(node, (kind, name, url)) for url, node in row.get("nodes", {}).items()}
+        return dated(row, (kind, name, "")) | ({"nodes": nodes} if nodes else {})
+
+    kinds = ("destinations", "stores")
+    return book | {kind: {name: outlet(kind, name, row) for name, row in book[kind].items()} for kind in kinds}
 
 
 def _accounts(book: dict[str, Any]) -> Iterator[tuple[Place, dict[str, Any]]]:

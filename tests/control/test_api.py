@@ -38,7 +38,11 @@ async def test_the_document_has_every_endpoint_with_its_words(url: str, switch: 
 
 async def test_the_switch_tells_of_itself(url: str, switch: Switch) -> None:
     status, told = await ask(f"{url}{PREFIX}/status")
-    assert (status, told["capturing"], told["processes"][1]) == (200, True, {"pid": 42, "kind": "worker 0"})
+    assert (status, told["capturing"], told["processes"][1]) == (
+        200,
+        True,
+        {"pid": 42, "kind": "worker 0", "restarts": 0},
+    )
     assert (await ask(f"{url}{PREFIX}/config"))[1]["control"]["token"] == "**********"
     assert await ask(f"{url}/api/stats") == await ask(f"{url}{PREFIX}/stats")
 

@@ -5,18 +5,20 @@ Not here: how questions and answers travel (`endpoints`), their description (`op
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from hepswitch.books import Snapshot
 from hepswitch.control.endpoints import Endpoint
+from hepswitch.control.live import MEDIA, Stream
 from hepswitch.control.openapi import document
 from hepswitch.control.protocol import Reloaded, Status, Switch
 from hepswitch.control.relayed import Relayed
 from hepswitch.control.users import Role
 from hepswitch.control.visitor import VISITOR
 from hepswitch.destinations.sets import NodeChange
+from hepswitch.logs import Event
 from hepswitch.queries import answers, questions
 from hepswitch.queries.library import Library
 from hepswitch.tracing.dynamic import TraceStart
@@ -53,8 +55,21 @@ class TraceSwitch(Struct, frozen=True, forbid_unknown_fields=True):
     id: str | None = None
 
 
+class Watch(Struct, frozen=True):
+    """What to watch: packets that meet the filter, with their payloads or without."""
+
+    filter: Annotated[str, Meta(max_length=8192, description="A condition in the language of filters; none: all.")] = ""
+    payload: Annotated[bool, Meta(description="Send payloads, too.")] = False
+
+
+class Events(Struct, frozen=True):
+    """Warnings and errors, the newest first."""
+
+    events: list[Event]
+
+
 class Me(Struct, frozen=True):
-    """Who asks, and what is allowed; `user` is null for who shows a token, or nothing."""
+    """Who asks. `user`: null for a token, and where nobody is asked."""
 
     user: str | None
     role: Role
@@ -96,6 +111,8 @@ class Api:
             Endpoint("GET", "/me", self.me, answers=Me),
             Endpoint("GET", "/stats", self.stats),
             Endpoint("GET", "/status", self.status, answers=Status),
+            Endpoint("GET", "/events", self.events, answers=Events),
+            Endpoint("GET", "/live", self.live, Watch, MEDIA, errors=(503,)),
             Endpoint("GET", "/config", self.config),
             Endpoint("GET", "/destinations", self.destinations),
             Endpoint("POST", "/destinations", self.set_node, NodeChange, Changed, errors=(404, 409)),
@@ -107,7 +124,7 @@ class Api:
             Endpoint("POST", "/traces/stop", self.stop_trace, TraceStop, Stopped, errors=(404, 409)),
             Endpoint("POST", "/traces/switch", self.switch_traces, TraceSwitch, TraceSwitch, errors=(404, 409)),
         ]
-        self._document = document(self.endpoints)
+        self.document = document(self.endpoints)
 
     # ── what is stored ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -143,10 +160,10 @@ class Api:
 
     async def openapi(self) -> dict[str, Any]:
         """This description."""
-        return self._document
+        return self.document
 
     async def me(self) -> Me:
-        """Who asks, and whether changes are allowed (role operate)."""
+        """Who asks, and what that is allowed."""
         visitor = VISITOR.get()
         return Me(visitor.user, visitor.role)
 
@@ -157,6 +174,19 @@ class Api:
     async def status(self) -> Status:
         """The switch itself: version, processes, listeners, what is on, and what should be looked at."""
         return await self._switch.status()
+
+    async def events(self) -> Events:
+        """The latest warnings and errors of all processes, those of scripts too; at most 200."""
+        return Events(await self._switch.events())
+
+    async def live(self, asked: Watch) -> Stream:
+        """Packets as they go by, as server-sent events.
+
+        `packet`: one packet as the route left it. `missed`: how many that match are not shown (`missed`), and about how many
+        the filter was not asked since it takes too long (`skipped`). `rate`, about once a second: how many went by (`seen`)
+        and how many of them match, in so many `seconds`. It goes on until the client goes away.
+        """
+        return Stream(await self._switch.live.watch(asked.filter, asked.payload))
 
     async def config(self) -> dict[str, Any]:
         """The configuration, without its secrets."""

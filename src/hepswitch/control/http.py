@@ -87,7 +87,9 @@ class Control:
         return json_response(await self._switch.stats())
 
     async def _metrics(self, _: Request) -> Response:
-        return Response(metrics.exposition(await self._switch.stats()), media_type=metrics.CONTENT_TYPE)
+        book, vitals = await self._switch.stats(), await self._switch.vitals()
+        text = await asyncio.to_thread(metrics.exposition, book, vitals)
+        return Response(text, media_type=metrics.CONTENT_TYPE)
 
     async def _healthz(self, _: Request) -> Response:
         return PlainTextResponse("ok\n")

@@ -11,7 +11,10 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from hepswitch.books import Snapshot
+from hepswitch.control.live import Live
+from hepswitch.control.vitals import Vitals
 from hepswitch.destinations.sets import NodeChange
+from hepswitch.logs import Event
 from hepswitch.tracing.dynamic import TraceStart
 
 
@@ -23,10 +26,11 @@ class Reloaded(Struct, frozen=True):
 
 
 class ProcessInfo(Struct, frozen=True):
-    """One process of the switch, and what it is."""
+    """One process of the switch, what it is, and how often it was started again."""
 
     pid: int
     kind: str
+    restarts: int = 0
 
 
 class Status(Struct, frozen=True):
@@ -47,6 +51,8 @@ class Switch(Protocol):
 
     capturing: bool
     """Whether packets are put into stores."""
+    live: Live
+    """Who watches packets go by."""
 
     async def stats(self) -> Snapshot:
         """The books of all workers, now."""
@@ -54,8 +60,14 @@ class Switch(Protocol):
     def processes(self) -> list[ProcessInfo]:
         """The processes that there are at this moment."""
 
+    async def vitals(self) -> Vitals:
+        """How its processes, sockets and disks are."""
+
     async def status(self) -> Status:
         """The switch itself."""
+
+    async def events(self) -> list[Event]:
+        """The latest warnings and errors of all processes, the newest first."""
 
     def missing(self) -> list[str]:
         """What is missing, in words, before packets can be taken; nothing when they are."""

@@ -105,6 +105,11 @@ def request_receive_buffer(sock: socket.socket, size: int) -> int:
         sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
     except PermissionError:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+    return given_receive_buffer(sock)
+
+
+def given_receive_buffer(sock: socket.socket) -> int:
+    """Bytes of its receive buffer, as they were asked for."""
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
 
 

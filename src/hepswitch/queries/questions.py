@@ -37,13 +37,16 @@ class OfStore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Selection(OfStore, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which packets are meant; everything given must hold. `*` and `?` make patterns of Call-IDs, users and addresses."""
 
-    q: Annotated[
-        Text,
-        _said(
-            "The one box: a Call-ID, a number, a user, user@domain, an address or network, a status (486, 4xx), a method, "
-            "or a condition. How it was read is in `asked`."
-        ),
-    ] | None = None
+    q: (
+        Annotated[
+            Text,
+            _said(
+                "The one box: a Call-ID, a number, a user, user@domain, an address or network, a status (486, 4xx), a "
+                "method, or a condition. How it was read is in `asked`."
+            ),
+        ]
+        | None
+    ) = None
     call_id: Annotated[Text, _said("Call-ID, or the call that RTCP and logs belong to.")] | None = None
     from_user: Annotated[Text, _said("User of From.")] | None = None
     to_user: Annotated[Text, _said("User of To.")] | None = None
@@ -53,13 +56,16 @@ class Selection(OfStore, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ip: Annotated[Text, _said("Source or destination address.")] | None = None
     user_agent: Annotated[Text, _said("Some part of User-Agent or Server, in upper or lower case.")] | None = None
     filter: Annotated[Text, _said("A condition in the language of filters.")] | None = None
-    since: Annotated[
-        Text,
-        _said(
-            "From then on: ISO 8601 (UTC unless it says otherwise), or so long ago (2h). Without it: one hour, unless "
-            "`call_id` is exact."
-        ),
-    ] | None = None
+    since: (
+        Annotated[
+            Text,
+            _said(
+                "From then on: ISO 8601 (UTC unless it says otherwise), or so long ago (2h). Without it: one hour, unless "
+                "`call_id` is exact."
+            ),
+        ]
+        | None
+    ) = None
     until: Annotated[Text, _said("Before then: ISO 8601, or so long ago.")] | None = None
 
 

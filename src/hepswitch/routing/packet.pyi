@@ -30,6 +30,12 @@ class TracerBase:
     busy: bool
     look_back: LookBack | None
 
+class MeterBase:
+    """The meter as the flow knows it (`metering.meter`)."""
+
+    route_ns: int
+    """Wall time spent in routes and in the actions that they call, estimated from a sample."""
+
 class Taps(Protocol):
     """Who watches packets go by (`tracing.taps`)."""
 
@@ -79,8 +85,8 @@ class Packet(Hep):
         """True once a store accepted the packet."""
     @property
     def became(self) -> str:
-        """What has become of the packet so far, in words: "stored", "relayed, traced", "dropped: lab", "refused" (whoever was
-        asked to take it did not), "unrouted"."""
+        """What has become of the packet so far, in words: "stored", "relayed, traced", "dropped: lab", "refused" (none of
+        those who were asked took it), "unrouted"."""
     @property
     def tags(self) -> Set[str]:
         """The tags that the packet got on its way."""

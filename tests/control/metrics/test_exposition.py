@@ -6,11 +6,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hepswitch import books
 from hepswitch.control import metrics
+from hepswitch.control.vitals import Vitals
 from hepswitch.state import Counter, Gauge, State
 
 
 def _samples(book: books.Snapshot) -> dict[tuple[Any, ...], float]:
-    text = metrics.exposition(book).decode()
+    text = metrics.exposition(book, Vitals()).decode()
     return {
         (sample.name, *sorted(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -67,7 +68,9 @@ def test_what_scripts_count_is_summed_over_workers() -> None:
     assert samples["hepswitch_script_depth",] == 5
     assert samples["hepswitch_table_entries", ("table", "seen")] == 2
     assert samples["hepswitch_table_evicted_total", ("table", "seen")] == 0
-    assert "# HELP hepswitch_script_calls_total Calls.\n" in metrics.exposition(books.close(book, 1.0)).decode()
+    assert (
+        "# HELP hepswitch_script_calls_total Calls.\n" in metrics.exposition(books.close(book, 1.0), Vitals()).decode()
+    )
 
 
 def test_workers_with_two_versions_of_a_script_are_both_told() -> None:

@@ -1,6 +1,6 @@
-"""The books as Prometheus metrics. Counters stay plain integers until somebody scrapes.
+"""The books and the vitals as Prometheus metrics. Counters stay plain integers until somebody scrapes.
 
-Not here: numbers of their own; every sample is read from the books or from what the processes left (`control.figures`).
+Not here: numbers of their own; every sample is read from the books or from `control.vitals`.
 """
 
 from __future__ import annotations
@@ -13,43 +13,44 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client.registry import Collector
 
 from hepswitch.books import Snapshot
-from hepswitch.control.metrics import flow, outlets, script
-from hepswitch.control.metrics.families import Group
+from hepswitch.control.metrics import flow, health, outlets, script, stores
+from hepswitch.control.vitals import Vitals
 
 __all__ = ["CONTENT_TYPE", "GROUPS", "exposition"]
 
-SWITCH = Group("The switch")
-UPTIME = SWITCH.gauge("hepswitch_uptime_seconds", "Seconds since the switch started.")
-BALANCED = SWITCH.gauge("hepswitch_books_balanced", "1 when every packet is accounted for.")
-
 GROUPS = (
-    SWITCH,
+    health.SWITCH,
     flow.LISTENERS,
     flow.ROUTE,
     outlets.DESTINATIONS,
     outlets.NODES,
     outlets.STORES,
+    stores.BEHIND,
+    stores.LAKES,
     flow.TRACES,
     script.SCRIPT,
+    health.PROCESSES,
+    health.SYSTEM,
 )
 """All families that there are, in the order of the reference page."""
 
 
-def exposition(book: Snapshot) -> bytes:
-    """The Prometheus text of a snapshot."""
+def exposition(book: Snapshot, vitals: Vitals) -> bytes:
+    """The Prometheus text of both."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Books(book))
+    registry.register(_Metrics(book, vitals))
     return generate_latest(registry)
 
 
-class _Books(Collector):
-    def __init__(self, book: Snapshot) -> None:
+class _Metrics(Collector):
+    def __init__(self, book: Snapshot, vitals: Vitals) -> None:
         self._book = book
+        self._vitals = vitals
 
     def collect(self) -> Iterator[Metric]:
-        book = self._book
-        yield UPTIME.alone(book["uptime"])
-        yield BALANCED.alone(float(book["balanced"]))
+        book, vitals = self._book, self._vitals
+        yield from health.collect(book, vitals)
         yield from flow.collect(book)
         yield from outlets.collect(book)
+        yield from stores.collect(vitals)
         yield from script.collect(book["script"])

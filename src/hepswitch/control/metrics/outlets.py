@@ -39,8 +39,11 @@ def _account(group: Group, prefix: str, *labels: str) -> dict[str, Family]:
     )
 
 
+LAG = "Seconds that the oldest packet waiting here has waited."
+
 DESTINATIONS = Group("Destinations")
 OF_DESTINATIONS = _account(DESTINATIONS, "hepswitch_destination", "destination") | {
+    "lag": DESTINATIONS.gauge("hepswitch_destination_lag_seconds", LAG, "destination"),
     "fallback": DESTINATIONS.counter(
         "hepswitch_destination_fallback_total", "Packets that the fallback took instead.", "destination"
     ),
@@ -51,6 +54,14 @@ OF_DESTINATIONS = _account(DESTINATIONS, "hepswitch_destination", "destination")
 
 NODES = Group("Nodes of destinations", "Label `node` is the node's URL.")
 OF_NODES = _account(NODES, "hepswitch_node", "destination", "node") | {
+    "lag": NODES.gauge("hepswitch_node_lag_seconds", LAG, "destination", "node"),
+    "reconnects": NODES.counter(
+        "hepswitch_node_reconnects_total", "How often it was reached again after it had been away.", "destination", "node"
+    ),
+    "spool_bytes": NODES.gauge("hepswitch_node_spool_bytes", "Bytes of its spool on disk.", "destination", "node"),
+    "spool_limit": NODES.gauge(
+        "hepswitch_node_spool_limit_bytes", "Bytes that its spool may have, in all workers.", "destination", "node"
+    ),
     "probes": NODES.counter("hepswitch_node_probes_total", "Keep-alive packets sent.", "destination", "node"),
     "replayed": NODES.counter(
         "hepswitch_node_replayed_total",
@@ -63,7 +74,18 @@ STATE = NODES.gauge(
 )
 
 STORES = Group("Stores")
-OF_STORES = _account(STORES, "hepswitch_store", "store")
+OF_STORES = _account(STORES, "hepswitch_store", "store") | {
+    "lag": STORES.gauge("hepswitch_store_lag_seconds", LAG, "store"),
+    "spool_bytes": STORES.gauge(
+        "hepswitch_store_spool_bytes",
+        "Bytes of its journals on disk; a segment goes when all of it is in the database.",
+        "store",
+    ),
+    "spool_limit": STORES.gauge(
+        "hepswitch_store_spool_limit_bytes", "Bytes that these journals may have, in all workers.", "store"
+    ),
+}
+STORE_UP = STORES.gauge("hepswitch_store_up", "1 while the store takes packets.", "store")
 
 
 def collect(book: Snapshot) -> Iterator[Metric]:
@@ -77,6 +99,7 @@ def collect(book: Snapshot) -> Iterator[Metric]:
     yield UP.of((of, float(said == ["active"])) for of, said in states.items())
     yield STATE.of(((*of, state), float(state in said)) for of, said in states.items() for state in STATES)
     yield from _rows(OF_STORES, {(name,): row for name, row in book["stores"].items()})
+    yield STORE_UP.of(((name,), float(row.get("state", "active") == "active")) for name, row in book["stores"].items())
 
 
 def _rows(families: dict[str, Family], rows: OutletRows) -> Iterator[Metric]:

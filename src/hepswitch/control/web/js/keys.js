@@ -30,7 +30,7 @@ document.addEventListener("keydown", (event) => {
   if (document.querySelector("dialog[open]")) return;
   const { key, target } = event;
   if (target.matches("input:not([type=checkbox]), textarea, select") && key !== "Escape") return;
-  if (key === "Enter" && target.matches("button, a, summary")) return;
+  if ((key === "Enter" || key === " ") && target.matches("button, a, summary, input")) return;
   const pair = event.timeStamp - since < PATIENCE ? `${first} ${key}` : "";
   [first, since] = [key, event.timeStamp];
   const action = bound.findLast(({ keys }) => keys.includes(pair)) ?? bound.findLast(({ keys }) => keys.includes(key));
