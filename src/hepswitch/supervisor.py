@@ -115,7 +115,13 @@ class Supervisor:
             loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(self._hang_up()))
             self._report_forgotten_spools()
             self._library = await stack.enter_async_context(
-                Library(self.config.stores, log=(self.config.log.level, self.config.log.format))
+                Library(
+                    self.config.stores,
+                    self.config.control.query_timeout,
+                    self.config.control.query_processes,
+                    self.config.control.query_memory,
+                    (self.config.log.level, self.config.log.format),
+                )
             )
             self._control = Control(self, self._library, self.config.control)
             self.control_url = await stack.enter_async_context(self._control)
