@@ -6,7 +6,7 @@ BIN := .venv/bin
 CORE := $(shell find src/hepswitch -name '*.pyx' -o -name '*.pxd')
 CHECKED := src tests benchmarks examples docs tools fuzz setup.py
 
-.PHONY: help build run demo test lint docs bench mustshow sanitize clean
+.PHONY: help build run demo test lint docs site bench mustshow sanitize clean
 
 help:
 	@echo 'make demo      a switch, a bundled capture of real calls, the books and a ladder'
@@ -18,6 +18,7 @@ help:
 	@echo 'make mustshow  the promises under load: nothing lost, nothing doubled'
 	@echo 'make sanitize  fuzz the core built with AddressSanitizer and UBSan (COUNT=$(COUNT))'
 	@echo 'make docs      write the generated reference pages again'
+	@echo 'make site      the documentation as a site, in build/site'
 	@echo 'make clean     remove what was built'
 
 # The environment: made again when its inputs change.
@@ -52,6 +53,9 @@ test: lint
 
 docs: build
 	@$(BIN)/python docs/generate.py
+
+site: build
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 bench: build
 	@$(BIN)/python benchmarks/run.py

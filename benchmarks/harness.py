@@ -105,6 +105,10 @@ class Program:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
     def finish(self, deadline: float = 120.0) -> dict[str, Any]:
         """Wait for its end; its figures. Raises TimeoutExpired."""
         output, _ = self._process.communicate(timeout=deadline)

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any, get_args, get_origin
 
 import click
+from api_page import api_page
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -397,6 +398,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "filters.md": filters_page,
     "metrics.md": metrics_page,
     "route.md": route_page,
+    "api.md": api_page,
 }
 
 

@@ -16,6 +16,7 @@ want rsyslogd rsyslog
 want mariadbd mariadb-server
 want promtool prometheus
 want chromium chromium
+want systemd-analyze systemd
 want clickhouse-server clickhouse-server
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need="$need postgresql"
 [ -n "$need" ] || exit 0

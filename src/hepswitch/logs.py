@@ -1,13 +1,21 @@
-"""Logs: structlog on standard error, for a person or as JSON lines; and errors in words."""
+"""Logs: structlog on standard error, for a person or as JSON lines; and errors in words.
+
+The latest warnings and errors are kept, too (`recent`): a process hands its own to the supervisor, which has those of all.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sys
 import time
-from collections.abc import Callable, Hashable
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
 
+import msgspec
 import structlog
+from msgspec import Struct, structs
 
 
 def words(error: BaseException) -> str:
@@ -41,6 +49,85 @@ class Throttle:
         return unsaid
 
 
+MOST_EVENTS = 200
+MOST_DETAILS = 16
+MOST_TEXT = 500
+"""Characters of an event's words, and of each of its details."""
+
+
+class Event(Struct, frozen=True):
+    """A warning or an error. `at` is ISO 8601 (UTC); `process` is set by the supervisor, which hears of it."""
+
+    at: str
+    level: str
+    event: str
+    details: dict[str, str]
+    process: str = "supervisor"
+
+
+class Recent:
+    """The latest warnings and errors. `hand_on`: gets those of this process instead of their being kept."""
+
+    def __init__(self) -> None:
+        self.hand_on: Callable[[Event], None] = self._keep
+        self._events: deque[Event] = deque(maxlen=MOST_EVENTS)
+
+    def __call__(self, _: object, level: str, said: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        """As a processor of structlog, behind the one that says the time."""
+        if level in ("warning", "error", "exception", "critical"):
+            self.hand_on(_event(said))
+        return said
+
+    def _keep(self, event: Event) -> None:
+        self._events.append(event)
+
+    def heard(self, events: Iterable[Event], process: str) -> None:
+        """Those of another process."""
+        self._events.extend(structs.replace(event, process=process) for event in events)
+
+    def take(self) -> list[Event]:
+        """Those since this was asked last, the oldest first."""
+        taken = list(self._events)
+        self._events.clear()
+        return taken
+
+    def latest(self) -> list[Event]:
+        """All that are kept, the newest first."""
+        return sorted(self._events, key=lambda event: event.at, reverse=True)
+
+
+recent = Recent()
+"""Those of this process, as its log is one."""
+
+
+def hand_on_to(descriptor: int) -> None:
+    """Write every warning and error to a pipe, one JSON object a line, for the supervisor."""
+
+    def write(event: Event) -> None:
+        with contextlib.suppress(OSError):  # nobody listens any more; standard error has it
+            os.write(descriptor, msgspec.json.encode(event) + b"\n")
+
+    recent.hand_on = write
+
+
+def _event(said: structlog.typing.EventDict) -> Event:
+    error = said.get("exc_info")
+    error = sys.exc_info()[1] if error is True else error
+    details = {key: value for key, value in said.items() if key not in ("timestamp", "level", "event", "exc_info")}
+    if isinstance(error, BaseException):
+        details["exception"] = f"{type(error).__name__}: {error}"
+    return Event(
+        said["timestamp"],
+        said["level"],
+        _bounded(said["event"]),
+        {_bounded(key): _bounded(details[key]) for key in list(details)[:MOST_DETAILS]},
+    )
+
+
+def _bounded(value: object) -> str:
+    return str(value)[:MOST_TEXT].encode("utf-8", "replace").decode()
+
+
 def setup(level: str = "info", style: str = "console") -> None:
     """Write events of `level` and above; `style` is "console" or "json".
 
@@ -63,6 +150,7 @@ def setup(level: str = "info", style: str = "console") -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            recent,
             errors,
             renderer,
         ],

@@ -14,17 +14,19 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
+from msgspec import Struct
 from msgspec.json import decode, encode
 
 from hepswitch import books
 from hepswitch.config import Config
 from hepswitch.destinations.databases import DatabaseStore, spool_of
 from hepswitch.destinations.lake import LakeStore
-from hepswitch.logs import words
+from hepswitch.logs import Event, recent, words
 from hepswitch.tables import REVEALED
+from hepswitch.tracing.taps import Found
 from hepswitch.waiting import Ages
 
 log = structlog.get_logger("hepswitch.supervisor")
@@ -45,6 +47,17 @@ PAUSE = 5.0
 
 BusEnds = tuple[int, int]
 """Descriptors of a worker's ear, and of the mouth that others speak into (`tracing.bus`)."""
+
+
+T = TypeVar("T")
+
+
+class _Events(Struct):
+    events: list[Event]
+
+
+class _Watched(Struct):
+    watched: dict[int, Found]
 
 
 class WorkerError(Exception):
@@ -143,6 +156,22 @@ class Worker:
 
     async def ask(self, timeout: float | None = ANSWER_TIMEOUT, **message: Any) -> dict[str, Any]:  # noqa: ASYNC109
         """One request, one answer. Raises WorkerError when the worker is gone, or its answer is no answer."""
+        answer = await self._ask(dict[str, Any], timeout, message)
+        if "stats" in answer:
+            self.last = answer["stats"]
+            self.ages.look(self.last, time.monotonic())
+        return answer
+
+    async def events(self) -> list[Event]:
+        """What it has warned of since this was asked last. Raises WorkerError."""
+        return (await self._ask(_Events, ANSWER_TIMEOUT, {"do": "events"})).events
+
+    async def watched(self, ids: Sequence[int]) -> dict[int, Found]:
+        """What its taps of these ids have found; it takes away all others. Rows stay the JSON that they are. Raises
+        WorkerError."""
+        return (await self._ask(_Watched, ANSWER_TIMEOUT, {"do": "watched", "ids": ids})).watched
+
+    async def _ask(self, kind: type[T], timeout: float | None, message: Mapping[str, Any]) -> T:  # noqa: ASYNC109
         async with self._turn:
             if self._writer is None or self._writer.is_closing():
                 raise WorkerError(f"worker {self.number} ended")
@@ -150,7 +179,7 @@ class Worker:
                 self._writer.write(encode(message) + b"\n")
                 async with asyncio.timeout(timeout):
                     line = await self._reader.readline()
-                answer = decode(line, type=dict[str, Any]) if line else None
+                answer = decode(line, type=kind) if line else None
             except BaseException as error:
                 self._writer.close()  # a late answer must not be taken for that to another question
                 if isinstance(error, (OSError, ValueError)):
@@ -158,9 +187,6 @@ class Worker:
                 raise
         if answer is None:
             raise WorkerError(f"worker {self.number} ended")
-        if "stats" in answer:
-            self.last = answer["stats"]
-            self.ages.look(self.last, time.monotonic())
         return answer
 
     async def end(self, drain: float) -> None:
@@ -177,6 +203,10 @@ class Worker:
             listener["kernel_drops"] = listener["connections"] = 0
         for row in (*self.last["destinations"].values(), *self.last["stores"].values()):
             books.hand_over(row, "worker died")
+        if meter := self.last["meter"]:
+            meter["agents"]["known"] = 0
+            meter["means"] = {}
+            meter.get("sip", {})["active"] = 0
         script = self.last["script"]
         script["gauges"] = {}
         self.last["tracer"]["calls"] = 0
@@ -222,9 +252,11 @@ class Attendant:
     async def _once(self) -> int:
         self.starts += 1
         self._process = process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", self._module, *self._log, stdin=asyncio.subprocess.PIPE
-        )
+            sys.executable, "-m", self._module, *self._log,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=LINE_LIMIT,
+        )  # fmt: skip
         assert process.stdin is not None
+        hearing = asyncio.create_task(self._hear(process.stdout))
         try:
             process.stdin.write(self._charge + b"\n")
             with contextlib.suppress(ConnectionError):
@@ -238,6 +270,17 @@ class Attendant:
                     process.kill()
                 await process.wait()
             raise
+        finally:
+            await hearing
+
+    async def _hear(self, warnings: asyncio.StreamReader | None) -> None:
+        """Keep what it warns of. To the end: it must not wait for us with a full pipe."""
+        assert warnings is not None
+        async for line in warnings:
+            try:
+                recent.heard([decode(line, type=Event)], self.name)
+            except ValueError:  # a library has printed something
+                log.warning("a process said what is no event", process=self.name, line=line[:200])
 
 
 def attendant(name: str, store: LakeStore | DatabaseStore, config: Config) -> Attendant:

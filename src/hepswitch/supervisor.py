@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,13 @@ from typing import Any
 import structlog
 from msgspec import structs
 
-from hepswitch import __version__, books
+from hepswitch import __version__, books, logs
 from hepswitch.config import Config, ConfigError, load, recheck
+from hepswitch.control import agents
 from hepswitch.control.dispatcher import Changes, checked, merged
 from hepswitch.control.hints import hints
 from hepswitch.control.http import Control
+from hepswitch.control.live import Live
 from hepswitch.control.observer import Observer
 from hepswitch.control.protocol import ProcessInfo, Reloaded, Status
 from hepswitch.control.refusal import RefusedError
@@ -37,12 +39,14 @@ from hepswitch.identity import switch_id
 from hepswitch.logs import words
 from hepswitch.net.sockets import raise_descriptor_limit
 from hepswitch.processes import START_TIMEOUT, Attendant, BusEnds, Worker, WorkerError, attendant
+from hepswitch.queries.library import Library
 from hepswitch.sources.ways import WAYS
 from hepswitch.switch import RELOADED
 from hepswitch.tables import REVEALED
 from hepswitch.tracing.bus import make_pairs
 from hepswitch.tracing.dynamic import TraceStart
-from hepswitch.units import Endpoint, parse_endpoint
+from hepswitch.tracing.taps import Found, Watching
+from hepswitch.units import Endpoint
 from hepswitch.waiting import with_lags
 
 log = structlog.get_logger("hepswitch.supervisor")
@@ -66,6 +70,7 @@ class Supervisor:
         self._changing = asyncio.Lock()
         self._started = asyncio.Event()
         self.capturing = True
+        self.live = Live(self)
         self.urls: list[str] = []
         self.control_url = ""
         self._clock = books.Clock()
@@ -109,13 +114,17 @@ class Supervisor:
         async with asyncio.TaskGroup() as tasks, contextlib.AsyncExitStack() as stack:
             loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(self._hang_up()))
             self._report_forgotten_spools()
-            token = self.config.control.token
-            control = Control(
-                self,
-                parse_endpoint(f"tcp://{self.config.control.listen}"),
-                None if token is None else token.get_secret_value(),
+            self._library = await stack.enter_async_context(
+                Library(
+                    self.config.stores,
+                    self.config.control.query_timeout,
+                    self.config.control.query_processes,
+                    self.config.control.query_memory,
+                    (self.config.log.level, self.config.log.format),
+                )
             )
-            self.control_url = await stack.enter_async_context(control)
+            self._control = Control(self, self._library, self.config.control)
+            self.control_url = await stack.enter_async_context(self._control)
             memory = self._shared_memory(stack)
             bus = self._bus(stack)
             self._workers = [Worker(n, sockets, memory, bus) for n, sockets in enumerate(self._sockets)]
@@ -126,7 +135,9 @@ class Supervisor:
             self._attendants = [attendant(name, store, self.config) for name, store in self.config.stores.items()]
             cares += [tasks.create_task(each.run()) for each in self._attendants]
             cares.append(tasks.create_task(self._observer.watch()))
-            log.info("listening", on=self.urls, control=self.control_url, workers=self.config.workers)
+            cares.append(tasks.create_task(self.live.run()))
+            also = {"control_also": self._control.urls[1:]} if len(self._control.urls) > 1 else {}
+            log.info("listening", on=self.urls, control=self.control_url, workers=self.config.workers, **also)
             await self._stopping.wait()
             log.info("stopping")
             await asyncio.gather(*(worker.end(self.config.drain) for worker in self._workers))
@@ -138,12 +149,13 @@ class Supervisor:
         log.info("stopped", balanced=self.total()["balanced"])
 
     def _shared_memory(self, stack: contextlib.AsyncExitStack) -> int | None:
-        """The file of the memory in which workers recognise each other's duplicates; it outlives a worker that dies."""
-        if not self.config.duplicates.room:
+        """The file of the memory in which workers recognise each other's duplicates and calls; it outlives a worker that
+        dies."""
+        if not self.config.shared_room:
             return None
-        memory = os.memfd_create("hepswitch-duplicates")
+        memory = os.memfd_create("hepswitch")
         stack.callback(os.close, memory)
-        os.ftruncate(memory, self.config.duplicates.room)
+        os.ftruncate(memory, self.config.shared_room)
         return memory
 
     def _bus(self, stack: contextlib.AsyncExitStack) -> list[BusEnds]:
@@ -168,6 +180,7 @@ class Supervisor:
         while not self._stopping.is_set():
             try:
                 await worker.ask(do="stats")
+                await self._hear(worker)
                 failures = 0
                 await asyncio.sleep(POLL)
             except WorkerError:
@@ -218,6 +231,11 @@ class Supervisor:
         # A worker that does not answer is about to be replaced: what it has is nowhere to be seen until then.
         return merged(answer["sets"] for answer in answers if isinstance(answer, dict) and "sets" in answer)
 
+    async def agents(self) -> dict[str, Any]:
+        """Who sends packets: the agents of all workers as one."""
+        answers = await asyncio.gather(*(worker.ask(do="agents") for worker in self._workers), return_exceptions=True)
+        return agents.merged(answer for answer in answers if isinstance(answer, dict) and "agents" in answer)
+
     async def set_node(self, change: NodeChange) -> None:
         """Make the change in every worker, and in those that will be started. Raises RefusedError."""
         await self._started.wait()
@@ -241,7 +259,8 @@ class Supervisor:
         """The processes that there are at this moment."""
         own = ProcessInfo(os.getpid(), "supervisor")
         others: list[Worker | Attendant] = [*self._workers, *self._attendants]
-        return [own, *(ProcessInfo(each.pid, each.name, each.starts - 1) for each in others if each.pid is not None)]
+        running = [ProcessInfo(each.pid, each.name, each.starts - 1) for each in others if each.pid is not None]
+        return [own, *running, *(ProcessInfo(*each) for each in self._library.processes())]
 
     async def status(self) -> Status:
         """The switch itself."""
@@ -271,7 +290,20 @@ class Supervisor:
 
     def _said(self) -> dict[str, Any]:
         """What was said at run time and holds on, for a worker that is started again."""
-        return {"nodes": list(self._changes), "capturing": self.capturing, "traces": self._traces.said(self.total())}
+        return {
+            "nodes": list(self._changes),
+            "capturing": self.capturing,
+            "traces": self._traces.said(self.total()),
+            "watching": self.live.watching,
+        }
+
+    async def events(self) -> list[logs.Event]:
+        """The latest warnings and errors of all processes, the newest first."""
+        await asyncio.gather(*map(self._hear, self._workers), return_exceptions=True)
+        return logs.recent.latest()
+
+    async def _hear(self, worker: Worker) -> None:
+        logs.recent.heard(await worker.events(), f"worker {worker.number}")
 
     async def traces(self) -> dict[str, Any]:
         """Every trace with its figures."""
@@ -307,6 +339,27 @@ class Supervisor:
         log.info("tracing switched", trace=id or "all of the configuration", on=on)
         _complain(late)
 
+    async def watch(self, watching: Watching) -> None:
+        """Let every worker, and those that will be started, look for packets. Raises RefusedError."""
+        await self._started.wait()
+        async with self._changing:
+            answers = await asyncio.gather(
+                *(worker.ask(do="watch", watching=watching) for worker in self._workers), return_exceptions=True
+            )
+        # A worker that does not answer is about to be replaced: its successor is told.
+        if refused := [each["error"] for each in answers if isinstance(each, dict) and "error" in each]:
+            raise RefusedError(refused[0], 400)
+
+    async def watched(self, ids: Sequence[int]) -> tuple[list[dict[int, Found]], bool]:
+        """What each worker has found since it was asked last, and whether all have answered."""
+        answers = await asyncio.gather(*(worker.watched(ids) for worker in self._workers), return_exceptions=True)
+        found = [answer for answer in answers if not isinstance(answer, BaseException)]
+        return found, len(found) == len(self._workers)
+
+    def list_names(self) -> Collection[str]:
+        """The lists that a filter may name."""
+        return self.config.lists
+
     async def reload(self, only: Collection[str] = RELOADED) -> Reloaded:
         """Read the file again and let every worker go on with what it says under the keys `only`.
 
@@ -319,6 +372,7 @@ class Supervisor:
                 differing = [key for key in Config.model_fields if getattr(config, key) != getattr(self.config, key)]
                 new = self.config.model_copy(update={key: getattr(config, key) for key in only})
                 recheck(new)
+                self._renew_certificates()
                 changes = self._changes.after_reload(self.config.destinations, new.destinations)
                 told = new.model_dump(mode="json", context=REVEALED)
                 late = await self._tell_all(do="reload", config=told, route="hep_route" in only, changes=list(changes))
@@ -333,6 +387,13 @@ class Supervisor:
         log.info("reloaded", **structs.asdict(done))
         _complain(late)
         return done
+
+    def _renew_certificates(self) -> None:
+        """Of the control listener. Raises ConfigError."""
+        try:
+            self._control.renew_certificates()
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"control.listen: {words(error)}") from error
 
     async def _hang_up(self) -> None:
         """SIGHUP came."""

@@ -6,17 +6,22 @@ those of each listener; `memory`: what the workers share, or null; `bus`: ear an
 but one), answered with `{"ready": true, "stats": the books}`, then `{"do": …}`:
 
     stats                             {"stats": the books}
+    agents                            {"agents": who sends packets, "forgotten": how many are not known any more}
     dispatcher                        {"sets": every set's policy and nodes}
     set_node, change                  {"changed": true}
     capture, on                       {"capturing": on}
     start_trace, start, number        {"started": true}
     stop_trace, id                    {"stopped": true}
     set_tracing, on, id               {"switched": true}
+    watch, watching                   {"watching": true}: `Watching`
+    watched, ids                      {"watched": what these taps have found, `Found` by id}; others are taken away
+    events                            {"events": the warnings and errors since the last time}
     reload, config, route, changes    {"reloaded": true}
     stop                              {"stopped": true, "stats": the books at the end}
 
 `said` is what was said at run time and holds on, null for a worker that is started first: `nodes` (`NodeChange`, also the
-`changes` of a reload), `capturing` and `traces` (`start`: list of number and `TraceStart`, `switches` by id, `on`). What
+`changes` of a reload), `capturing`, `traces` (`start`: list of number and `TraceStart`, `switches` by id, `on`) and
+`watching` (list of `Watching`). What
 cannot be done is answered with `{"error": words}`.
 When the supervisor is gone the worker stops as if told to.
 """
@@ -43,6 +48,7 @@ from hepswitch.routing.script import ScriptError
 from hepswitch.switch import Switch
 from hepswitch.tracing.bus import Bus
 from hepswitch.tracing.dynamic import TraceStart
+from hepswitch.tracing.taps import Watching
 
 log = structlog.get_logger("hepswitch.worker")
 
@@ -75,7 +81,7 @@ async def _serve(channel: socket.socket) -> None:
     memory = None if first["memory"] is None else mmap.mmap(first["memory"], 0)
     try:
         switch = Switch(config, sockets, first["worker"], memory, _bus(first["worker"], first["bus"]))
-        said = first["said"] or {"nodes": [], "capturing": True, "traces": None}
+        said = first["said"] or {"nodes": [], "capturing": True, "traces": None, "watching": []}
         _apply(switch, said["nodes"])
         switch.context.capturing = said["capturing"]
         await switch.open(again=first["said"] is not None)
@@ -83,6 +89,7 @@ async def _serve(channel: socket.socket) -> None:
             await _trace_again(switch, said["traces"])
             if switch.tracer.sharing is not None:
                 await switch.tracer.sharing.catch_up()
+        _watch_again(switch, said["watching"])
         await switch.start()
     except Exception as error:  # noqa: BLE001 (told and logged)
         await say(_trouble(error, "worker cannot start"))
@@ -136,6 +143,8 @@ async def _do(switch: Switch, message: dict[str, Any]) -> dict[str, Any]:
     match message["do"]:
         case "stats":
             return {"stats": switch.snapshot()}
+        case "agents":
+            return {"agents": switch.meter.agents.rows(), "forgotten": switch.meter.agents.forgotten}
         case "dispatcher":
             return {"sets": switch.sets.info()}
         case "set_node":
@@ -160,6 +169,13 @@ async def _do(switch: Switch, message: dict[str, Any]) -> dict[str, Any]:
         case "set_tracing":
             switch.set_tracing(message["on"], message["id"])
             return {"switched": True}
+        case "watch":
+            switch.watch(msgspec.convert(message["watching"], Watching))
+            return {"watching": True}
+        case "watched":
+            return {"watched": switch.taps.take(message["ids"])}
+        case "events":
+            return {"events": logs.recent.take()}
         case unknown:
             raise ValueError(f"the supervisor says {unknown!r}: not the same version?")
 
@@ -174,6 +190,14 @@ async def _trace_again(switch: Switch, said: dict[str, Any]) -> None:
             await switch.start_trace(start, number)
         except (OSError, ValueError) as error:  # packets matter more
             log.error("trace cannot be started again", trace=start.id, error=logs.words(error))
+
+
+def _watch_again(switch: Switch, said: list[dict[str, Any]]) -> None:
+    for watching in msgspec.convert(said, list[Watching]):
+        try:
+            switch.watch(watching)
+        except ValueError as error:  # its list is gone; packets matter more
+            log.warning("packets cannot be watched again", filter=watching.filter, error=str(error))
 
 
 def _apply(switch: Switch, changes: list[dict[str, Any]]) -> None:

@@ -12,7 +12,7 @@ from threading import Event, Thread
 import pytest
 from click.testing import CliRunner
 
-from control.stand_in import Switch, trace
+from control.stand_in import LIBRARY, Switch, trace
 from hepswitch.cli import main
 from hepswitch.control.http import Control
 from hepswitch.tracing.dynamic import TraceStart
@@ -28,7 +28,7 @@ def listening(switch: Switch, token: str | None = None) -> Iterator[str]:
     loop, done = asyncio.new_event_loop(), asyncio.Event()
 
     async def serve() -> None:
-        async with Control(switch, parse_endpoint("tcp://127.0.0.1:0"), token) as url:
+        async with Control(switch, LIBRARY, parse_endpoint("tcp://127.0.0.1:0"), token) as url:
             urls.append(url)
             ready.set()
             await done.wait()

@@ -6,15 +6,21 @@ import asyncio
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from hepswitch import books
+from hepswitch import books, logs
+from hepswitch.control.live import Live
 from hepswitch.control.protocol import ProcessInfo, Reloaded, Status
 from hepswitch.control.refusal import RefusedError
 from hepswitch.control.vitals import Vitals
 from hepswitch.destinations.sets import NodeChange
+from hepswitch.queries.library import Library
 from hepswitch.tracing.dynamic import TraceStart, Watch
+from hepswitch.tracing.taps import Found, Watching
+
+LIBRARY = Library({})
+"""Of no stores."""
 
 JSON = {"Content-Type": "application/json"}
 NODE = "udp://10.0.0.1:9060"
@@ -41,6 +47,9 @@ class Switch:
     def __init__(self) -> None:
         self.book = books.close(books.empty(), 61.5)
         self.capturing = True
+        self.live = Live(self)
+        self.watching: list[Watching] = []
+        self.found: list[dict[int, Found]] = []
         self.absent: list[str] = []
         self.changes: list[NodeChange] = []
         self.reloads: list[Collection[str] | None] = []
@@ -58,6 +67,20 @@ class Switch:
         return Status(
             "0.1.0", 61.5, self.capturing, self.tracing, 1, self.processes(), ["udp://127.0.0.1:9060"], ["look"]
         )
+
+    async def events(self) -> list[logs.Event]:
+        return [logs.Event("2026-11-25T12:00:00.000000Z", "error", "route raised", {"where": "route.py:7"}, "worker 0")]
+
+    async def watch(self, watching: Watching) -> None:
+        self.watching.append(watching)
+
+    async def watched(self, ids: Sequence[int]) -> tuple[list[dict[int, Found]], bool]:
+        self.watching = [watching for watching in self.watching if watching.id in ids]
+        found, self.found = self.found, []
+        return found, True
+
+    def list_names(self) -> Collection[str]:
+        return ["gateways"]
 
     def missing(self) -> list[str]:
         return self.absent

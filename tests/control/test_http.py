@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from control.stand_in import Switch, ask
+from control.stand_in import LIBRARY, Switch, ask
 from hepswitch.control.endpoints import MOST_BODY
 from hepswitch.control.http import Control
 from hepswitch.control.origin import check
@@ -33,7 +33,7 @@ def switch() -> Switch:
 
 @pytest.fixture
 async def url(switch: Switch) -> AsyncIterator[str]:
-    async with Control(switch, parse_endpoint("tcp://127.0.0.1:0")) as url:
+    async with Control(switch, LIBRARY, parse_endpoint("tcp://127.0.0.1:0")) as url:
         yield url
 
 
@@ -119,7 +119,7 @@ async def test_this_machine_may_change_the_switch(url: str, switch: Switch, host
 
 
 async def test_the_address_that_was_reached_may_be_asked_when_all_are_listened_on(switch: Switch) -> None:
-    async with Control(switch, parse_endpoint("tcp://0.0.0.0:0")) as url:
+    async with Control(switch, LIBRARY, parse_endpoint("tcp://0.0.0.0:0")) as url:
         at = url.replace("0.0.0.0", "127.0.0.1")
         assert (await ask(f"{at}/api/v1/destinations", CHANGE))[0] == 200
         assert (await ask(f"{at}/api/v1/destinations", CHANGE, {"Host": "192.0.2.1"}))[0] == 403
@@ -183,7 +183,7 @@ def basic(user: str, password: str) -> str:
 
 @pytest.fixture
 async def guarded(switch: Switch) -> AsyncIterator[str]:
-    async with Control(switch, parse_endpoint("tcp://127.0.0.1:0"), TOKEN) as url:
+    async with Control(switch, LIBRARY, parse_endpoint("tcp://127.0.0.1:0"), TOKEN) as url:
         yield url
 
 

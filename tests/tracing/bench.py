@@ -71,7 +71,7 @@ class Bench:
         }
         self.traces.change(asyncio.run(self.traces.prepare(tables)))
         self.masks: dict[str, Any] = {}
-        context = Context({"homer": self.homer}, self.stores, None, self.routed, self.masks, self.tracer)
+        self.context = context = Context({"homer": self.homer}, self.stores, None, self.routed, self.masks, self.tracer)
         route = hep_route or (None if sip_route else lambda hep: None)
         self.flow = Flow(context, lambda _, error: self.errors.append(error), route, sip_route)
 

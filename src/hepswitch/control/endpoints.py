@@ -2,37 +2,33 @@
 
 GET reads and POST changes: there is no third kind. Questions are Structs, in the URL of a GET and as JSON in the body of a
 POST; answers are JSON, or a Response that an endpoint makes itself. What is not done is answered with `{"error": words}`.
-Not here: which endpoints there are (`api`), their description (`openapi`), who may ask (`origin`, `token`).
+Not here: which endpoints there are (`api`), their description (`openapi`), who may ask (`access`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Literal, get_origin
+from typing import Any, Literal
 
-import msgspec
 from msgspec import MsgspecError, Struct
 from msgspec.json import decode, encode
-from msgspec.structs import FieldInfo
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from hepswitch.control.refusal import RefusedError
+from hepswitch.queries.questions import read
 
 PREFIX = "/api/v1"
 
 MOST_BODY = 64 << 10
 """Bytes of a request: a change takes a few hundred."""
 
-Reader = Callable[[Request], None]
-"""Lets a request pass that reads; raises RefusedError when it may not."""
 
-Body = Callable[[Request], Awaitable[bytes]]
-"""Gives the body of a request that may change the switch; raises RefusedError when it may not."""
+class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
+    """No parameters."""
 
 
 class Trouble(Struct, frozen=True):
@@ -65,16 +61,15 @@ class Endpoint:
         """What it is for, in a line."""
         return (inspect.getdoc(self.run) or "").partition("\n")[0]
 
-    def route(self, reader: Reader, body: Body) -> Route:
+    def route(self) -> Route:
         """It as a route of Starlette."""
 
         async def answer(request: Request) -> Response:
             if self.method == "POST":
-                said = await self.run(self._asked(await body(request)))
+                said = await self.run(self._asked(await read_body(request)))
             else:
-                reader(request)
                 asked = self._parameters(request)
-                said = await _while_listening(request, self.run() if asked is None else self.run(asked))
+                said = await (self.run() if self.asks is None else self.run(asked))
             return said if isinstance(said, Response) else json_response(said)
 
         return Route(PREFIX + self.path, answer, methods=[self.method])
@@ -86,48 +81,11 @@ class Endpoint:
         except (MsgspecError, UnicodeDecodeError) as error:
             raise RefusedError(f"{PREFIX}{self.path}: {error}", 400) from error
 
-    def _parameters(self, request: Request) -> Struct | None:
-        said = _parameters(request, () if self.asks is None else msgspec.structs.fields(self.asks))
+    def _parameters(self, request: Request) -> Struct:
         try:
-            return None if self.asks is None else msgspec.convert(said, self.asks, strict=False)
-        except MsgspecError as error:
+            return read(self.asks or Nothing, request.query_params.multi_items())
+        except ValueError as error:
             raise RefusedError(f"{PREFIX}{self.path}: {error}", 400) from error
-
-
-def _parameters(request: Request, fields: Sequence[FieldInfo]) -> dict[str, Any]:
-    """The parameters of the URL; those that may be said several times are lists. Raises RefusedError."""
-    kinds = {field.encode_name: field.type for field in fields}
-    found: dict[str, Any] = {}
-    for name, value in request.query_params.multi_items():
-        if name not in kinds:
-            raise RefusedError(f"{name!r} is no parameter here; there are: {', '.join(kinds) or 'none'}", 400)
-        if get_origin(kinds[name]) is list:
-            found.setdefault(name, []).append(value)
-        elif name in found:
-            raise RefusedError(f"{name} is said twice", 400)
-        else:
-            found[name] = value
-    return found
-
-
-async def _while_listening(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
-    """What `work` comes to; it is given up when the client goes away. Raises ClientDisconnect then."""
-    task = asyncio.create_task(work)
-    tasks = task, asyncio.create_task(_leaving(request))
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
-    finally:
-        for each in tasks:
-            each.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _leaving(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 async def read_body(request: Request) -> bytes:
@@ -149,9 +107,3 @@ async def refuse(_: Request, error: Exception) -> Response:
     """The answer to what was not done."""
     assert isinstance(error, RefusedError)
     return json_response(Trouble(str(error)), error.status)
-
-
-async def gone(_: Request, error: Exception) -> Response:
-    """The answer that nobody waits for any more."""
-    assert isinstance(error, ClientDisconnect)
-    return Response(status_code=499)

@@ -67,7 +67,8 @@ def _operation(each: Endpoint, schemas: Mapping[str, Any], components: Mapping[s
         "responses": _responses(each, schemas),
     }
     if each.asks is not None and each.method == "GET":
-        operation["parameters"] = _parameters(components[each.asks.__name__])
+        name = schemas[repr(each.asks)]["$ref"].rpartition("/")[2]
+        operation["parameters"] = _parameters(components[name])
     elif each.asks is not None:
         operation["requestBody"] = {
             "required": True,
@@ -89,13 +90,22 @@ def _responses(each: Endpoint, schemas: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parameters(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
+    required = schema.get("required", ())
+    said = {name: _in_a_url(each) for name, each in schema["properties"].items()}
     return [
         {
             "name": name,
             "in": "query",
-            "required": name in schema.get("required", ()),
-            "description": described.get("description", ""),
-            "schema": {key: value for key, value in described.items() if key != "description"},
+            "required": name in required,
+            "description": each.pop("description", ""),
+            "schema": each,
         }
-        for name, described in schema["properties"].items()
+        for name, each in said.items()
     ]
+
+
+def _in_a_url(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of a value where there is no null: what is not said is left out."""
+    kinds = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
+    rest = {key: value for key, value in schema.items() if key != "anyOf" and (key, value) != ("default", None)}
+    return rest | kinds[0] if len(kinds) == 1 else dict(schema)

@@ -11,8 +11,10 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from hepswitch.books import Snapshot
+from hepswitch.control.live import Live
 from hepswitch.control.vitals import Vitals
 from hepswitch.destinations.sets import NodeChange
+from hepswitch.logs import Event
 from hepswitch.tracing.dynamic import TraceStart
 
 
@@ -49,6 +51,8 @@ class Switch(Protocol):
 
     capturing: bool
     """Whether packets are put into stores."""
+    live: Live
+    """Who watches packets go by."""
 
     async def stats(self) -> Snapshot:
         """The books of all workers, now."""
@@ -61,6 +65,9 @@ class Switch(Protocol):
 
     async def status(self) -> Status:
         """The switch itself."""
+
+    async def events(self) -> list[Event]:
+        """The latest warnings and errors of all processes, the newest first."""
 
     def missing(self) -> list[str]:
         """What is missing, in words, before packets can be taken; nothing when they are."""

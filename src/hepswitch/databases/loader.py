@@ -5,7 +5,8 @@
 Batches that fail for the server's sake are offered again with growing pauses; meanwhile packets wait in the journals.
 
 Started as `python -m hepswitch.databases.loader [LEVEL FORMAT]` (of its log) with a `Charge` as one JSON line on standard
-input; when that ends it loads what is left, for `drain` seconds at most, and ends. Not here: journals (`backlog`), what
+input; when that ends it loads what is left, for `drain` seconds at most, and ends. What it warns of goes to standard output,
+too, as JSON lines (`logs.Event`). Not here: journals (`backlog`), what
 a batch goes through (`lane`), the books (`gauge`).
 """
 

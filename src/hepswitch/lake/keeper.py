@@ -1,7 +1,8 @@
 """The keeper of a lake: a process that seals closed segments, merges small files, and deletes what need not be kept.
 
 Started as `python -m hepswitch.lake.keeper [LEVEL FORMAT]` (of its log) with the store's table as one JSON line on
-standard input; it ends when standard input does, after sealing what is closed by then. Only one keeper works on a lake
+standard input; it ends when standard input does, after sealing what is closed by then. What it warns of goes to standard
+output, too, as JSON lines (`logs.Event`). Only one keeper works on a lake
 at a time; another one waits.
 Not here: how each is done (`sealer`, `compaction`, `retention`).
 """
@@ -245,6 +246,7 @@ def settle() -> None:
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     logs.setup(*sys.argv[1:3])
+    logs.hand_on_to(sys.stdout.fileno())
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     # Arrow's own allocator keeps half again as much as is needed.

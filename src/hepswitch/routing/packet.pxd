@@ -13,6 +13,8 @@ cdef enum Outcome:           # what a route did with a packet: a set of bits
     REFUSED = 16             # somebody was asked to take it and did not
     HELD = 32                # a store would have been asked: capturing is off
     CAPTURED = 64            # stored by store(), not by report()
+    TRACED = 128             # a target of a trace took a copy
+    TAKEN = 1 | 2 | 4 | 128  # SENT, STORED, DROPPED or TRACED: else it is unrouted
 
 
 cdef enum Kind:              # of SIP
@@ -36,6 +38,7 @@ cdef class Context:
     cdef readonly object routed          # books.Routed
     cdef readonly dict masks             # functions that mask a packet in place
     cdef public TracerBase tracer        # None: nothing is traced here
+    cdef public object taps              # `see(packet)` of it is told of each packet behind the route; None: nobody watches
     cdef public bint capturing           # False: stores are not asked
     cdef readonly object held            # Counter by store: packets that it was not asked to take
 
@@ -55,6 +58,7 @@ cdef class Packet(Hep):
     cdef Item* item
     cdef object sender                   # Received, once somebody asked
     cdef int outcome
+    cdef str reason                      # why it was dropped, while `outcome` has DROPPED
     cdef object tagset                   # set of str, None until somebody tags the packet
     cdef public object marks             # list of what the tracer marked it with, or None
     cdef public object given             # what the tracer notes about whom it has given the packet to, or None
@@ -66,6 +70,15 @@ cdef class Packet(Hep):
     cdef Context flow(self)
     cdef int took(self, outlet) except -1
     cdef int kind(self) except -1
+
+
+cdef class MeterBase:
+    # What the flow sees of the meter: `enter` for a batch, then `see` for each packet that gets to the route, before it does.
+    cdef public uint64_t route_ns        # time in routes, from a sample
+    cdef int wait                        # packets until the next one of the sample
+
+    cdef int enter(self, Batch batch) except -1
+    cdef int see(self, Packet packet, Item* item) except -1
 
 
 cdef class Message(Sip):

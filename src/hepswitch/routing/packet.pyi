@@ -1,11 +1,14 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping, Set
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from hepswitch.books import Routed
 from hepswitch.routing.look_back import LookBack
 from hepswitch.wire.hep import Hep
 from hepswitch.wire.sip import Sip
+
+CAPTURE_OFF: Final[str]
+"""The reason for dropping what only a store was to take, while capturing is off."""
 
 class RouteError(LookupError):
     """A route named a destination, store or mask that the configuration does not have, or acted on a packet that is not
@@ -27,6 +30,18 @@ class TracerBase:
     busy: bool
     look_back: LookBack | None
 
+class MeterBase:
+    """The meter as the flow knows it (`metering.meter`)."""
+
+    route_ns: int
+    """Wall time spent in routes and in the actions that they call, estimated from a sample."""
+
+class Taps(Protocol):
+    """Who watches packets go by (`tracing.taps`)."""
+
+    def see(self, packet: Packet) -> None:
+        """The packet as the route left it. Never raises."""
+
 class Context:
     """The destinations, stores and masks that a route can name, the tracer, and the books that it is counted in."""
 
@@ -36,6 +51,7 @@ class Context:
     routed: Routed
     masks: MutableMapping[str, Callable[[Hep], object]]
     tracer: TracerBase | None
+    taps: Taps | None
     capturing: bool
     """False: stores are not asked."""
     held: Counter[str]
@@ -67,6 +83,10 @@ class Packet(Hep):
     @property
     def stored(self) -> bool:
         """True once a store accepted the packet."""
+    @property
+    def became(self) -> str:
+        """What has become of the packet so far, in words: "stored", "relayed, traced", "dropped: lab", "refused" (none of
+        those who were asked took it), "unrouted"."""
     @property
     def tags(self) -> Set[str]:
         """The tags that the packet got on its way."""

@@ -32,6 +32,11 @@ cdef int MOST_SENDERS = 10_000   # senders remembered in words
 
 NO_TAGS = frozenset()
 
+WORDS = ((STORED, "stored"), (SENT, "relayed"), (TRACED, "traced"), (REFUSED, "refused"))
+
+CAPTURE_OFF = "capture off"
+"""The reason for dropping what only a store was to take, while capturing is off."""
+
 
 class RouteError(LookupError):
     """A route named a destination, store or mask that the configuration does not have, or acted on a packet that is not
@@ -54,6 +59,17 @@ cdef class TracerBase:
     may ask for them later."""
 
 
+cdef class MeterBase:
+    """The meter as the flow knows it (`metering.meter`). `route_ns`: wall time spent in routes and in the actions that they
+    call, estimated from a sample."""
+
+    cdef int enter(self, Batch batch) except -1:
+        return 0
+
+    cdef int see(self, Packet packet, Item* item) except -1:
+        return 0
+
+
 cdef class Context:
     """The destinations, stores and masks that a route can name, the tracer, and the books that it is counted in."""
 
@@ -64,6 +80,7 @@ cdef class Context:
         self.routed = routed
         self.masks = {} if masks is None else masks
         self.tracer = tracer
+        self.taps = None
         self.capturing = True
         self.held = Counter()
         self.senders = {}
@@ -171,6 +188,17 @@ cdef class Packet(Hep):
     def stored(self):
         """True once a store accepted the packet."""
         return bool(self.outcome & STORED)
+
+    @property
+    def became(self):
+        """What has become of the packet so far, in words: "stored", "relayed, traced", "dropped: lab", "refused" (none of
+        those who were asked took it), "unrouted"."""
+        words = [word for bit, word in WORDS if self.outcome & bit]
+        if self.outcome & DROPPED:
+            words.append(f"dropped: {self.reason}")
+        elif self.outcome & HELD and not self.outcome & TAKEN:
+            words.append(f"dropped: {CAPTURE_OFF}")
+        return ", ".join(words) or "unrouted"
 
     @property
     def tags(self):
@@ -305,7 +333,8 @@ cdef class Packet(Hep):
         """Count the packet as dropped for `reason` (a phrase of up to 100 characters). What was relayed or stored before
         stays so."""
         if not self.outcome & DROPPED:
-            self.flow().count_drop(str(reason))
+            self.reason = str(reason)
+            self.flow().count_drop(self.reason)
         self.outcome |= DROPPED
 
     def resume_sip(self):
