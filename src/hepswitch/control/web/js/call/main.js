@@ -59,6 +59,8 @@ async function load() {
 }
 
 function draw() {
+  const start = performance.now();
+  requestAnimationFrame(() => performance.measure("call-drawn", { start })); // for who looks with the browser's tools
   summary(byId("summary"), answer, view);
   toolbar();
   if (!flow.element.isConnected) fill(byId("stage"), flow.element, panel.element);

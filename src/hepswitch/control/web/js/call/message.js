@@ -9,7 +9,7 @@ import { label } from "./arrows.js";
 import { compared } from "./compare.js";
 import { highlighted } from "./highlight.js";
 import { parsed } from "./parsed.js";
-import { details, payload } from "./payloads.js";
+import { asked, details, payload } from "./payloads.js";
 import { oneLine } from "./text.js";
 
 /** `on`: step(by), tab(name), compare(), close(), open(id). Gives {element, show(call, view, row), hide()}. */
@@ -44,9 +44,10 @@ export function messagePanel(on) {
     body.setAttribute("aria-labelledby", `tab-${view.tab}`);
     fill(tools, other ? button("Back to the message", "Close the difference (Esc)", on.close) : null);
     try {
-      const nodes = await (other ? difference(view, event, other) : one(view, event));
+      const nodes = await (other ? difference(call, view, event, other) : one(call, view, event));
       if (mine !== showing) return;
       fill(body, nodes);
+      body.dataset.id = event.id;
     } catch (error) {
       if (mine !== showing || gaveUp(error)) return;
       fill(body, h("p", { class: "alert bad" }, error.message));
@@ -54,20 +55,20 @@ export function messagePanel(on) {
     body.scrollTop = 0;
   }
 
-  async function one(view, event) {
-    const { text, whole } = await payload(view, event);
-    const raw = { call_id: view.callId, id: event.id, store: view.store, format: "raw" };
+  async function one(call, view, event) {
+    const { text, whole } = await payload(call, view, event);
+    const raw = { ...asked(call, view, event), format: "raw" };
     fill(tools, button("Compare", "Compare with a marked message, or the one like it before (d)", on.compare),
       button("Copy", "Copy the raw message", () => copy(text, "Message")),
       h("a", { class: "button", href: endpoint("/message", raw), download: true, title: "Save its octets" }, "Save"));
     const odd = whole ? null : h("p", { class: "alert" }, "Not all of it is UTF-8: such octets are shown as \\xNN. Save gives them as they are.");
-    if (view.tab === "parsed") return [odd, parsed(await details(view, event), text)];
+    if (view.tab === "parsed") return [odd, parsed(await details(call, view, event), text)];
     return [odd, text ? h("div", { class: "raw mono foreign" }, highlighted(text, event.kind)) : h("p", { class: "hint" }, "The packet has no payload.")];
   }
 
-  async function difference(view, event, other) {
+  async function difference(call, view, event, other) {
     const pair = [other, event].sort((a, b) => micros(a.at) - micros(b.at));
-    const texts = await Promise.all(pair.map((one) => payload(view, one)));
+    const texts = await Promise.all(pair.map((one) => payload(call, view, one)));
     return compared(...pair.map((one, place) => ({ title: `${label({ event: one, repeats: [] })} · ${clock(micros(one.at), 3)} · ${ends(one)}`, text: texts[place].text })));
   }
 
