@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import pytest
-from browser import DESK, Visit, browser, screenshots, visit
 from playwright.sync_api import Locator, Page, expect
 
+from browser import DESK, Visit, browser, screenshots, visit
 from control.web import forked_call
 from hepswitch.cli.recordings import Selection
 from hepswitch.wire.hep import Hep
@@ -176,10 +176,24 @@ def test_times_are_since_start_delta_and_of_the_day(visit: Visit, stage: Stage) 
     expect(second).to_have_text("A+1.520")
     expect(rows(page).nth(2).locator(".when")).to_have_text("B+1.550")
     page.keyboard.press("t")
-    expect(rows(page).nth(2).locator(".when")).to_have_text("B+0.030")
+    expect(rows(page).nth(2).locator(".when")).to_have_text("B+0.030000")
     page.keyboard.press("t")
     expect(second).to_have_text("A11:06:41.520")
     expect(page).to_have_url(re.compile("time=absolute"))
+
+
+def test_buttons_work_by_keyboard_and_keep_it(visit: Visit, stage: Stage) -> None:
+    page = seen(visit, stage.address(), TALL)
+    logs = page.get_by_role("button", name="Logs")
+
+    logs.focus()
+    page.keyboard.press("Space")
+    expect(page.locator(".drawn.log")).to_have_count(0)
+    expect(logs).to_be_focused()
+    page.keyboard.press("Space")
+    expect(page.locator(".drawn.log")).to_have_count(1)
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard")).to_contain_text("Spacemark the message")
 
 
 def test_the_keyboard_walks_and_opens_messages(visit: Visit, stage: Stage) -> None:
