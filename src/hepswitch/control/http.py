@@ -8,9 +8,8 @@
     GET  /readyz       whether packets are taken
     POST /mi           JSON-RPC 2.0 for opensips-cli
 
-It runs in the supervisor, so it
-answers for all workers and never takes time from packets. Not here: what the numbers mean (`books`), their names as
-metrics (`control.metrics`), who may ask for what (`control.access`), MI's commands (`control.mi`).
+It runs in the supervisor, so it answers for all workers and never takes time from packets. Not here: what the numbers mean
+(`books`), their names as metrics (`control.metrics`), who may ask for what (`control.access`), MI's commands (`control.mi`).
 """
 
 from __future__ import annotations

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from browser import Visit, browser, screenshots, visit
 from playwright.sync_api import Locator, Page, expect
 
 import traffic
+from browser import Visit, browser, screenshots, visit
 from far_ends import UdpSink
 from running import RunningSwitch, running_switch, wait_for
 
