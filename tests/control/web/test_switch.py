@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from browser import Visit, browser, screenshots, visit
 from playwright.sync_api import Locator, Page, expect
 
 import traffic
+from browser import Visit, browser, screenshots, visit
 from far_ends import UdpSink
 from running import RunningSwitch, running_switch, wait_for
 
@@ -279,7 +279,10 @@ def test_processes_and_the_configuration_are_there(visit: Visit, stage: Stage) -
 def test_a_hidden_tab_asks_nothing(visit: Visit, stage: Stage) -> None:
     page = visit(f"{stage.switch.control}/switch")
     expect(row(page, "Processes", "supervisor")).to_be_visible()
-    hide = "hidden => { Object.defineProperty(document, 'hidden', {value: hidden, configurable: true}); document.dispatchEvent(new Event('visibilitychange')); }"
+    hide = """hidden => {
+        Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+        document.dispatchEvent(new Event("visibilitychange"));
+    }"""
     asked: list[str] = []
 
     with page.expect_response("**/api/v1/stats"):

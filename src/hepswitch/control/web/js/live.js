@@ -17,7 +17,7 @@ const filter = byId("filter");
 const payload = byId("payload");
 let stream = null; // the AbortController of what is watched
 let shown = null; // the packet whose details are open
-let unasked = 0; // packets that went by while the filter had used up its time
+let unasked = 0; // packets that went by while looking had used up its share of the time
 
 const list = new List(tail, byId("list"), {
   opened: open,
@@ -92,7 +92,7 @@ function figures() {
     figures.due = false;
     byId("shown").textContent = `${count(tail.shown)} shown${tail.first ? `, the last ${count(tail.most)} kept` : ""}`;
     byId("unshown").textContent = tail.unshown ? `${count(tail.unshown)} not shown` : "";
-    byId("unasked").textContent = unasked ? `${count(unasked)} not looked at: the filter takes too long` : "";
+    byId("unasked").textContent = unasked ? `${count(unasked)} not looked at` : "";
     byId("held").textContent = tail.paused ? `${count(tail.held)} waiting` : "";
     byId("none").hidden = tail.rows.length > 0;
     byId("none").textContent = tail.paused ? "Paused." : "No packet has matched yet. Packets show as they go through the switch.";
@@ -149,17 +149,23 @@ function close() {
   list.leave();
 }
 
-function askForPayloads() {
-  payload.checked = true;
+/** With payloads from now on, or without; the rows that are there stay. */
+function turn() {
+  tail.note(`${payload.checked ? "with" : "without"} payloads from here on`);
   watch();
   if (shown) open(shown);
+}
+
+function askForPayloads() {
+  payload.checked = true;
+  turn();
 }
 
 byId("bar").addEventListener("submit", (event) => { event.preventDefault(); apply(); });
 byId("pause").addEventListener("click", pause);
 byId("clear").addEventListener("click", clear);
 byId("end").addEventListener("click", () => list.toEnd());
-payload.addEventListener("change", watch);
+payload.addEventListener("change", turn);
 addEventListener("popstate", fromAddress);
 bind(" ", "pause, or go on", pause);
 bind("c", "clear the list", clear);
