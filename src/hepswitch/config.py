@@ -12,18 +12,17 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     Field,
-    SecretStr,
     ValidationError,
     model_validator,
 )
 
 from hepswitch import toml_places
+from hepswitch.control_table import ControlTable
 from hepswitch.destinations.hep import HepDestination
 from hepswitch.destinations.sets import check_fallbacks
 from hepswitch.destinations.stores import KINDS, Store
@@ -35,10 +34,10 @@ from hepswitch.routing.guards import AccessTable, DuplicatesTable, LimitTable, l
 from hepswitch.routing.rules import Rule
 from hepswitch.sources import ways
 from hepswitch.state.configured import ListTable
-from hepswitch.tables import REVEALED, Duration, Secret, Size, Table
+from hepswitch.tables import REVEALED, Duration, Size, Table
 from hepswitch.tracing.own import anchored, leads_to
 from hepswitch.tracing.traces import TracerTable, TraceTable
-from hepswitch.units import PORTS, Endpoint, parse_endpoint
+from hepswitch.units import PORTS, Endpoint
 
 ENVIRONMENT = "HEPSWITCH_"
 """Prefix of environment overrides: HEPSWITCH_WORKERS=4, HEPSWITCH_HEP_ROUTE__MODE=sip (`__` goes a table deeper)."""
@@ -46,7 +45,10 @@ ENVIRONMENT = "HEPSWITCH_"
 SECRETIVE = {"access", "masks", "set"}
 """Tables whose values are not repeated in messages: a secret may stand in the wrong place."""
 
-NOT_CONFIGURATION = {"HEPSWITCH_CONFIG", "HEPSWITCH_LAKE", "HEPSWITCH_URL", "HEPSWITCH_TOKEN", "HEPSWITCH_SANITIZE"}
+NOT_CONFIGURATION = {
+    "HEPSWITCH_CONFIG", "HEPSWITCH_LAKE", "HEPSWITCH_URL", "HEPSWITCH_TOKEN", "HEPSWITCH_USER",
+    "HEPSWITCH_PASSWORD", "HEPSWITCH_SANITIZE",
+}  # fmt: skip
 """What commands and builds read for themselves."""
 
 
@@ -71,20 +73,6 @@ class Places:
 def _listen_url(text: str) -> str:
     listener_access(ways.parse(text), AccessTable())
     return text
-
-
-def _control_address(text: str) -> str:
-    endpoint = parse_endpoint(f"tcp://{text}")
-    if endpoint.options or urlsplit(f"tcp://{text}").port is None:
-        raise ValueError(f"{text!r} is no address with a port: write for example 127.0.0.1:9080")
-    return text
-
-
-def _control_token(token: SecretStr) -> SecretStr:
-    text = token.get_secret_value()
-    if not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError("a token is printable ASCII without blanks: it travels in headers and URLs")
-    return token
 
 
 ListenUrl = Annotated[str, AfterValidator(_listen_url)]
@@ -114,21 +102,6 @@ class HepRouteTable(Table):
         if self.mode == "store" and self.script is not None:
             raise ValueError('script is set but mode = "store" would never call it: write mode = "script"')
         return self
-
-
-class ControlTable(Table):
-    """`[control]`: the HTTP listener for statistics, for changes (`hepswitch ctl`) and for MI (`opensips-cli`)."""
-
-    listen: Annotated[str, AfterValidator(_control_address)] = Field(
-        "127.0.0.1:9080",
-        description="address:port; port 0 takes a free one. Without a token, changes and MI are for root and the "
-        "user of the switch on this machine; statistics are for all who reach it.",
-    )
-    token: Annotated[Secret, AfterValidator(_control_token)] | None = Field(
-        None,
-        description="What everybody has to show who asks for anything but /healthz: as `Authorization: Bearer TOKEN`, as "
-        "the password of HTTP Basic, or, for opensips-cli, in the URL (`/mi?token=TOKEN`).",
-    )
 
 
 def _name_server(text: str) -> str:
@@ -319,6 +292,7 @@ def _anchored(config: Config, base: Path) -> Config:
         "destinations": destinations,
         "stores": stores,
         "spool_dir": absolute(config.spool_dir),
+        "control": config.control.anchored(absolute),
     }
     return config.model_copy(update=update)
 

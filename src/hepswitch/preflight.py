@@ -1,7 +1,7 @@
 """Everything that can be known to be wrong before a socket is opened: what `run` and `check` do first.
 
-The configuration by itself (`config.load`), then what it speaks of: TLS files, lists, the route file, folders of
-stores, what layouts of databases want. Not here: addresses, which only binding them can try, and servers.
+The configuration by itself (`config.load`), then what it speaks of: TLS files, users, lists, the route file,
+folders of stores, what layouts of databases want. Not here: addresses, which only binding them can try, and servers.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from hepswitch import state
 from hepswitch.config import Config, ConfigError, Places, load
+from hepswitch.control.users import Users, UsersError
 from hepswitch.databases import kinds
 from hepswitch.destinations.databases import POSTGRES_FILES
 from hepswitch.destinations.lake import LakeStore
@@ -34,7 +35,8 @@ def examine(path: Path | None) -> Config:
     """
     config = load(path)
     places = Places(path, path.read_text(encoding="utf-8") if path else "")
-    mistakes = [places.said(*mistake) for mistake in (*_tls(config), *_folders(config), *_databases(config))]
+    looks = (_tls, _users, _folders, _databases)
+    mistakes = [places.said(*mistake) for look in looks for mistake in look(config)]
     try:
         load_routes(config, Means(config, state.current()).lists)
     except ScriptError as error:
@@ -49,18 +51,29 @@ def examine(path: Path | None) -> Config:
 def _tls(config: Config) -> Iterator[Mistake]:
     for number, endpoint in enumerate(config.endpoints):
         yield from _context(("listen", str(number)), endpoint, server=True)
+    for listener in config.control.listeners:
+        yield from _context(("control", "listen"), listener.endpoint, server=True)
     for name, table in config.destinations.items():
         for number, url in enumerate(table.urls):
             yield from _context(("destinations", name, "urls", str(number)), parse_endpoint(url), server=False)
 
 
 def _context(key: tuple[str, ...], endpoint: Endpoint, *, server: bool) -> Iterator[Mistake]:
-    if endpoint.scheme != "tls":
+    if endpoint.scheme not in ("tls", "https"):
         return
     try:
         server_context(endpoint) if server else client_context(endpoint)
     except (OSError, ValueError) as error:
         yield key, words(error)
+
+
+def _users(config: Config) -> Iterator[Mistake]:
+    if config.control.users is not None:
+        try:
+            Users(config.control.users).check()
+        except UsersError as error:
+            for line in str(error).splitlines():
+                yield ("control", "users"), line
 
 
 def _folders(config: Config) -> Iterator[Mistake]:

@@ -45,7 +45,7 @@ from hepswitch.tables import REVEALED
 from hepswitch.tracing.bus import make_pairs
 from hepswitch.tracing.dynamic import TraceStart
 from hepswitch.tracing.taps import Found, Watching
-from hepswitch.units import Endpoint, parse_endpoint
+from hepswitch.units import Endpoint
 from hepswitch.waiting import with_lags
 
 log = structlog.get_logger("hepswitch.supervisor")
@@ -113,17 +113,11 @@ class Supervisor:
         async with asyncio.TaskGroup() as tasks, contextlib.AsyncExitStack() as stack:
             loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(self._hang_up()))
             self._report_forgotten_spools()
-            token = self.config.control.token
             self._library = await stack.enter_async_context(
                 Library(self.config.stores, log=(self.config.log.level, self.config.log.format))
             )
-            control = Control(
-                self,
-                self._library,
-                parse_endpoint(f"tcp://{self.config.control.listen}"),
-                None if token is None else token.get_secret_value(),
-            )
-            self.control_url = await stack.enter_async_context(control)
+            self._control = Control(self, self._library, self.config.control)
+            self.control_url = await stack.enter_async_context(self._control)
             memory = self._shared_memory(stack)
             bus = self._bus(stack)
             self._workers = [Worker(n, sockets, memory, bus) for n, sockets in enumerate(self._sockets)]
@@ -135,7 +129,8 @@ class Supervisor:
             cares += [tasks.create_task(each.run()) for each in self._attendants]
             cares.append(tasks.create_task(self._observer.watch()))
             cares.append(tasks.create_task(self.live.run()))
-            log.info("listening", on=self.urls, control=self.control_url, workers=self.config.workers)
+            also = {"control_also": self._control.urls[1:]} if len(self._control.urls) > 1 else {}
+            log.info("listening", on=self.urls, control=self.control_url, workers=self.config.workers, **also)
             await self._stopping.wait()
             log.info("stopping")
             await asyncio.gather(*(worker.end(self.config.drain) for worker in self._workers))
@@ -363,6 +358,7 @@ class Supervisor:
                 differing = [key for key in Config.model_fields if getattr(config, key) != getattr(self.config, key)]
                 new = self.config.model_copy(update={key: getattr(config, key) for key in only})
                 recheck(new)
+                self._renew_certificates()
                 changes = self._changes.after_reload(self.config.destinations, new.destinations)
                 told = new.model_dump(mode="json", context=REVEALED)
                 late = await self._tell_all(do="reload", config=told, route="hep_route" in only, changes=list(changes))
@@ -377,6 +373,13 @@ class Supervisor:
         log.info("reloaded", **structs.asdict(done))
         _complain(late)
         return done
+
+    def _renew_certificates(self) -> None:
+        """Of the control listener. Raises ConfigError."""
+        try:
+            self._control.renew_certificates()
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"control.listen: {words(error)}") from error
 
     async def _hang_up(self) -> None:
         """SIGHUP came."""

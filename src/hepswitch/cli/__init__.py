@@ -21,6 +21,7 @@ COMMANDS = {
     "export": "Write calls as pcapng or pcap.",
     "ctl": "Change a running switch: reload, nodes, traces, capturing.",
     "stats": "Show the books of a running switch.",
+    "user": "Add, list and remove users of the control listener.",
 }
 
 

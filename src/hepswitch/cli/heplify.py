@@ -242,9 +242,11 @@ def _days(settings: Settings, key: str) -> str:
 def _control(settings: Settings) -> Iterator[str]:
     if settings.given("PromAddr") and settings.text("PromAddr"):
         address = _address(settings.text("PromAddr"))
-        yield "# /metrics for Prometheus, under names of our own. The commands: hepswitch stats --url http://ADDRESS:PORT"
+        yield "# /metrics for Prometheus, under names of our own. Where other machines reach it, it wants a token:"
+        yield f"#   listen = {_text(address)}"
+        yield '#   read_token = "file:read_token"'
         yield "[control]"
-        yield f"listen = {_text(address)}"
+        yield f"listen = {_text('127.0.0.1:' + address.rpartition(':')[2])}"
 
 
 def _log(settings: Settings) -> Iterator[str]:

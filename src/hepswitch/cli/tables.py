@@ -1,4 +1,4 @@
-"""Tables of `ctl`: aligned in a terminal, one line a row where a program reads.
+"""Tables of `ctl` and `user`: aligned in a terminal, one line a row where a program reads.
 
 Not here: what the cells say (`ctl`, `ctl_trace`).
 """

@@ -1,6 +1,6 @@
 """The API under /api/v1: the table of its endpoints, and what each of them asks of the switch.
 
-Not here: how questions and answers travel (`endpoints`), their description (`openapi`), who may ask (`origin`, `token`).
+Not here: how questions and answers travel (`endpoints`), their description (`openapi`), who may ask (`access`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from hepswitch.control.live import MEDIA, Stream
 from hepswitch.control.openapi import document
 from hepswitch.control.protocol import Reloaded, Status, Switch
 from hepswitch.control.relayed import Relayed
+from hepswitch.control.users import Role
+from hepswitch.control.visitor import VISITOR
 from hepswitch.destinations.sets import NodeChange
 from hepswitch.logs import Event
 from hepswitch.queries import answers, questions
@@ -66,6 +68,13 @@ class Events(Struct, frozen=True):
     events: list[Event]
 
 
+class Me(Struct, frozen=True):
+    """Who asks. `user`: null for a token, and where nobody is asked."""
+
+    user: str | None
+    role: Role
+
+
 class Changed(Struct, frozen=True):
     """The change was made."""
 
@@ -99,6 +108,7 @@ class Api:
             Endpoint("GET", "/message", self.message, questions.Message, answers.WholeMessage, ASKED),
             Endpoint("GET", "/export", self.export, questions.Export, ", ".join(FILES), ASKED),
             Endpoint("GET", "/openapi.json", self.openapi),
+            Endpoint("GET", "/me", self.me, answers=Me),
             Endpoint("GET", "/stats", self.stats),
             Endpoint("GET", "/status", self.status, answers=Status),
             Endpoint("GET", "/events", self.events, answers=Events),
@@ -151,6 +161,11 @@ class Api:
     async def openapi(self) -> dict[str, Any]:
         """This description."""
         return self.document
+
+    async def me(self) -> Me:
+        """Who asks, and what that is allowed."""
+        visitor = VISITOR.get()
+        return Me(visitor.user, visitor.role)
 
     async def stats(self) -> Snapshot:
         """The books: what became of every packet."""

@@ -2,13 +2,13 @@
 
 GET reads and POST changes: there is no third kind. Questions are Structs, in the URL of a GET and as JSON in the body of a
 POST; answers are JSON, or a Response that an endpoint makes itself. What is not done is answered with `{"error": words}`.
-Not here: which endpoints there are (`api`), their description (`openapi`), who may ask (`origin`, `token`).
+Not here: which endpoints there are (`api`), their description (`openapi`), who may ask (`access`).
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,13 +25,6 @@ PREFIX = "/api/v1"
 
 MOST_BODY = 64 << 10
 """Bytes of a request: a change takes a few hundred."""
-
-Reader = Callable[[Request], None]
-"""Lets a request pass that reads; raises RefusedError when it may not."""
-
-Body = Callable[[Request], Awaitable[bytes]]
-"""Gives the body of a request that may change the switch; raises RefusedError when it may not."""
-
 
 class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
     """No parameters."""
@@ -67,14 +60,13 @@ class Endpoint:
         """What it is for, in a line."""
         return (inspect.getdoc(self.run) or "").partition("\n")[0]
 
-    def route(self, reader: Reader, body: Body) -> Route:
+    def route(self) -> Route:
         """It as a route of Starlette."""
 
         async def answer(request: Request) -> Response:
             if self.method == "POST":
-                said = await self.run(self._asked(await body(request)))
+                said = await self.run(self._asked(await read_body(request)))
             else:
-                reader(request)
                 asked = self._parameters(request)
                 said = await (self.run() if self.asks is None else self.run(asked))
             return said if isinstance(said, Response) else json_response(said)

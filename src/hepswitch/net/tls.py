@@ -36,7 +36,7 @@ def server_context(endpoint: Endpoint) -> ssl.SSLContext:
         raise ValueError(f"{endpoint} needs a certificate: add ?cert=FILE&key=FILE")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    _load_identity(context, endpoint)
+    load_identity(context, endpoint)
     if authority := endpoint.options.get("client_ca"):
         _load_authority(context, endpoint, "client_ca", authority)
         context.verify_mode = ssl.CERT_REQUIRED
@@ -61,11 +61,12 @@ def client_context(endpoint: Endpoint) -> ssl.SSLContext:
     if endpoint.options.keys() & {"cert", "key"}:
         if not {"cert", "key"} <= endpoint.options.keys():
             raise ValueError(f"{endpoint}: cert and key come together: give both files")
-        _load_identity(context, endpoint)
+        load_identity(context, endpoint)
     return context
 
 
-def _load_identity(context: ssl.SSLContext, endpoint: Endpoint) -> None:
+def load_identity(context: ssl.SSLContext, endpoint: Endpoint) -> None:
+    """Let the context show `cert`, in handshakes to come. Raises OSError or ValueError naming the wrong file."""
     cert, key = endpoint.options["cert"], endpoint.options["key"]
     for option, name in (("cert", cert), ("key", key)):
         _readable(endpoint, option, name)

@@ -26,7 +26,7 @@ def stamp(seconds: float) -> str:
 def call(number: int, now: float = NOW) -> dict[str, Any]:
     dice = random.Random(number)
     status, reason = dice.choice(ENDS)
-    start = now - number * dice.uniform(9, 13) - 3
+    start = now - number * 2.8 - dice.uniform(0.1, 2.5)
     setup = round(dice.uniform(0.2, 5), 6)
     duration = round(dice.uniform(4, 600), 6) if status == 200 else None
     return {

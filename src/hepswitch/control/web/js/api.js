@@ -1,6 +1,8 @@
 // The HTTP API as functions. Every failure is an ApiError with words for a person; a question that was given up is an
 // AbortError, which is no failure (`gaveUp`).
 
+import { h } from "./dom.js";
+
 const ROOT = "/api/v1";
 
 /** What went wrong, in words; `status` is that of HTTP, 0 when the switch did not answer at all. */
@@ -31,9 +33,14 @@ export async function get(path, params, signal) {
   return (await ask(endpoint(path, params), { signal })).json();
 }
 
-/** The bytes that the endpoint gives. Raises ApiError. */
-export async function bytes(path, params, signal) {
-  return new Uint8Array(await (await ask(endpoint(path, params), { signal })).arrayBuffer());
+/** Saves what the endpoint gives as a file, under the name that the server gave it. Raises ApiError: a plain link would show
+ *  a person the error as a file. */
+export async function download(path, params, signal) {
+  const answer = await ask(endpoint(path, params), { signal });
+  const name = /filename="([^"]+)"/.exec(answer.headers.get("Content-Disposition") ?? "")?.[1] ?? "download";
+  const url = URL.createObjectURL(await answer.blob());
+  h("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
 /** A change. Raises ApiError. */

@@ -7,8 +7,8 @@ let utc = localStorage.getItem(KEY) === "utc";
 
 /** µs since 1970 of an ISO 8601 time. */
 export function micros(iso) {
-  const [, whole, fraction = ""] = /^(.*?)(?:\.(\d+))?(?:Z|\+00:00)$/.exec(iso) ?? [];
-  const ms = Date.parse(`${whole}Z`);
+  const [, whole, fraction = "", zone] = /^(.*?)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)$/i.exec(iso) ?? [];
+  const ms = Date.parse(whole + zone);
   if (Number.isNaN(ms)) throw new Error(`${iso} is not a time`);
   return ms * 1000 + Number(fraction.padEnd(6, "0").slice(0, 6));
 }
@@ -42,6 +42,16 @@ export function clock(us, digits = 3) {
 
 /** "2026-11-25 22:30:43.123" */
 export const stamp = (us, digits = 3) => `${date(us)} ${clock(us, digits)}`;
+
+/** µs that the clock is ahead of UTC at that time. */
+export const offset = (us) => (utc ? 0 : -new Date(us / 1000).getTimezoneOffset() * 60e6);
+
+/** The time of "2026-11-25", "22:30" and seconds; NaN when there is no such day or time. */
+export function instant(day, time, seconds) {
+  const [hour, minute] = time.split(":").map(Number);
+  if (hour > 23 || minute > 59 || seconds >= 60) return NaN;
+  return Date.parse(`${day}T${pad(hour)}:${pad(minute)}:00${utc ? "Z" : ""}`) * 1000 + Math.round(seconds * 1e6);
+}
 
 /** How long `seconds` are: "0.120 s", "16.0 s", "4:05", "1:02:03", "3 d 4 h". */
 export function span(seconds) {

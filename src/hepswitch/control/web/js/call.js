@@ -1,5 +1,0 @@
-// The Call screen.
-
-import { frame } from "./nav.js";
-
-frame("call");
