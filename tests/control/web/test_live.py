@@ -48,7 +48,7 @@ def test_packets_show_as_they_go_by(visit: Visit, switch: RunningSwitch) -> None
 
     switch.send_udp(*messages(1))
 
-    rows = page.locator(".line")
+    rows = page.locator(".packet")
     expect(rows).to_have_count(7)
     expect(rows.first).to_contain_text("INVITE")
     expect(rows.nth(3)).to_contain_text("200 OK")
@@ -68,8 +68,8 @@ def test_a_filter_decides_what_shows_and_is_in_the_address(visit: Visit, switch:
     expect(page.get_by_role("status").filter(has_text="watching")).to_be_visible()
     switch.send_udp(*messages(3, seed=2))
 
-    expect(page.locator(".line")).to_have_count(3)
-    expect(page.locator(".line").first).to_contain_text("BYE")
+    expect(page.locator(".packet")).to_have_count(3)
+    expect(page.locator(".packet").first).to_contain_text("BYE")
     assert page.url.endswith("?filter=sip.method+%3D+BYE")
 
     page.go_back()
@@ -97,7 +97,7 @@ def test_a_pause_loses_nothing_silently(visit: Visit, switch: RunningSwitch) -> 
     page.keyboard.press(" ")
     switch.send_udp(*messages(2, seed=4))
     expect(page.locator("#held")).to_have_text("14 waiting")
-    expect(page.locator(".line")).to_have_count(7)
+    expect(page.locator(".packet")).to_have_count(7)
     page.keyboard.press(" ")
 
     expect(page.locator("#shown")).to_have_text("21 shown")
@@ -118,7 +118,7 @@ def test_shown_and_not_shown_are_what_was_sent(visit: Visit, switch: RunningSwit
         arg=3 * len(sent),
     )
     assert int(page.locator("#list").get_attribute("aria-rowcount") or 0) <= 2000
-    assert page.locator(".line").count() < 60
+    assert page.locator(".packet").count() < 60
 
 
 @pytest.mark.parametrize("paused", [False, True])
@@ -158,7 +158,7 @@ def test_details_have_the_payload_when_it_is_asked_for_and_lead_to_the_call(
     page = watch(visit, switch)
     details = page.get_by_role("complementary", name="The packet")
     switch.send_udp(*messages(1, seed=6))
-    expect(page.locator(".line")).to_have_count(7)
+    expect(page.locator(".packet")).to_have_count(7)
 
     page.keyboard.press("k")
     page.keyboard.press("k")
@@ -173,7 +173,7 @@ def test_details_have_the_payload_when_it_is_asked_for_and_lead_to_the_call(
     hostile = f"OPTIONS sip:x SIP/2.0\r\nCall-ID: a&b<i>@c\r\nFrom: <sip:{image}@x>\r\nCSeq: 1 OPTIONS\r\n\r\n".encode()
     switch.send_udp(bytes(hep_packet(hostile)))
     expect(page.locator("#shown")).to_have_text("8 shown")
-    page.locator(".line").last.click()
+    page.locator(".packet").last.click()
     expect(details.locator(".payload")).to_contain_text(image)
     link = details.get_by_role("link", name="Open the call").get_attribute("href")
     assert link == "/call?call_id=a%26b%3Ci%3E%40c"
@@ -190,13 +190,13 @@ def test_the_list_stays_where_somebody_has_scrolled(visit: Visit, switch: Runnin
     page.mouse.wheel(0, -10_000)
     to_end = page.get_by_role("button", name="To the newest")
     expect(to_end).to_be_visible()
-    first = page.locator(".line").first.text_content()
+    first = page.locator(".packet").first.text_content()
     switch.send_udp(*messages(20, seed=8))
     expect(page.locator("#shown")).to_have_text("280 shown")
-    assert page.locator(".line").first.text_content() == first
+    assert page.locator(".packet").first.text_content() == first
 
     to_end.click()
-    expect(page.locator("#line-279")).to_be_visible()
+    expect(page.locator("#packet-279")).to_be_visible()
     expect(to_end).to_be_hidden()
 
 
@@ -210,7 +210,7 @@ def test_it_says_when_the_switch_is_away_and_comes_back(visit: Visit, tmp_path: 
 
     with running_switch(tmp_path, CONFIG, env) as switch:
         expect(page.locator("#state")).to_have_text("watching", timeout=20_000)
-        expect(page.locator(".line.gap")).to_contain_text("what passed meanwhile is not here")
+        expect(page.locator(".packet.gap")).to_contain_text("what passed meanwhile is not here")
         switch.send_udp(*messages(1, seed=9))
         expect(page.locator("#shown")).to_have_text("7 shown")
         page.goto("about:blank")
@@ -240,6 +240,6 @@ def test_pictures(visit: Visit, switch: RunningSwitch) -> None:
     expect(page.locator("#shown")).to_have_text("84 shown")
     screenshots(page, "live")
 
-    page.locator(".line").nth(8).click()
+    page.locator(".packet").nth(8).click()
     screenshots(page, "live-packet")
     assert page.viewport_size != PHONE

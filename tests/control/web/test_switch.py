@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -48,6 +50,14 @@ def route(msg):
     if msg.status == 100:
         msg.relay("quality")
     msg.store()
+"""
+
+
+SMALL = """
+listen = ["udp://127.0.0.1:0"]
+receive_buffer = 4096
+[stores.lake]
+url = "lake:./captures"
 """
 
 
@@ -295,6 +305,42 @@ def test_a_hidden_tab_asks_nothing(visit: Visit, stage: Stage) -> None:
 
     with page.expect_request("**/api/v1/stats"):
         page.evaluate(hide, False)
+
+
+def test_who_may_read_sees_no_buttons_and_is_told_by_the_switch(visit: Visit, tmp_path: Path) -> None:
+    password = "read-and-nothing-more"
+    with running_switch(tmp_path, SMALL, {"HEPSWITCH_CONTROL__READ_TOKEN": password}) as switch:
+        page = visit(f"{switch.control}/switch", password=password)
+        expect(row(page, "Stores", "lake")).to_be_visible()
+        expect(page.locator(".top")).to_contain_text("read")
+        expect(page.locator("main").get_by_role("button")).to_have_count(0)
+
+        page.route("**/api/v1/me", lambda route: route.fulfill(json={"user": None, "role": "operate"}))
+        page.reload()
+        page.get_by_role("button", name="Reload").click()
+        expect(page.locator(".toast")).to_contain_text("changes and MI need the role operate")
+        page.goto("about:blank")
+        page.complaints.clear()  # the browser tells of the refusal
+
+
+def test_drops_of_the_kernel_come_with_the_line_that_helps_and_the_end_is_told(visit: Visit, tmp_path: Path) -> None:
+    with running_switch(tmp_path, SMALL) as switch:
+        page = visit(f"{switch.control}/switch")
+        expect(panel(page, "Books")).to_contain_text("lost in the kernel0")
+        (worker,) = switch.workers()
+        os.kill(worker, signal.SIGSTOP)
+        switch.send_udp(*[b"x" * 500] * 200)
+        os.kill(worker, signal.SIGCONT)
+
+        expect(page.locator("#hints")).to_contain_text("sysctl -w net.core.rmem_max=")
+        expect(panel(page, "Flow").get_by_role("group", name="udp://")).to_contain_text("lost in the kernel")
+        drops = next(iter(switch.stats()["received"].values()))["kernel_drops"]
+        expect(panel(page, "Books")).to_contain_text(f"lost in the kernel{drops:,}")
+        switch.stop()
+
+        expect(page.get_by_role("alert")).to_contain_text("The switch does not answer")
+        page.goto("about:blank")
+    page.complaints.clear()  # the browser tells of the requests that failed
 
 
 def test_pictures(visit: Visit, stage: Stage) -> None:

@@ -89,7 +89,7 @@ export class List {
     this.#lines.forEach((line, place) => draw(line, rows[from + place], first + from + place, (from + place) * height, this.#chosen));
     box.setAttribute("aria-rowcount", rows.length);
     if (this.#chosen === null) box.removeAttribute("aria-activedescendant");
-    else box.setAttribute("aria-activedescendant", `line-${this.#chosen}`);
+    else box.setAttribute("aria-activedescendant", `packet-${this.#chosen}`);
     this.#tail.drawn();
   }
 
@@ -101,7 +101,7 @@ export class List {
   #spread(count) {
     while (this.#lines.length > count) this.#lines.pop().remove();
     while (this.#lines.length < count) {
-      const line = h("div", { class: "line", role: "row" });
+      const line = h("div", { class: "packet", role: "row" });
       this.#lines.push(line);
       this.#body.append(line);
     }
@@ -127,7 +127,7 @@ export class List {
   }
 
   #clicked(event) {
-    const line = event.target.closest(".line");
+    const line = event.target.closest(".packet");
     if (!line || getSelection().toString()) return;
     this.#chosen = line.number;
     this.#follow(false);
@@ -140,7 +140,7 @@ function draw(line, packet, number, top, chosen) {
   line.style.transform = `translateY(${top}px)`;
   line.setAttribute("aria-selected", String(number === chosen));
   if (line.packet === packet) return;
-  [line.packet, line.number, line.id] = [packet, number, `line-${number}`];
+  [line.packet, line.number, line.id] = [packet, number, `packet-${number}`];
   line.setAttribute("aria-rowindex", number + 1);
   line.classList.toggle("gap", packet.gap !== undefined);
   fill(line, packet.gap === undefined ? cells(packet) : h("span", { role: "gridcell" }, packet.gap));
