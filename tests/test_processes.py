@@ -9,11 +9,13 @@ import signal
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 import uvloop
+from msgspec import structs
 
 from far_ends import until
-from hepswitch import processes
+from hepswitch import logs, processes
 from hepswitch.config import Config
 from hepswitch.destinations.lake import LakeStore
 
@@ -100,3 +102,21 @@ def test_a_keeper_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytes
     uvloop.run(keep())
     with pytest.raises(ProcessLookupError):
         os.kill(int(began.read_text()), 0)
+
+
+def test_what_a_keeper_warns_of_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    event = logs.Event("2026-11-25T12:00:00.000000Z", "warning", "disk is full", {"path": "/x"})
+    said = f"{msgspec.json.encode(event).decode()}\nan assertion of some library\n"
+    _stand_in(tmp_path, monkeypatch, f"read table; printf %s {shlex.quote(said)}; cat > /dev/null")
+    monkeypatch.setattr(processes, "recent", logs.Recent())
+
+    async def keep() -> None:
+        config = Config.model_validate({"drain": 0, "stores": {"lake": {}}})
+        keeper = asyncio.create_task(processes.attendant("lake", LakeStore(), config).run())
+        await until(processes.recent.latest, "what it warns of")
+        keeper.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await keeper
+
+    uvloop.run(keep())
+    assert processes.recent.latest() == [structs.replace(event, process="keeper of lake")]

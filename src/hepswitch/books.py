@@ -151,6 +151,7 @@ def empty() -> Snapshot:
         "rules": {},
         "script": {"counters": {}, "gauges": {}, "tables": {}},
         "guards": {},
+        "meter": {},
     }
 
 

@@ -27,6 +27,7 @@ from hepswitch.destinations.hep import HepDestination
 from hepswitch.destinations.sets import check_fallbacks
 from hepswitch.destinations.stores import KINDS, Store
 from hepswitch.masks import MaskTable
+from hepswitch.metering.table import MetricsTable
 from hepswitch.net.resolve import TIMEOUT, name_server
 from hepswitch.net.tls import anchored_options
 from hepswitch.references import TABLES
@@ -163,6 +164,7 @@ class Config(Table):
     )
     traces: dict[Name, TraceTable] = Field({}, description="Trace ids: where traced packets go, by name.")
     tracer: TracerTable = TracerTable()
+    metrics: MetricsTable = MetricsTable()
     control: ControlTable = ControlTable()
     dns: DnsTable = DnsTable()
     log: LogTable = LogTable()
@@ -202,6 +204,11 @@ class Config(Table):
     def _fallbacks_end(self) -> Config:
         check_fallbacks(self.destinations)
         return self
+
+    @property
+    def shared_room(self) -> int:
+        """Bytes of memory that all workers share: for duplicates, then for calls under way."""
+        return self.duplicates.room + self.metrics.room
 
     @property
     def endpoints(self) -> list[Endpoint]:

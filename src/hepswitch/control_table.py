@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from hepswitch.net.tls import anchored_options
-from hepswitch.tables import Secret, Table
+from hepswitch.tables import Duration, Secret, Size, Table
 from hepswitch.units import Endpoint, parse_endpoint
 
 TLS_OPTIONS = {"cert", "key", "client_ca"}
@@ -152,6 +152,19 @@ class ControlTable(Table):
         None,
         description="A file to which every change and every refused one is added, a JSON line each; they are in the log in "
         "any case.",
+    )
+    query_timeout: Annotated[Duration, Field(gt=0, le=3600)] = Field(
+        30.0, description="How long a question to a store may take until its answer begins; then it is cancelled."
+    )
+    query_processes: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="How many questions to stores are answered at once, each in a process that is started with the first "
+        "one. A few more wait, all others are refused.",
+    )
+    query_memory: Annotated[Size, Field(ge=128 << 20)] = Field(
+        1 << 30, description="What each of these processes may take for its answers."
     )
 
     @model_validator(mode="after")

@@ -75,6 +75,8 @@ class Worker:
         self.last = books.empty()
         self.ages = Ages()
         self.starts = 0
+        self.listening = False
+        """False while it is being started, or there is none: it answers nothing then."""
         self._sockets = sockets
         self._memory = memory
         self._bus = bus
@@ -100,6 +102,7 @@ class Worker:
         shared = [*([] if self._memory is None else [self._memory]), *chain(*self._bus)]
         self.last = books.empty()
         self.starts += 1
+        self.listening = False
         step = "starting its process"
         try:
             async with asyncio.timeout(START_TIMEOUT):
@@ -133,6 +136,7 @@ class Worker:
         if "error" in answer:
             await self._end_itself()
             raise WorkerError(answer["error"])
+        self.listening = True
 
     async def kill(self) -> int | None:
         """End the process if it still runs; its exit status."""
@@ -199,6 +203,10 @@ class Worker:
             listener["kernel_drops"] = listener["connections"] = 0
         for row in (*self.last["destinations"].values(), *self.last["stores"].values()):
             books.hand_over(row, "worker died")
+        if meter := self.last["meter"]:
+            meter["agents"]["known"] = 0
+            meter["means"] = {}
+            meter.get("sip", {})["active"] = 0
         script = self.last["script"]
         script["gauges"] = {}
         self.last["tracer"]["calls"] = 0

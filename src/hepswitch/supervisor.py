@@ -21,6 +21,7 @@ from msgspec import structs
 
 from hepswitch import __version__, books, logs
 from hepswitch.config import Config, ConfigError, load, recheck
+from hepswitch.control import agents
 from hepswitch.control.dispatcher import Changes, checked, merged
 from hepswitch.control.hints import hints
 from hepswitch.control.http import Control
@@ -114,7 +115,13 @@ class Supervisor:
             loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(self._hang_up()))
             self._report_forgotten_spools()
             self._library = await stack.enter_async_context(
-                Library(self.config.stores, log=(self.config.log.level, self.config.log.format))
+                Library(
+                    self.config.stores,
+                    self.config.control.query_timeout,
+                    self.config.control.query_processes,
+                    self.config.control.query_memory,
+                    (self.config.log.level, self.config.log.format),
+                )
             )
             self._control = Control(self, self._library, self.config.control)
             self.control_url = await stack.enter_async_context(self._control)
@@ -142,12 +149,13 @@ class Supervisor:
         log.info("stopped", balanced=self.total()["balanced"])
 
     def _shared_memory(self, stack: contextlib.AsyncExitStack) -> int | None:
-        """The file of the memory in which workers recognise each other's duplicates; it outlives a worker that dies."""
-        if not self.config.duplicates.room:
+        """The file of the memory in which workers recognise each other's duplicates and calls; it outlives a worker that
+        dies."""
+        if not self.config.shared_room:
             return None
-        memory = os.memfd_create("hepswitch-duplicates")
+        memory = os.memfd_create("hepswitch")
         stack.callback(os.close, memory)
-        os.ftruncate(memory, self.config.duplicates.room)
+        os.ftruncate(memory, self.config.shared_room)
         return memory
 
     def _bus(self, stack: contextlib.AsyncExitStack) -> list[BusEnds]:
@@ -196,8 +204,9 @@ class Supervisor:
     # ── what control asks for ──────────────────────────────────────────────────────────────────────────────────────
 
     async def stats(self) -> books.Snapshot:
-        """The books of all workers, now."""
-        await asyncio.gather(*(worker.ask(do="stats") for worker in self._workers), return_exceptions=True)
+        """The books of all workers, now. One that is being started has none yet and is not waited for."""
+        asked = (worker.ask(do="stats") for worker in self._workers if worker.listening)
+        await asyncio.gather(*asked, return_exceptions=True)
         return self.total()
 
     def total(self) -> books.Snapshot:
@@ -221,6 +230,11 @@ class Supervisor:
         )  # fmt: skip
         # A worker that does not answer is about to be replaced: what it has is nowhere to be seen until then.
         return merged(answer["sets"] for answer in answers if isinstance(answer, dict) and "sets" in answer)
+
+    async def agents(self) -> dict[str, Any]:
+        """Who sends packets: the agents of all workers as one."""
+        answers = await asyncio.gather(*(worker.ask(do="agents") for worker in self._workers), return_exceptions=True)
+        return agents.merged(answer for answer in answers if isinstance(answer, dict) and "agents" in answer)
 
     async def set_node(self, change: NodeChange) -> None:
         """Make the change in every worker, and in those that will be started. Raises RefusedError."""

@@ -24,6 +24,7 @@ from hepswitch.destinations.outlet import open_all
 from hepswitch.destinations.sets import Sets
 from hepswitch.filters.python import compile_value
 from hepswitch.means import Means
+from hepswitch.metering.meter import Meter
 from hepswitch.net.resolve import Resolver
 from hepswitch.net.sockets import descriptors_beside
 from hepswitch.routes import Routes, check_policies, load_routes
@@ -51,18 +52,18 @@ LOG_EVERY = 10.0
 """Seconds between two log lines about the same line of a route and kind of error."""
 
 SWEEP = 1.0
-"""Seconds between two looks for traces and traced calls that are over."""
+"""Seconds between two looks for traces, traced calls and measured ones that are over."""
 
 RESERVE, OUTLET_RESERVE = 128, 8
 """Descriptors kept from connections: for the process and its route script, and for each node and store."""
 
-RELOADED = ("hep_route", "destinations", "rule", "lists", "masks", "access", "limits", "traces", "tracer")
-"""Keys of the configuration that a running switch takes over; the others need a restart."""
+RELOADED = ("hep_route", "destinations", "rule", "lists", "masks", "access", "limits", "traces", "tracer", "metrics")
+"""Keys of the configuration that a running switch takes over (of `metrics` the targets); the others need a restart."""
 
 
 class Switch:
     """One worker's flow. `sockets` are bound already: those of each of `config.endpoints`; `memory` (of
-    `config.duplicates.room` bytes) is what the workers share, and `bus` is how they talk; None: there is but one."""
+    `config.shared_room` bytes) is what the workers share, and `bus` is how they talk; None: there is but one."""
 
     def __init__(
         self,
@@ -75,7 +76,7 @@ class Switch:
         self.config = config
         self.routed = books.Routed()
         self._worker = worker
-        self._memory = memory
+        self._memory = memoryview(bytearray(config.shared_room) if memory is None else memory)
         self._resolver = Resolver(config.dns.servers, config.dns.timeout)
         self._lists = ListWatch(state.current())
         self._means = Means(config, state.current())
@@ -97,6 +98,7 @@ class Switch:
         self.context = Context(self.sets.outlets, self.stores, default, self.routed, self._means.masks, self.tracer)
         self.taps = Taps(self.context)
         self.flow = Flow(self.context, self._route_raised)
+        self.meter = self.flow.meter = self._meter()
         self._rule_hits = Counter[str]()
         self._routes = Routes()
         self._take(load_routes(config, self._means.lists))
@@ -126,6 +128,13 @@ class Switch:
             resolver=self._resolver,
         )
 
+    def _meter(self) -> Meter:
+        table = self.config.metrics
+        calls = self._memory[self.config.duplicates.room :] if table.sip else None
+        meter = Meter(table.agents, table.nodes, calls)
+        meter.name_targets(table.targets)
+        return meter
+
     def _gate(self, config: Config) -> Gate | None:
         return build_gate(
             config.access,
@@ -134,7 +143,7 @@ class Switch:
             {name: endpoint for name, endpoint, _ in self._bound},
             workers=config.workers,
             switch_id=config.switch_id,
-            memory=self._memory,
+            memory=self._memory[: self.config.duplicates.room],
         )
 
     def _guard(self, gate: Gate | None) -> None:
@@ -242,6 +251,7 @@ class Switch:
             check_policies(config, routes.policies)
         guarded = (config.access, config.limits) != (self.config.access, self.config.limits)
         gate = self._gate(config) if guarded else self.gate
+        self.meter.name_targets(config.metrics.targets)
         traces = await self.traces.prepare(config.traces)
         try:
             plan = await self.sets.prepare(config.destinations, functools.partial(self._destination, config, means))
@@ -272,10 +282,11 @@ class Switch:
         self._pressure()
 
     async def _sweep(self) -> None:
-        """End what has been traced for long enough."""
+        """End what has been traced for long enough, and what is measured and over."""
         while True:
             await asyncio.sleep(SWEEP)
             self.tracer.sweep()
+            self.meter.sweep(self._worker, self.config.workers)
 
     async def start_trace(self, start: TraceStart, number: int) -> None:
         """Start a dynamic trace, which all workers know by `number`. Raises ValueError or OSError saying why not."""
@@ -333,6 +344,7 @@ class Switch:
             "rules": dict(self._rule_hits + Counter(self._routes.rules.hits if self._routes.rules else {})),
             "script": state.snapshot(),
             "guards": books.add(self._guarded, self.gate.account() if self.gate is not None else {}),
+            "meter": self.meter.snapshot(),
         }
 
     def _store_row(self, name: str) -> books.Snapshot:

@@ -5,8 +5,10 @@ Not here: what the endpoints mean. A source or destination reads the options tha
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl, urlsplit
 
 PORTS = {"udp": 9060, "tcp": 9060, "tls": 9061, "sip": 5060}
@@ -58,6 +60,20 @@ def parse_duration(text: object) -> float:
     if not 0 <= seconds <= MOST_SECONDS:
         raise ValueError(f"{text!r} is not a duration: write for example 500ms, 10s, 1h30m or 7d")
     return float(seconds)
+
+
+def parse_moment(text: str) -> datetime:
+    """A moment, in UTC: so long ago ("30m", "2h", "7d"), or ISO 8601, which is UTC unless it says otherwise.
+
+    Raises ValueError with what is wrong.
+    """
+    with contextlib.suppress(ValueError):
+        return datetime.now(UTC) - timedelta(seconds=parse_duration(text))
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r} is no time: write 30m, 2h, 7d (ago) or 2026-11-23T07:30") from None
 
 
 def parse_rate(text: object) -> tuple[float, float]:

@@ -6,6 +6,7 @@ those of each listener; `memory`: what the workers share, or null; `bus`: ear an
 but one), answered with `{"ready": true, "stats": the books}`, then `{"do": …}`:
 
     stats                             {"stats": the books}
+    agents                            {"agents": who sends packets, "forgotten": how many are not known any more}
     dispatcher                        {"sets": every set's policy and nodes}
     set_node, change                  {"changed": true}
     capture, on                       {"capturing": on}
@@ -142,6 +143,8 @@ async def _do(switch: Switch, message: dict[str, Any]) -> dict[str, Any]:
     match message["do"]:
         case "stats":
             return {"stats": switch.snapshot()}
+        case "agents":
+            return {"agents": switch.meter.agents.rows(), "forgotten": switch.meter.agents.forgotten}
         case "dispatcher":
             return {"sets": switch.sets.info()}
         case "set_node":

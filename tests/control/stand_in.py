@@ -13,7 +13,7 @@ from hepswitch import books, logs
 from hepswitch.control.live import Live
 from hepswitch.control.protocol import ProcessInfo, Reloaded, Status
 from hepswitch.control.refusal import RefusedError
-from hepswitch.control.vitals import ProcessVitals, Vitals
+from hepswitch.control.vitals import Vitals
 from hepswitch.destinations.sets import NodeChange
 from hepswitch.queries.library import Library
 from hepswitch.tracing.dynamic import TraceStart, Watch
@@ -61,7 +61,7 @@ class Switch:
         return self.book
 
     async def vitals(self) -> Vitals:
-        return Vitals(processes={"supervisor": ProcessVitals(1.5, 1 << 20, 9, 0)})
+        return Vitals(cpu={"supervisor": 1.5}, memory={"supervisor": 1 << 20})
 
     async def status(self) -> Status:
         return Status(

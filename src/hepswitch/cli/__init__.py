@@ -20,6 +20,8 @@ COMMANDS = {
     "ladder": "Draw a call's flow.",
     "export": "Write calls as pcapng or pcap.",
     "ctl": "Change a running switch: reload, nodes, traces, capturing.",
+    "tail": "Show packets as they go by in a running switch.",
+    "top": "Watch a running switch: rates, destinations, agents, errors.",
     "stats": "Show the books of a running switch.",
     "user": "Add, list and remove users of the control listener.",
 }

@@ -58,7 +58,7 @@ def draw(ladder: Ladder, width: int, times: str, full: bool, unicode: bool) -> I
     clock = [_time(ladder.events, i, times) for i in range(len(ladder.events))]
     several = len(ladder.legs) > 1
     margin = max(map(len, clock)) + (4 if several else 2)
-    grid = _Grid(ladder.endpoints, margin, width, glyphs)
+    grid = _Grid([endpoint.label for endpoint in ladder.endpoints], margin, width, glyphs)
     yield from grid.header()
     for when, event in zip(clock, ladder.events, strict=True):
         yield from grid.event(event, when, several)

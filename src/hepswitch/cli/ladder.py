@@ -48,11 +48,11 @@ def cli(
     with open_store(store, lake, config) as asked:
         ladder = build(_rows(asked, call_id))
     if as_json:
-        from hepswitch.cli.selection import plain
+        from hepswitch.lake.rows import plain
 
         told = {
             "legs": ladder.legs,
-            "endpoints": ladder.endpoints,
+            "endpoints": [endpoint.label for endpoint in ladder.endpoints],
             "outcome": ladder.outcome,
             "events": [_told(event, full) for event in ladder.events],
         }

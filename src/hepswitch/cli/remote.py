@@ -1,4 +1,4 @@
-"""Talking to a running switch over its control listener: what `stats` and `ctl` share.
+"""Talking to a running switch over its control listener: what `stats`, `tail`, `top` and `ctl` share.
 
 Not here: what is asked for, and what is made of the answers.
 """
@@ -6,6 +6,7 @@ Not here: what is asked for, and what is made of the answers.
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -13,10 +14,10 @@ import socket
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -29,6 +30,9 @@ DEFAULT = "http://127.0.0.1:9080"
 
 TIMEOUT = 60.0
 """Seconds for an answer: a reload waits for every worker, and for one that is just being started again."""
+
+SILENCE = 20.0
+"""Seconds without a word after which a stream, which has one a second, is over."""
 
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """Where to reach a listener on all addresses."""
@@ -68,19 +72,40 @@ class Remote:
         request = urllib.request.Request(f"{self._base}{path}", json.dumps(body).encode(), headers)  # noqa: S310
         return self._ask(request)
 
+    def stream(self, path: str) -> Iterator[bytes]:
+        """The lines at `path`, as they come, for as long as the switch is there."""
+        request = urllib.request.Request(f"{self._base}{path}")  # noqa: S310 (http, see __init__)
+        with self._answer(request, SILENCE) as answer:
+            try:
+                yield from answer
+                words = "it has ended the stream"
+            except (OSError, http.client.HTTPException) as error:
+                words = str(error)
+        _give_up(f"the switch at {self._url} has gone away: {words}")
+
     def _ask(self, request: urllib.request.Request) -> Any:
+        with self._answer(request, TIMEOUT) as answer:
+            return json.load(answer)
+
+    @contextlib.contextmanager
+    def _answer(self, request: urllib.request.Request, timeout: float) -> Iterator[http.client.HTTPResponse]:
         if self._authorization is not None:
             request.add_unredirected_header("Authorization", self._authorization)
         try:
-            with self._opener.open(request, timeout=TIMEOUT) as answer:
-                return json.load(answer)
+            with self._opener.open(request, timeout=timeout) as answer:
+                yield answer
+                return
         except urllib.error.HTTPError as error:
             words = _words(error)
         except (OSError, http.client.HTTPException, ValueError) as error:
             words = f"no switch answers at {self._url}: {error}. Is it running? Is [control] listen the same?"
-        # It may be another program's: a terminal must not obey it.
-        click.echo("\n".join(safe(line) for line in words.splitlines()), err=True)
-        raise SystemExit(1)
+        _give_up(words)
+
+
+def _give_up(words: str) -> NoReturn:
+    # They may be another program's: a terminal must not obey them.
+    click.echo("\n".join(safe(line) for line in words.splitlines()), err=True)
+    raise SystemExit(1)
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -13,13 +13,13 @@ from hepswitch.cli.selection import (
     TEXT,
     make_query,
     open_store,
-    plain,
     print_csv,
     print_json,
     query_options,
     store_options,
 )
 from hepswitch.cli.terminal import safe
+from hepswitch.lake.rows import plain
 
 if TYPE_CHECKING:
     from hepswitch.lake.query import Query

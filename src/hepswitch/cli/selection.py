@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +14,7 @@ import click
 
 from hepswitch.cli.options import config_option
 from hepswitch.cli.terminal import json_line, safe
-from hepswitch.units import parse_duration
+from hepswitch.units import parse_moment
 
 if TYPE_CHECKING:
     from hepswitch.destinations.databases import DatabaseStore
@@ -49,18 +49,10 @@ class TimeType(click.ParamType[datetime]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         if isinstance(value, datetime):
             return value
-        text = str(value)
         try:
-            return datetime.now(UTC) - timedelta(seconds=parse_duration(text))
-        except OverflowError:
-            self.fail(f"{text!r} is longer ago than there are dates", param, ctx)
-        except ValueError:
-            pass
-        try:
-            moment = datetime.fromisoformat(text)
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-        except (ValueError, OverflowError):
-            self.fail(f"{text!r} is no time: write 30m, 2h, 7d (ago) or 2026-11-23T07:30", param, ctx)
+            return parse_moment(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 TEXT, TIME = TextType(), TimeType()
@@ -198,32 +190,10 @@ def warn(message: str) -> None:
     click.echo(safe(message), err=True)
 
 
-def plain(value: Any) -> Any:
-    """`value` as JSON can hold it: times as ISO 8601, octets as text where they are UTF-8, else as `<name>_base64`."""
-    if isinstance(value, dict):
-        return dict(_item(name, item) for name, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    return value
-
-
-def _item(name: str, value: Any) -> tuple[str, Any]:
-    if isinstance(value, bytes):
-        try:
-            return name, value.decode()
-        except UnicodeDecodeError:
-            from base64 import b64encode
-
-            return f"{name}_base64", b64encode(value).decode()
-    return name, plain(value)
-
-
 def print_json(rows: Iterable[dict[str, Any]]) -> None:
     """One JSON object a line."""
+    from hepswitch.lake.rows import plain
+
     for row in rows:
         click.echo(json_line(plain(row)))
 
@@ -231,6 +201,8 @@ def print_json(rows: Iterable[dict[str, Any]]) -> None:
 def print_csv(names: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     """A line of names, then one a row (RFC 4180); on a terminal without control characters."""
     import csv
+
+    from hepswitch.lake.rows import plain
 
     writer = csv.writer(sys.stdout)
     seen = safe if sys.stdout.isatty() else str

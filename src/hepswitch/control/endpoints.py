@@ -26,6 +26,7 @@ PREFIX = "/api/v1"
 MOST_BODY = 64 << 10
 """Bytes of a request: a change takes a few hundred."""
 
+
 class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
     """No parameters."""
 

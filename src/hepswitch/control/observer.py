@@ -11,13 +11,13 @@ import contextlib
 import os
 import resource
 import socket
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from hepswitch.config import Config
 from hepswitch.control.protocol import ProcessInfo
-from hepswitch.control.vitals import Disk, ProcessVitals, Vitals
+from hepswitch.control.vitals import Disk, Vitals
 from hepswitch.destinations import figures
 from hepswitch.destinations.databases import DatabaseStore, spool_of
 from hepswitch.destinations.figures import KeeperFigures, LoaderFigures
@@ -56,7 +56,8 @@ class Observer:
         }
         self._delays = deque[float]([0.0], REMEMBERED)
         self._cpu: dict[str, tuple[int, float]] = {}
-        self._past: dict[str, float] = {}
+        self._past: dict[str, float] = defaultdict(float)
+        self._restarts: dict[str, int] = {}
 
     def bound(self, listener: str, sockets: Iterable[socket.socket]) -> None:
         """These are the sockets of a listener."""
@@ -85,26 +86,27 @@ class Observer:
             cpu, memory = stat
             pid, before = self._cpu.get(process.kind, (process.pid, 0.0))
             if pid != process.pid:
-                self._past[process.kind] = self._past.get(process.kind, 0.0) + before
+                self._past[process.kind] += before
             self._cpu[process.kind] = process.pid, cpu
+            self._restarts[process.kind] = process.restarts
             seen[process.kind] = process.pid, memory
         return seen
 
     async def vitals(self, capturing: bool) -> Vitals:
         """How all is now."""
         seen = self._look()
-        cpu = {kind: self._past.get(kind, 0.0) + self._cpu[kind][1] for kind in seen}
-        restarts = {process.kind: process.restarts for process in self._processes()}
+        cpu = {kind: self._past.get(kind, 0.0) + last for kind, (_, last) in self._cpu.items()}
+        restarts = dict(self._restarts)
 
         def on_disk() -> Vitals:
             return Vitals(
                 capturing=capturing,
                 loop_lag=max(self._delays),
                 descriptor_limit=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
-                processes={
-                    kind: ProcessVitals(cpu[kind], memory, _descriptors(pid), restarts.get(kind, 0))
-                    for kind, (pid, memory) in seen.items()
-                },
+                cpu=cpu,
+                restarts=restarts,
+                memory={kind: memory for kind, (_, memory) in seen.items()},
+                descriptors={kind: _descriptors(pid) for kind, (pid, _) in seen.items()},
                 buffers=self._buffers,
                 buffer_asked=self._buffer_asked,
                 disks={

@@ -9,15 +9,6 @@ from msgspec import Struct, field
 from hepswitch.destinations.figures import KeeperFigures, LoaderFigures
 
 
-class ProcessVitals(Struct, frozen=True):
-    """One process: seconds of CPU of all that were it, bytes of memory, open descriptors, and how often it was restarted."""
-
-    cpu: float
-    memory: int
-    descriptors: int
-    restarts: int
-
-
 class Disk(Struct, frozen=True):
     """Bytes of a file system, and those of them that are free for us."""
 
@@ -26,12 +17,20 @@ class Disk(Struct, frozen=True):
 
 
 class Vitals(Struct, frozen=True):
-    """All of it. `buffers`: bytes of the receive buffer that each UDP listener was given, the smallest of its sockets'."""
+    """All of it; what is said of processes is by their kind.
+
+    `cpu` (seconds) and `restarts` go on while a process is not running, and over its restarts; `memory` (bytes) and
+    `descriptors` are of those that run. `buffers`: bytes of the receive buffer that each UDP listener was given, the
+    smallest of its sockets'.
+    """
 
     capturing: bool = True
     loop_lag: float = 0.0
     descriptor_limit: int = 0
-    processes: dict[str, ProcessVitals] = field(default_factory=dict)
+    cpu: dict[str, float] = field(default_factory=dict)
+    restarts: dict[str, int] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=dict)
+    descriptors: dict[str, int] = field(default_factory=dict)
     buffers: dict[str, int] = field(default_factory=dict)
     buffer_asked: int = 0
     disks: dict[str, Disk] = field(default_factory=dict)

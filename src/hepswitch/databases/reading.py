@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -24,10 +24,10 @@ from hepswitch.databases.narrowing import needed
 from hepswitch.databases.rebuilt import messages
 from hepswitch.destinations.databases import DatabaseStore
 from hepswitch.destinations.schema import SCHEMA, TIME
-from hepswitch.lake.calls import calls
+from hepswitch.lake.calls import LOOKED_AT, Part, calls, rate
 from hepswitch.lake.conditions import Among, Condition, Every, Since, Some, Until, in_duckdb, is_pattern
 from hepswitch.lake.query import Query
-from hepswitch.lake.reader import TIES, Reader, Row, fetched, prepare, searched
+from hepswitch.lake.reader import TIES, Reader, Row, Tie, by_time, fetched, prepare, searched
 
 FIRST = 500
 """Rows of a first page, at least."""
@@ -37,11 +37,6 @@ IDS, LETTERS = 200, 20_000
 
 APART = timedelta(minutes=10)
 """Legs of a call that are tied by a column without an index are looked for so long before and after those found by one."""
-
-OF_CALLS = [
-    "ts", "call_id", "method", "cseq_method", "from_user", "from_domain", "to_user", "to_domain", "status", "reason",
-]  # fmt: skip
-"""The columns that `calls` looks at."""
 
 Answer = TypeVar("Answer")
 
@@ -83,10 +78,32 @@ class DatabaseReader(Reader):
                     break
         return [row for rows in reversed(found) for row in rows]
 
+    def newest(self, query: Query, count: int) -> Iterator[Row]:
+        """At least the `count` latest packets that `query` means, the newest first, with all of the oldest one's moment."""
+        for page in self._pages(replace(query, limit=count)):
+            rows = self._ask(self._table(page.rows), query, lambda: searched(self._duckdb, query, ("*",)))
+            yield from reversed(rows)
+            count -= len(rows)
+            if count <= 0:
+                break
+
     def calls(self, query: Query) -> list[Row]:
         """The calls in which some message is what `query` means: see `calls.calls`."""
-        window = Query(since=query.since, until=query.until, limit=query.limit)
+        window = Query(since=query.since, until=query.until, limit=query.limit, before=query.before)
+        return self._ask(self._messages_of_calls(query, window), window, lambda: calls(self._duckdb, window))
+
+    def rate(self, query: Query, start: datetime, step: int) -> list[Part]:
+        """How many of those calls began, and failed, in each `step` µs after `start`: see `calls.rate`."""
+        window = Query(since=query.since, until=query.until)
+        every = replace(query, limit=None, before=None)
+        return self._ask(
+            self._messages_of_calls(every, window), window, lambda: rate(self._duckdb, window, start, step)
+        )
+
+    def _messages_of_calls(self, query: Query, window: Query) -> pa.Table:
+        """The messages of the latest calls that `query` means, as far as `calls` looks at them; and perhaps of some more."""
         starts: dict[str, datetime] = {}
+        step = max((table.view.clock.step for table in self._found.tables), default=timedelta())
         for page in self._pages(query):
             part = replace(query, limit=None)
             rows = self._ask(self._table(page.rows), part, lambda: searched(self._duckdb, part, ("call_id", "ts")))  # noqa: B023
@@ -97,17 +114,23 @@ class DatabaseReader(Reader):
                 continue
             starts |= self._starts(sorted(new), window)
             # A call that is not known yet has no message that is meant since then: it began before.
-            if sum(start >= page.since for start in starts.values()) >= query.limit:
+            if sum(start >= page.since for start in _surely_before(starts, query, step)) >= query.limit:
                 break
-        if query.limit is not None and len(starts) > query.limit:
-            least = sorted(starts.values(), reverse=True)[query.limit - 1]
+        if query.before is not None:
+            starts = {call_id: start for call_id, start in starts.items() if start <= query.before[0]}
+        sure = sorted(_surely_before(starts, query, step), reverse=True)
+        if query.limit is not None and len(sure) > query.limit:
+            least = sure[query.limit - 1]
             # What seems to begin before `since` has messages in the step of the clock in which that is.
             since = query.since or BEGINNING
             starts = {call_id: start for call_id, start in starts.items() if start >= least or start < since}
-        tables = [SCHEMA.empty_table().select(OF_CALLS), *self._of_calls(sorted(starts), window)]
-        return self._ask(pa.concat_tables(tables), window, lambda: calls(self._duckdb, window))
+        return pa.concat_tables([SCHEMA.empty_table().select(LOOKED_AT), *self._of_calls(sorted(starts), window)])
 
-    def tied(self, ids: Collection[str]) -> list[Row]:
+    def ties(self, ids: Collection[str]) -> set[Tie]:
+        """The different values of TIES in the packets of which one is among `ids`."""
+        return {(row["call_id"], row["correlation_id"], row["callid_aleg"]) for row in self.tied(ids)}
+
+    def tied(self, ids: Collection[str]) -> Iterator[Row]:
         """The packets of which one of TIES is among `ids`; far apart in time, only what an index finds."""
         found: list[Row] = []
         for table in self._found.tables:
@@ -118,7 +141,7 @@ class DatabaseReader(Reader):
             indexed = table.view.indexed
             rows = self._tied(table, [name for name in TIES if name not in indexed], ids, window)
             found += [row for row in rows if not _is_tied(row, indexed, ids)]
-        return found
+        return iter(sorted(found, key=by_time))
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -208,7 +231,14 @@ def _picked(table: pa.Table, call_ids: Sequence[str], window: Query) -> pa.Table
         meant = pc.and_(meant, pc.greater_equal(table["ts"], pa.scalar(window.since, TIME)))
     if window.until is not None:
         meant = pc.and_(meant, pc.less(table["ts"], pa.scalar(window.until, TIME)))
-    return table.select(OF_CALLS).filter(meant)
+    return table.select(LOOKED_AT).filter(meant)
+
+
+def _surely_before(starts: Mapping[str, datetime], query: Query, step: timedelta) -> list[datetime]:
+    """When those calls began that come after `query.before`, however their starts were rounded down to a `step`."""
+    if query.before is None:
+        return list(starts.values())
+    return [start for start in starts.values() if start + step <= query.before[0]]
 
 
 def _is_tied(row: Row, columns: Sequence[str], ids: Collection[str]) -> bool:

@@ -70,8 +70,8 @@ class LoaderFigures(msgspec.Struct):
 
 
 class KeeperFigures(msgspec.Struct):
-    """Of a keeper. `files`, `bytes` (journals included) and when the oldest and newest file were written (Unix time) are as of
-    its last round of deleting, but for what was sealed since, of which the bytes are those of its journal still."""
+    """Of a keeper. `files`, `bytes` (journals included) and when the oldest and newest file were written (Unix time) are as
+    of its last round of deleting; of what was sealed since then, the bytes are those of the journal still."""
 
     segments: Durations = msgspec.field(default_factory=Durations)
     rows: int = 0

@@ -46,6 +46,17 @@ Store = Annotated[
 _STORE: TypeAdapter[Any] = TypeAdapter(Store)
 
 
+def any_store_of(table: dict[str, Any]) -> LakeStore | DatabaseStore:
+    """The store, a lake or another, of a table as another process of ours wrote it. Raises ValueError."""
+    store: LakeStore | DatabaseStore = _STORE.validate_python(table)
+    return store
+
+
+def kind_of(store: LakeStore | DatabaseStore) -> str:
+    """The name of a store's kind."""
+    return next(name for name, model in KINDS.items() if isinstance(store, model))
+
+
 def store_of(table: dict[str, Any]) -> DatabaseStore:
     """The store of a table as another process of ours wrote it. Raises ValueError."""
     store: DatabaseStore = _STORE.validate_python(table)

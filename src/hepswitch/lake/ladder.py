@@ -6,13 +6,15 @@ Not here: finding the rows (`query`), drawing the ladder (`cli.ladder`).
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from hepswitch.wire.chunks import PROTO_TYPES
-from hepswitch.wire.rtcp import summary
+from hepswitch.wire.rtcp import Quality, quality, summary
 
 SIP, RTCP, LOG = 1, 5, 100
 REPORTS = (34, 35)
@@ -28,7 +30,9 @@ class Event:
     """One arrow (source → target are columns) or, when source is target, a note at that column.
 
     `kind` is "request", "reply", "rtcp", "report", "log" or "other". `leg` counts the Call-IDs from 0, None when the packet
-    belongs to no leg. `copies` is how many capture agents sent this very message.
+    belongs to no leg. `copies` is how many capture agents sent this very message. `dialog` numbers the dialogs from 0: what
+    belongs to none, or to none yet, has the number of the one that its request may begin. `quality` is what a media report
+    says.
     """
 
     at: datetime
@@ -43,13 +47,27 @@ class Event:
     retransmission: bool
     row: Mapping[str, Any]
     copies: int = 1
+    dialog: int | None = None
+    quality: Quality | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A column: a host, or an address of one whose ports talk to each other. `name` is that of the capture agent on it.
+
+    An agent stands where all that it sends comes from or goes to, if that is one place, and if it is the only one there.
+    """
+
+    label: str
+    host: str
+    name: str | None = None
 
 
 @dataclass(slots=True)
 class Ladder:
     """Columns (`endpoints`), Call-IDs (`legs`) and what happened, in the order of time."""
 
-    endpoints: list[str] = field(default_factory=list)
+    endpoints: list[Endpoint] = field(default_factory=list)
     legs: list[str] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
@@ -74,12 +92,17 @@ def build(rows: Iterable[Mapping[str, Any]]) -> Ladder:
     rows = list(rows)
     ladder = Ladder()
     columns = _columns(rows)
-    ladder.endpoints = columns.labels
+    names = _agents(rows, columns)
+    ladder.endpoints = [
+        Endpoint(label, key[0], names.get(key)) for key, label in zip(columns.numbers, columns.labels, strict=True)
+    ]
     legs: dict[str, int] = {}
+    dialogs = _Dialogs()
     drawn: dict[object, list[tuple[Event, set[object]]]] = {}
     for row in rows:
         event = _event(row, (row["ts"] - rows[0]["ts"]).total_seconds(), columns, legs)
         if row["proto_type"] == SIP:
+            event.dialog = dialogs.of(row)
             before = drawn.setdefault(_identity(row), [])
             agent = row["captagent_id"], row["node_name"]
             copied = next((seen for seen in before if agent not in seen[1] and event.at - seen[0].at < COPY), None)
@@ -108,6 +131,49 @@ class _Columns:
 
     def of(self, ip: str | None, port: int | None) -> int:
         return self.numbers[self.key(ip, port)]
+
+
+class _Dialogs:
+    """Numbers of dialogs: Call-ID and both tags, whichever side sends (RFC 3261, section 12)."""
+
+    def __init__(self) -> None:
+        self._dialogs: dict[tuple[Any, ...], int] = {}
+        self._requests: dict[tuple[Any, ...], int] = {}
+        self._continued: set[int] = set()
+        self._next = itertools.count()
+
+    def of(self, row: Mapping[str, Any]) -> int:
+        """The number for a message. The first dialog that a request without a To tag leads to has the request's number."""
+        tags = row["from_tag"], row["to_tag"]
+        dialog = row["call_id"], *sorted(tag or "" for tag in tags)
+        if dialog in self._dialogs:
+            return self._dialogs[dialog]
+        request = row["call_id"], row["from_tag"]
+        # A refusal makes no dialog, whatever its tag.
+        if row["to_tag"] is None or (row["status"] or 0) >= 300:
+            if request not in self._requests:
+                self._requests[request] = next(self._next)
+            return self._requests[request]
+        number = next(
+            (self._requests[row["call_id"], tag] for tag in tags if (row["call_id"], tag) in self._requests), None
+        )
+        if number is None or number in self._continued:
+            number = next(self._next)
+        self._continued.add(number)
+        self._dialogs[dialog] = number
+        return number
+
+
+def _agents(rows: list[Mapping[str, Any]], columns: _Columns) -> dict[Address, str]:
+    """The names of capture agents by where they stand."""
+    places: dict[str, set[Address]] = {}
+    for row in rows:
+        if row["proto_type"] == SIP and row["node_name"]:
+            ends = {columns.key(row["src_ip"], row["src_port"]), columns.key(row["dst_ip"], row["dst_port"])}
+            places[row["node_name"]] = places.get(row["node_name"], ends) & ends
+    found = [(next(iter(place)), name) for name, place in places.items() if len(place) == 1]
+    several = {place for place, count in Counter(place for place, _ in found).items() if count > 1}
+    return {place: name for place, name in found if place not in several}
 
 
 def _columns(rows: list[Mapping[str, Any]]) -> _Columns:
@@ -144,7 +210,8 @@ def _event(row: Mapping[str, Any], offset: float, columns: _Columns, legs: dict[
         target = source
     leg = legs.setdefault(row["call_id"], len(legs)) if row["call_id"] else legs.get(row["correlation_id"])
     sdp = row["proto_type"] == SIP and _carries_sdp(row)
-    return Event(row["ts"], offset, kind, source, target, label, leg, row["status"], sdp, False, row)
+    reported = quality(row["payload"] or b"") if kind in ("rtcp", "report") else None
+    return Event(row["ts"], offset, kind, source, target, label, leg, row["status"], sdp, False, row, quality=reported)
 
 
 def _kind_and_label(row: Mapping[str, Any]) -> tuple[str, str]:

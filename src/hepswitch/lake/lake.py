@@ -7,16 +7,17 @@ packet once while the lake is being sealed and merged. Not here: which files cou
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
 
-from hepswitch.lake.calls import calls
+from hepswitch.lake.calls import Part, calls, rate
 from hepswitch.lake.query import Query
-from hepswitch.lake.reader import TIES, Reader, Row, fetched, prepare, searched
+from hepswitch.lake.reader import TIES, Reader, Row, Tie, prepare, searched, streamed
 from hepswitch.lake.snapshot import ATTEMPTS, LakeBusyError, Snapshot, snapshot
 
 ASKED_WRONGLY = (duckdb.ProgrammingError, duckdb.DataError)
@@ -50,14 +51,34 @@ class Lake(Reader):
         """The calls in which some message is what `query` means: see `calls.calls`."""
         return self._ask(lambda connection: calls(connection, query), query, query.needles())
 
-    def tied(self, ids: Collection[str]) -> list[Row]:
-        """The packets of which one of TIES is among `ids`."""
-        wanted = sorted(ids)
-        marks = ", ".join("?" * len(wanted))
-        # Each column by itself, so that files and row groups which do not know the ids are passed over.
-        sql = " union ".join(f"select * from messages where {name} in ({marks})" for name in TIES)  # noqa: S608
-        needles = [name.encode("utf-8", "surrogateescape") for name in wanted]
-        return self._ask(lambda connection: fetched(connection.execute(sql, wanted * len(TIES))), Query(), needles)
+    def rate(self, query: Query, start: datetime, step: int) -> list[Part]:
+        """How many of those calls began, and failed, in each `step` µs after `start`: see `calls.rate`."""
+        return self._ask(lambda connection: rate(connection, query, start, step), query, query.needles())
+
+    def newest(self, query: Query, count: int) -> Iterator[Row]:
+        """At least the `count` latest packets that `query` means, the newest first, with all of the oldest one's moment."""
+
+        def found(connection: duckdb.DuckDBPyConnection) -> Iterator[Row]:
+            # First their times alone: a row has many columns, and a payload.
+            times = searched(connection, replace(query, limit=count), ("ts",))
+            if not times:
+                return
+            condition, values = replace(query, since=times[0]["ts"]).condition()
+            sql = f"select * from messages where {condition} order by ts desc"  # noqa: S608 (values are bound)
+            yield from streamed(connection.execute(sql, values))
+
+        return self._stream(found, query, query.needles())
+
+    def ties(self, ids: Collection[str]) -> set[Tie]:
+        """The different values of TIES in the packets of which one is among `ids`."""
+        sql, values, needles = _tied(f"select distinct {', '.join(TIES)} from messages", ids)  # noqa: S608 (names)
+        return self._ask(lambda connection: set(connection.execute(sql, values).fetchall()), Query(), needles)
+
+    def tied(self, ids: Collection[str]) -> Iterator[Row]:
+        """The packets of which one of TIES is among `ids`, in the order of time."""
+        sql, values, needles = _tied("select * from messages", ids)
+        sql = f"from ({sql}) order by ts, received_ts"
+        return self._stream(lambda connection: streamed(connection.execute(sql, values)), Query(), needles)
 
     def sql(self, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Run one read-only statement over the view `messages`: (names of the columns, rows).
@@ -95,7 +116,7 @@ class Lake(Reader):
         The files may be gone by the time a query gets to them (then DuckDB raises IOException): ask in a short while, or
         through the other methods, which look again by themselves.
         """
-        with snapshot(self.path, wanted) as seen, _connection(seen, needles) as connection:
+        with snapshot(self.path, wanted) as seen, self._connection(seen, needles) as connection:
             yield connection
 
     def _ask(
@@ -104,14 +125,30 @@ class Lake(Reader):
         query: Query,
         needles: Sequence[bytes] | None = None,
     ) -> Answer:
+        (answer,) = self._stream(lambda connection: iter([question(connection)]), query, needles)
+        return answer
+
+    def _stream(
+        self,
+        question: Callable[[duckdb.DuckDBPyConnection], Iterator[Answer]],
+        query: Query,
+        needles: Sequence[bytes] | None = None,
+    ) -> Iterator[Answer]:
+        """What `question` gives, piece by piece; the lake is as it was at the beginning until the last one was taken."""
         for _ in range(ATTEMPTS):
             with snapshot(self.path, query.hours) as whole:
                 seen = replace(whole, files=[path for path in whole.files if path not in self._damaged])
+                begun = False
                 try:
-                    with _connection(seen, needles) as connection:
+                    with self._connection(seen, needles) as connection:
                         prepare(connection, query)
-                        return question(connection)
+                        for piece in question(connection):
+                            begun = True
+                            yield piece
+                        return
                 except duckdb.Error as error:
+                    if begun:
+                        raise
                     if isinstance(error, ASKED_WRONGLY) and not isinstance(error, duckdb.InvalidInputException):
                         raise
                     # A file that was merged or deleted between listing and reading is a reason to look again, and so is
@@ -131,25 +168,43 @@ class Lake(Reader):
         self._damaged.update(damaged)
         return bool(damaged)
 
+    @contextlib.contextmanager
+    def _connection(self, seen: Snapshot, needles: Sequence[bytes] | None) -> Iterator[duckdb.DuckDBPyConnection]:
+        with duckdb.connect() as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            connection.execute("set enable_progress_bar = false")
+            if seen.files:
+                connection.execute(f"set allowed_paths = [{listed(seen.files)}]")
+            fresh = seen.fresh(needles)
+            view(connection, seen.files, {} if fresh is None else {"fresh": fresh})
+            connection.execute("set enable_external_access = false")
+            connection.execute("set lock_configuration = true")
+            yield connection
 
-@contextlib.contextmanager
-def _connection(seen: Snapshot, needles: Sequence[bytes] | None) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect() as connection:
-        connection.execute("set TimeZone = 'UTC'")
-        connection.execute("set enable_progress_bar = false")
-        parts = []
-        if seen.files:
-            files = ", ".join(_text(str(path)) for path in seen.files)
-            parts.append(f"select * from read_parquet([{files}], hive_partitioning = false)")  # noqa: S608
-            connection.execute(f"set allowed_paths = [{files}]")
-        fresh = seen.fresh(needles)
-        if fresh is not None:
-            connection.register("fresh", fresh)
-            parts.append("select * from fresh")
-        connection.execute(f"create view messages as {' union all '.join(parts) or _nothing()}")
-        connection.execute("set enable_external_access = false")
-        connection.execute("set lock_configuration = true")
-        yield connection
+
+def view(connection: duckdb.DuckDBPyConnection, files: Sequence[Path], rows: Mapping[str, object]) -> None:
+    """Let `messages` be the rows of these Parquet files and of these Arrow objects, which are registered by their names."""
+    parts = []
+    if files:
+        parts.append(f"select * from read_parquet([{listed(files)}], hive_partitioning = false)")  # noqa: S608
+    for name, some in rows.items():
+        connection.register(name, some)
+        parts.append(f"select * from {name}")  # noqa: S608 (our own)
+    connection.execute(f"create or replace temp view messages as {' union all '.join(parts) or _nothing()}")
+
+
+def listed(paths: Iterable[Path]) -> str:
+    """Paths as DuckDB lists them."""
+    return ", ".join(_text(str(path)) for path in paths)
+
+
+def _tied(select: str, ids: Collection[str]) -> tuple[str, list[str], list[bytes]]:
+    """The rows of `select` of which one of TIES is among `ids`: SQL, its values, and bytes one of which each packet has."""
+    wanted = sorted(ids)
+    marks = ", ".join("?" * len(wanted))
+    # Each column by itself, so that files and row groups which do not know the ids are passed over.
+    sql = " union ".join(f"{select} where {name} in ({marks})" for name in TIES)
+    return sql, wanted * len(TIES), [name.encode("utf-8", "surrogateescape") for name in wanted]
 
 
 def _nothing() -> str:

@@ -6,7 +6,7 @@ Not here: who answers (`reader`, `lake`, `databases.reading`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from hepswitch.filters.python import Lists
@@ -34,7 +34,8 @@ class Query:
 
     `call_id` finds what carries it as Call-ID, and as correlation id what is not SIP. `user` is in From, To, the request
     URI or P-Asserted-Identity. `status` is 486, or "4xx". `ip` is source or destination. `user_agent` is any part of it,
-    in upper or lower case. `since` (included) and `until` (excluded) are aware datetimes. `limit` keeps the latest. `filter`
+    in upper or lower case. `since` (included) and `until` (excluded) are aware datetimes. `limit` keeps the latest.
+    `before`, the start and the Call-ID of a call, keeps the calls that come after it when the newest comes first. `filter`
     is a condition in the language of `hepswitch.filters` (docs/reference/filters.md), `lists` are those it may name.
     """
 
@@ -51,8 +52,14 @@ class Query:
     since: datetime | None = None
     until: datetime | None = None
     limit: int | None = None
+    before: tuple[datetime, str] | None = None
     filter: str | None = None
     lists: Lists = field(default_factory=dict)
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing is wanted but a time."""
+        return self.filter is None and not replace(self, since=None, until=None).said().parts
 
     def condition(self) -> Sql:
         """The condition for DuckDB. FilterError (a ValueError) when `filter` is wrong.

@@ -1,7 +1,7 @@
-"""What can be asked of stored packets, wherever they are: search, calls, one call with all its legs, packets for replay.
+"""What can be asked of stored packets, wherever they are: search, calls and how many, one call with all its legs, replay.
 
 `Reader` is what commands ask. Each store answers by DuckDB over a view or table `messages` with the columns of
-docs/lake.md, so that all answer alike: `searched`, `prepare` and `calls.calls` are the one way to ask it.
+docs/lake.md, so that all answer alike: `searched`, `prepare`, `calls.calls` and `calls.rate` are the one way to ask it.
 Not here: where the rows are (`lake`, `databases.reading`), tables on a screen (`cli`).
 """
 
@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import duckdb
 
 from hepswitch.lake.query import Query
 from hepswitch.lake.rebuild import packet
+
+if TYPE_CHECKING:
+    from hepswitch.lake.calls import Part
+
+Tie = tuple[str | None, str | None, str | None]
+"""What a packet says of TIES."""
 
 Row = dict[str, Any]
 """One packet: the columns of docs/lake.md by name. Times are aware datetimes in UTC."""
@@ -27,12 +33,19 @@ TIES = ("call_id", "correlation_id", "callid_aleg")
 HOPS = 20
 """Steps from leg to leg that belong to one call; each asks the store once."""
 
+TAKEN = 1_000
+"""Rows of an answer that become Python's objects together."""
+
 FETCHED = 10_000
 """Rows that are looked at together where a filter needs more than SQL."""
 
 
 def _warn(message: str) -> None:
     warnings.warn(message, stacklevel=2)
+
+
+class UnknownCallError(LookupError):
+    """There is no such call. Says so to a person."""
 
 
 class Reader(ABC):
@@ -55,27 +68,69 @@ class Reader(ABC):
         """The calls in which some message is what `query` means: see `calls.calls`."""
 
     @abstractmethod
-    def tied(self, ids: Collection[str]) -> list[Row]:
-        """The packets of which one of TIES is among `ids`."""
+    def rate(self, query: Query, start: datetime, step: int) -> list[Part]:
+        """How many of those calls began, and failed, in each `step` µs after `start`: see `calls.rate`."""
 
-    def call(self, call_id: str) -> list[Row]:
-        """All of a call in the order of time: every leg and every RTCP report or log that is tied to it.
+    @abstractmethod
+    def newest(self, query: Query, count: int) -> Iterator[Row]:
+        """At least the `count` latest packets that `query` means, the newest first, with all of the oldest one's moment.
 
-        Tied are packets that share a Call-ID, a correlation id or an X-CID with `call_id` or with one another; HOPS steps
-        are gone from one to the next.
+        Nothing is missing that is as new as what was given last.
+        """
+
+    @abstractmethod
+    def ties(self, ids: Collection[str]) -> set[Tie]:
+        """The different values of TIES in the packets of which one is among `ids`."""
+
+    @abstractmethod
+    def tied(self, ids: Collection[str]) -> Iterator[Row]:
+        """The packets of which one of TIES is among `ids`, in the order of time."""
+
+    def legs(self, call_id: str) -> set[str]:
+        """What ties a call together: its Call-ID, and all that packets share with it or with one another.
+
+        HOPS steps are gone from one to the next. Nothing when there is no such call.
         """
         known: set[str] = set()
-        found: list[Row] = []
         new = {call_id}
         for _ in range(HOPS):
+            found = self.ties(new)
+            if not found and not known:
+                return set()
+            known |= new
+            new = {name for tie in found for name in tie if name} - known
             if not new:
                 break
-            known |= new
-            found = self.tied(known)
-            new = {row[name] for row in found for name in TIES} - known - {None, ""}
         else:
             self._warn(f"{call_id}: the chain of its legs goes on; legs more than {HOPS} steps away are not shown")
-        return sorted(found, key=lambda row: (row["ts"], row["received_ts"]))
+        return known
+
+    def call(self, call_id: str) -> list[Row]:
+        """All of a call in the order of time: every leg and every RTCP report or log that is tied to it (`legs`)."""
+        ids = self.legs(call_id)
+        return list(self.tied(ids)) if ids else []
+
+    def whole(self, call_ids: Iterable[str]) -> Iterator[Row]:
+        """All of some calls in the order of time, each packet once though calls share legs. UnknownCallError names the first
+        call that there is not."""
+        ids: set[str] = set()
+        for call_id in call_ids:
+            if call_id not in ids:
+                ids |= self.legs(call_id) or self._unknown(call_id)
+        return self.tied(ids)
+
+    def alone(self, call_ids: Collection[str]) -> Iterator[Row]:
+        """The packets of these Call-IDs without what is tied to them by another; UnknownCallError as `whole`."""
+        for call_id in call_ids:
+            if not self.ties({call_id}):
+                self._unknown(call_id)
+        for row in self.tied(call_ids):
+            name = row["correlation_id"] if row["call_id"] is None else row["call_id"]
+            if name in call_ids:
+                yield row
+
+    def _unknown(self, call_id: str) -> NoReturn:
+        raise UnknownCallError(f"no call {call_id!r} in {self.place}")
 
     def packets(self, query: Query, unfit: Callable[[ValueError], object] | None = None) -> Iterator[bytes]:
         """The packets that `query` means as HEPv3, in the order of time, for replay.
@@ -138,14 +193,23 @@ def prepare(connection: duckdb.DuckDBPyConnection, query: Query) -> None:
 
 def fetched(done: duckdb.DuckDBPyConnection) -> list[Row]:
     """The rows of an answer, by the names of its columns."""
+    return list(streamed(done))
+
+
+def streamed(done: duckdb.DuckDBPyConnection) -> Iterator[Row]:
+    """The rows of an answer, some at a time."""
     names = [column[0] for column in done.description or ()]
-    return [
-        {
-            name: value.astimezone(UTC) if isinstance(value, datetime) else value
-            for name, value in zip(names, row, strict=True)
-        }
-        for row in done.fetchall()
-    ]
+    while rows := done.fetchmany(TAKEN):
+        for row in rows:
+            yield {
+                name: value.astimezone(UTC) if isinstance(value, datetime) else value
+                for name, value in zip(names, row, strict=True)
+            }
+
+
+def by_time(row: Row) -> Any:
+    """What packets of a call are ordered by."""
+    return row["ts"], row["received_ts"]
 
 
 def _quoted(name: str) -> str:

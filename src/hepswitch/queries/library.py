@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
 
 import structlog
 from msgspec import structs
@@ -19,6 +18,7 @@ from msgspec.json import encode
 
 from hepswitch.destinations.databases import DatabaseStore
 from hepswitch.destinations.lake import LakeStore
+from hepswitch.logs import words
 from hepswitch.queries.answers import Refusal
 from hepswitch.queries.line import Charge, Head
 from hepswitch.queries.questions import Question
@@ -95,10 +95,13 @@ class Library:
         try:
             yield await self._answer(reader, question)
         finally:
-            # In a task of its own: whoever goes away does not wait until the process has given up.
-            task = asyncio.create_task(self._take_back(reader))
-            self._returning.add(task)
-            task.add_done_callback(self._returning.discard)
+            if reader.idle:
+                self._take_back(reader)
+            else:
+                # In a task of its own: whoever goes away does not wait until the process has given up.
+                task = asyncio.create_task(self._give_up(reader))
+                self._returning.add(task)
+                task.add_done_callback(self._returning.discard)
 
     async def close(self) -> None:
         """End the processes."""
@@ -119,10 +122,13 @@ class Library:
             self._waiting -= 1
 
     async def _answer(self, reader: ReaderProcess, question: Question) -> Answer:
-        asked: list[Any] = [type(question).__name__, structs.asdict(question)]
+        try:
+            asked = encode([type(question).__name__, structs.asdict(question)])
+        except UnicodeEncodeError:
+            return _refused(400, "the question is not UTF-8 text")
         try:
             async with asyncio.timeout(self._timeout):
-                head = await reader.ask(encode(asked))
+                head = await reader.ask(asked)
         except TimeoutError:
             return _refused(
                 504, f"no answer within {self._timeout:g} s: ask about less time, or raise [control] query_timeout"
@@ -131,15 +137,17 @@ class Library:
             return _refused(503, str(error))
         return Answer(head, reader.pieces(self._timeout))
 
-    async def _take_back(self, reader: ReaderProcess) -> None:
+    async def _give_up(self, reader: ReaderProcess) -> None:
         try:
             await reader.finish()
-        except Exception:
-            log.exception("a reader process cannot be stopped; killed", process=reader.name)
-            await reader.kill()
+        except OSError as error:
+            log.error("a reader process cannot be stopped", process=reader.name, error=words(error))
         finally:
-            self._free.append(reader)
-            self._turns.release()
+            self._take_back(reader)
+
+    def _take_back(self, reader: ReaderProcess) -> None:
+        self._free.append(reader)
+        self._turns.release()
 
 
 def _refused(status: int, words: str) -> Answer:

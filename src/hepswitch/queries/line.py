@@ -5,14 +5,18 @@
               ◀─   D  some bytes of it, as often as there are any
               ◀─   E  the end; or  C  it was cancelled; or  X  it broke off, with the words for the log
 
-The first frame of all is Q with the process's `Charge`. Not here: who speaks when (`library`, `process`).
+The first frame of all is Q with the process's `Charge`, answered by R when it is ready. Not here: who speaks when (`reader`,
+`process`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 import socket
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 from msgspec import Struct
@@ -22,10 +26,7 @@ HEADER = struct.Struct("<cI")
 PIECE = 64 << 10
 """Bytes of a D frame at most: what the supervisor has in memory of an answer is a few of them."""
 
-MOST_QUESTION = 1 << 20
-"""Bytes of a question at most."""
-
-QUESTION, HEAD, DATA, END, CANCELLED, BROKEN = b"Q", b"H", b"D", b"E", b"C", b"X"
+QUESTION, READY, HEAD, DATA, END, CANCELLED, BROKEN = b"Q", b"R", b"H", b"D", b"E", b"C", b"X"
 
 
 class Head(Struct, frozen=True):
@@ -77,10 +78,26 @@ class Line:
 
     def say(self, kind: bytes, body: bytes = b"") -> None:
         """Send a frame; waits while the other side is slow. Raises OSError when it is gone."""
-        self._socket.sendall(frame(kind, body))
+        with _whole():
+            self._socket.sendall(frame(kind, body))
 
-    def tell(self, body: bytes) -> None:
+    def tell(self, body: bytes | bytearray) -> None:
         """Send some bytes of the answer, in pieces."""
-        view = memoryview(body)
         for start in range(0, len(body), PIECE):
-            self.say(DATA, bytes(view[start : start + PIECE]))
+            self.say(DATA, bytes(body[start : start + PIECE]))
+
+
+@contextlib.contextmanager
+def _whole() -> Iterator[None]:
+    """An interrupt takes effect afterwards: who interrupts reads on, and must find whole frames."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if came:
+        raise KeyboardInterrupt

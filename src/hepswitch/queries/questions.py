@@ -41,8 +41,8 @@ class Selection(OfStore, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Annotated[
             Text,
             _said(
-                "The one box: a Call-ID, a number, a user, user@domain, an address or network, a status (486, 4xx), a method, "
-                "or a condition. How it was read is in `asked`."
+                "The one box: a Call-ID, a number, a user, user@domain, an address or network, a status (486, 4xx), a "
+                "method, or a condition. How it was read is in `asked`."
             ),
         ]
         | None

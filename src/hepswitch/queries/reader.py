@@ -39,8 +39,8 @@ class ReaderProcess:
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.StreamReader
-        self._writer: asyncio.StreamWriter
-        self._answering = False
+        self._writer: asyncio.StreamWriter | None = None
+        self._ready = self._answering = False
         self._stalled: asyncio.TimerHandle | None = None
 
     @property
@@ -48,11 +48,17 @@ class ReaderProcess:
         """Its process id; None while there is no process."""
         return self._process.pid if self._process is not None and self._process.returncode is None else None
 
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for a question, or does not run."""
+        return not self._answering and (self._ready or self._process is None)
+
     async def ask(self, question: bytes) -> Head:
         """The head of the answer. Raises GoneError."""
         try:
-            if self.pid is None:
+            if self.pid is None or not self._ready:
                 await self._start()
+            assert self._writer is not None
             self._answering = True
             self._writer.write(line.frame(line.QUESTION, question))
             await self._writer.drain()
@@ -90,6 +96,8 @@ class ReaderProcess:
         """Make the process ready for another question: what is still being answered is given up."""
         if self._stalled is not None:
             self._stalled.cancel()
+        if not self._ready:  # it was given up while it began
+            await self.kill()
         if not self._answering:
             return
         try:
@@ -110,14 +118,15 @@ class ReaderProcess:
 
     async def kill(self) -> int | None:
         """End the process; its exit status."""
+        if self._writer is not None:
+            self._writer.close()
         if self._process is None:
             return None
-        self._writer.close()
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         status = await self._process.wait()
         self._process = None
-        self._answering = False
+        self._ready = self._answering = False
         return status
 
     def _interrupt(self) -> None:
@@ -140,6 +149,8 @@ class ReaderProcess:
         ours.setblocking(False)
         self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=line.PIECE)
         self._writer.write(self._charge)
+        kind, _ = await line.read(self._reader)
+        self._ready = kind == line.READY
 
     async def _gone(self, reason: str) -> GoneError:
         status = await self.kill()

@@ -20,31 +20,14 @@ import xxhash
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
-from hepswitch.buckets cimport monotonic
 from hepswitch.routing.sender cimport Sender
+from hepswitch.spinlock cimport acquire, release, word_read, word_swap
 from hepswitch.wire.hep cimport Hep
 from hepswitch.wire.index cimport CAPTAGENT_ID, PROTO_TYPE, Chunk
-
-cdef extern from "<sched.h>" nogil:
-    int sched_yield()
-
-cdef extern from *:
-    """
-    static inline int word_swap(uint64_t *word, uint64_t old, uint64_t value) {
-        return __atomic_compare_exchange_n(word, &old, value, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
-    }
-    static inline uint64_t word_read(uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
-    static inline void word_write(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
-    """
-    bint word_swap(uint64_t* word, uint64_t old, uint64_t value) noexcept nogil
-    uint64_t word_read(uint64_t* word) noexcept nogil
-    void word_write(uint64_t* word, uint64_t value) noexcept nogil
 
 cdef enum:
     NODE_NAME = 0x13
     MOST_KEPT = 4
-    SPINS = 200              # looks at a lock, which is held for some fifty instructions unless its holder must wait …
-    PATIENCE = 100000000     # … for a processor; ns until it is taken for dead
 
 _digest = xxhash.xxh3_64_intdigest
 
@@ -52,20 +35,6 @@ _digest = xxhash.xxh3_64_intdigest
 def room(Py_ssize_t sightings):
     """Bytes of memory in which that many sightings fit."""
     return (1 + (sightings + WAYS - 1) // WAYS) * <Py_ssize_t> sizeof(Set)
-
-
-cdef void acquire(uint64_t* lock) noexcept nogil:
-    """Take the lock; after PATIENCE without its holder's leave. Were that alive, both might overlook one copy, no more."""
-    cdef uint64_t end = 0
-    cdef int looks = 0
-    while not word_swap(lock, 0, 1):
-        looks += 1
-        if looks > SPINS:
-            sched_yield()
-            if end == 0:
-                end = monotonic() + PATIENCE
-            elif monotonic() > end:
-                return
 
 
 cdef class Duplicates:
@@ -138,7 +107,7 @@ cdef class Duplicates:
         cdef bint found
         acquire(&set.lock)
         found = self.among(set, key, agent, captured, now)
-        word_write(&set.lock, 0)
+        release(&set.lock)
         return found
 
     cdef bint among(self, Set* set, uint64_t key, uint64_t agent, uint64_t captured, uint64_t now) noexcept nogil:

@@ -5,11 +5,13 @@ Everything that a person may want to change is Python and is called from here; n
 """
 
 from cpython.ref cimport PyObject
+from libc.stdint cimport uint64_t
 
+from hepswitch.buckets cimport monotonic
 from hepswitch.routing.gate cimport Gate
 from hepswitch.routing.look_back cimport LookBack
 from hepswitch.routing.packet cimport (
-    CAPTURED, HELD, REPLY, REQUEST, RESUME, TAKEN, TRACED, Context, Message, Packet, TracerBase,
+    CAPTURED, HELD, REPLY, REQUEST, RESUME, TAKEN, TRACED, Context, Message, MeterBase, Packet, TracerBase,
 )
 from hepswitch.wire.batch cimport Batch, Item
 from hepswitch.wire.sip cimport Sip
@@ -22,13 +24,15 @@ cdef extern from "Python.h":
 
 cdef int MOST_REASONS = 200
 
+cdef int SAMPLE = 61             # one of so many packets is timed in the route: a prime, so that no pattern is always met
+
 
 cdef class Flow:
     """Calls the routes for each packet of a batch. `flow(batch)` never raises.
 
     `hep_route` (Packet → ignored) may be None: then `sip_route` (Message → ignored) alone runs, and without either every
     packet goes to the default store. `on_error(packet, error)` is told of a route that raised, whatever it raised, and acts
-    on the packet. What `gate` refuses never gets to a route; None lets everything in.
+    on the packet. What `gate` refuses never gets to a route; None lets everything in. `meter` sees what does.
     """
 
     cdef Context context
@@ -36,6 +40,7 @@ cdef class Flow:
     cdef public object hep_route
     cdef public object sip_route
     cdef public Gate gate
+    cdef public MeterBase meter
     cdef object on_error
 
     def __cinit__(self, Context context, on_error, hep_route=None, sip_route=None, Gate gate=None):
@@ -52,11 +57,14 @@ cdef class Flow:
         cdef Packet packet = self.packet
         cdef Gate gate = self.gate
         cdef TracerBase tracer = self.context.tracer
+        cdef MeterBase meter = self.meter
         cdef LookBack look_back = None
         taps = self.context.taps
         cdef Item* item
         if gate is not None:
             gate.enter(batch)
+        if meter is not None:
+            meter.enter(batch)
         for i in range(batch.count):
             item = &batch.items[i]
             octets += item.size
@@ -72,13 +80,19 @@ cdef class Flow:
                 continue
             routed += 1
             try:
+                if meter is not None:
+                    meter.wait -= meter.wait > 0
+                    meter.see(packet, item)
                 if tracer is not None:
                     look_back = tracer.look_back
                     if look_back is not None:
                         look_back.enter(packet)
                     if tracer.busy:
                         tracer.enter(packet)
-                self.run(packet)
+                if meter is None or meter.wait:
+                    self.run(packet)
+                else:
+                    self.timed(meter, packet)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
@@ -130,6 +144,15 @@ cdef class Flow:
         except Exception as error:
             self.on_error(packet, error)
         return 0
+
+    cdef int timed(self, MeterBase meter, Packet packet) except -1:
+        """Run, and take the time for as many packets as there are to one of the sample."""
+        cdef uint64_t start = monotonic()
+        meter.wait = SAMPLE
+        try:
+            return self.run(packet)
+        finally:
+            meter.route_ns += (monotonic() - start) * SAMPLE
 
     cdef int run(self, Packet packet) except -1:
         if self.hep_route is not None:

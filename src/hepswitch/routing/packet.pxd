@@ -72,5 +72,14 @@ cdef class Packet(Hep):
     cdef int kind(self) except -1
 
 
+cdef class MeterBase:
+    # What the flow sees of the meter: `enter` for a batch, then `see` for each packet that gets to the route, before it does.
+    cdef public uint64_t route_ns        # time in routes, from a sample
+    cdef int wait                        # packets until the next one of the sample
+
+    cdef int enter(self, Batch batch) except -1
+    cdef int see(self, Packet packet, Item* item) except -1
+
+
 cdef class Message(Sip):
     cdef readonly Packet hep

@@ -30,6 +30,12 @@ class TracerBase:
     busy: bool
     look_back: LookBack | None
 
+class MeterBase:
+    """The meter as the flow knows it (`metering.meter`)."""
+
+    route_ns: int
+    """Wall time spent in routes and in the actions that they call, estimated from a sample."""
+
 class Taps(Protocol):
     """Who watches packets go by (`tracing.taps`)."""
 

@@ -59,6 +59,17 @@ cdef class TracerBase:
     may ask for them later."""
 
 
+cdef class MeterBase:
+    """The meter as the flow knows it (`metering.meter`). `route_ns`: wall time spent in routes and in the actions that they
+    call, estimated from a sample."""
+
+    cdef int enter(self, Batch batch) except -1:
+        return 0
+
+    cdef int see(self, Packet packet, Item* item) except -1:
+        return 0
+
+
 cdef class Context:
     """The destinations, stores and masks that a route can name, the tracer, and the books that it is counted in."""
 

@@ -1,11 +1,13 @@
 """RTCP: the JSON that agents put into HEP (type 5), the reports beside it (34, 35), and RTCP from the wire (RFC 3550).
 
 `view` reads the JSON whatever is wrong with it, `encode` makes the same JSON from binary RTCP, `summary` says in one short
-line what a quality payload reports. Not here: RTP, or any judgement of the quality.
+line what a quality payload reports, `quality` in three figures. Not here: RTP, or any judgement of the quality.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -43,6 +45,51 @@ class Report:
     ntp_sec: int | None = None
     ntp_usec: int | None = None
     blocks: list[Block] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What a payload reports: `loss` in percent, `jitter` in milliseconds, `mos` 1 to 5; None where it does not say."""
+
+    loss: float | None
+    jitter: float | None
+    mos: float | None
+
+
+CLOCK = 8.0
+"""RTP timestamp units in a millisecond: RTCP does not say, but nearly every codec of telephony has 8000 a second, and those
+that have more (Opus, G.722 in wideband terms) are told apart by nothing that a report holds."""
+
+
+def quality(payload: bytes) -> Quality | None:
+    """The figures in an RTCP (5) or quality report (34, 35) payload; None when there is none. Raises nothing."""
+    value = _object(payload)
+    report = view(payload)
+    if value is None or report is None:
+        return None
+    if report.blocks:
+        lost = [block.fraction_lost / 2.56 for block in report.blocks if block.fraction_lost is not None]
+        jitter = [block.jitter / CLOCK for block in report.blocks if block.jitter is not None]
+        found = Quality(max(lost, default=None), max(jitter, default=None), None)
+    else:
+        said = {name.upper(): item for name, item in value.items()}
+        count, total = (_figure(said, *names) for names in (("PACKET_LOSS",), ("TOTAL_PK", "EXPECTED_PK")))
+        loss = _figure(said, "NLR")
+        if loss is None and count is not None and total:
+            loss = 100 * count / (total + count)
+        found = Quality(loss, _figure(said, "MEAN_JITTER", "JITTER"), _figure(said, "MEAN_MOS", "MOS", "MOSLQ"))
+    return None if found == Quality(None, None, None) else found
+
+
+def _figure(said: dict[str, Any], *names: str) -> float | None:
+    """The first of these that is a number, or the text of one."""
+    for name in names:
+        item = said.get(name)
+        if isinstance(item, (int, float, str)) and not isinstance(item, bool):
+            with contextlib.suppress(ValueError, OverflowError):
+                if math.isfinite(number := float(item)):
+                    return number
+    return None
 
 
 def view(payload: bytes) -> Report | None:

@@ -40,6 +40,10 @@ class Family:
         """The one sample of a family without labels."""
         return self.of([((), number)])
 
+    def each(self, numbers: Mapping[str, float]) -> Metric:
+        """A sample for each number, of a family with one label."""
+        return self.of(((name,), number) for name, number in numbers.items())
+
     def by(self, rows: Rows, key: str) -> Metric:
         """A sample for each row: its name, and what it has under `key` (0 where it has nothing)."""
         return self.of(((name,), row.get(key, 0)) for name, row in rows.items())

@@ -107,9 +107,9 @@ def _route(book: Snapshot) -> Iterator[Metric]:
     for key, family in OF_ROUTE.items():
         yield family.alone(routed[key])
     yield CAPTURED.of(((kind,), routed[f"captured_{kind}"]) for kind in ("requests", "replies"))
-    yield DROPPED.of(((reason,), count) for reason, count in routed["dropped"].items())
-    yield RULE_HITS.of(((name,), count) for name, count in book["rules"].items())
-    yield LIMIT_EXCEEDED.of(((name,), count) for name, count in guards.get("limits", {}).items())
+    yield DROPPED.each(routed["dropped"])
+    yield RULE_HITS.each(book["rules"])
+    yield LIMIT_EXCEEDED.each(guards.get("limits", {}))
     for key, family in OF_GUARDS.items():
         if key in guards:
             yield family.alone(guards[key])
@@ -121,5 +121,5 @@ def _traces(book: Snapshot) -> Iterator[Metric]:
     tracer = book["tracer"]
     yield TRACED_NOW.alone(tracer["calls"])
     for key, family in OF_TRACER.items():
-        yield family.of(((reason,), count) for reason, count in tracer[key].items())
+        yield family.each(tracer[key])
     yield FORGOTTEN.alone(tracer["forgotten"])

@@ -22,8 +22,8 @@ LOOP_LAG = SWITCH.gauge(
 
 PROCESSES = Group(
     "Processes",
-    "Label `process` is `supervisor`, `worker N`, `keeper of STORE`, `loader of STORE` and so on. A process that is not "
-    "running has no samples.",
+    "Label `process` is `supervisor`, `worker N`, `keeper of STORE`, `loader of STORE` and so on. Of one that is not "
+    "running, memory and descriptors are not told.",
 )
 CPU = PROCESSES.counter(
     "hepswitch_process_cpu_seconds_total", "CPU time, user and system, over all restarts of the process.", "process"
@@ -50,13 +50,12 @@ def collect(book: Snapshot, vitals: Vitals) -> Iterator[Metric]:
     yield BALANCED.alone(float(book["balanced"]))
     yield CAPTURING.alone(float(vitals.capturing))
     yield LOOP_LAG.alone(vitals.loop_lag)
-    processes = vitals.processes.items()
-    yield CPU.of(((kind,), each.cpu) for kind, each in processes)
-    yield MEMORY.of(((kind,), each.memory) for kind, each in processes)
-    yield DESCRIPTORS.of(((kind,), each.descriptors) for kind, each in processes)
+    yield CPU.each(vitals.cpu)
+    yield MEMORY.each(vitals.memory)
+    yield DESCRIPTORS.each(vitals.descriptors)
     yield DESCRIPTOR_LIMIT.alone(vitals.descriptor_limit)
-    yield RESTARTS.of(((kind,), each.restarts) for kind, each in processes)
-    yield BUFFER.of(((url,), size) for url, size in vitals.buffers.items())
+    yield RESTARTS.each(vitals.restarts)
+    yield BUFFER.each(vitals.buffers)
     yield BUFFER_ASKED.alone(vitals.buffer_asked)
     yield DISK_FREE.of(((place,), disk.free) for place, disk in vitals.disks.items())
     yield DISK_SIZE.of(((place,), disk.size) for place, disk in vitals.disks.items())

@@ -1,0 +1,125 @@
+"""A lake that one process asks again and again: what was learnt by one question is there for the next.
+
+DuckDB stays, with what it knows of the Parquet files; and so do the rows of the journal, of which only what was written
+since the last question is read. Everything else is `lake.Lake`. Not here: which files and segments count (`snapshot`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import duckdb
+import pyarrow as pa
+
+from hepswitch import journal
+from hepswitch.destinations.records import Records
+from hepswitch.destinations.schema import SCHEMA
+from hepswitch.lake.lake import Lake, listed, view
+from hepswitch.lake.snapshot import BATCH, Snapshot
+
+MOST_THREADS = 4
+"""Threads of DuckDB: the machine has something else to do."""
+
+SMALL = 2048
+"""Rows below which a batch is joined with the next: each question adds one, and DuckDB takes them one by one."""
+
+Identity = tuple[int, int, bytes]
+"""A segment's file: device, inode, and its first block, since inodes are used again."""
+
+
+class WarmLake(Lake):
+    """The lake in the folder `path`. DuckDB takes at most half of `memory` (bytes), rows of the journal a quarter."""
+
+    def __init__(self, path: Path | str, memory: int, warn: Callable[[str], None] | None = None) -> None:
+        super().__init__(path, warn)
+        self._rows = JournalRows(memory // 4)
+        self._duckdb = duckdb.connect(
+            config={
+                "memory_limit": f"{memory // 2}B",
+                "temp_directory": "",
+                "threads": min(MOST_THREADS, os.cpu_count() or 1),
+            }
+        )
+        self._duckdb.execute("set global parquet_metadata_cache = true")
+        self._duckdb.execute("set global TimeZone = 'UTC'")
+        self._duckdb.execute(f"set allowed_directories = [{listed([self.path])}]")
+        self._duckdb.execute("set enable_external_access = false")
+        self._duckdb.execute("set lock_configuration = true")
+
+    def close(self) -> None:
+        """Let go of DuckDB."""
+        self._duckdb.close()
+
+    @contextlib.contextmanager
+    def _connection(self, seen: Snapshot, needles: Sequence[bytes] | None) -> Iterator[duckdb.DuckDBPyConnection]:
+        with self._duckdb.cursor() as connection:
+            known, others = self._rows.of(seen.segments)
+            fresh = replace(seen, segments=others).fresh(needles)
+            rows: dict[str, object] = {} if fresh is None else {"fresh": fresh}
+            if known is not None:
+                rows["known"] = known
+            view(connection, seen.files, rows)
+            yield connection
+
+
+@dataclass(slots=True)
+class _Segment:
+    """The rows of a segment up to `end`."""
+
+    end: int = 0
+    batches: list[pa.RecordBatch] = field(default_factory=list)
+
+    def read_on(self, stream: BinaryIO) -> None:
+        """Take what was written since."""
+        records = Records()
+        for block in journal.read_blocks(stream, self.end):
+            records.add(block.data, block.lengths)
+            self.end = block.end
+        start = 0
+        while start < len(records):
+            batch, start = records.batch(start, min(len(records), start + BATCH))
+            if self.batches and len(self.batches[-1]) < SMALL:
+                both = pa.Table.from_batches([self.batches.pop(), batch], SCHEMA)
+                (batch,) = both.combine_chunks().to_batches()
+            self.batches.append(batch)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the rows."""
+        return sum(batch.nbytes for batch in self.batches)
+
+
+class JournalRows:
+    """The rows of journal segments, `room` bytes of them, each made once."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._segments: dict[Identity, _Segment] = {}
+
+    def of(self, streams: Sequence[BinaryIO]) -> tuple[pa.Table | None, list[BinaryIO]]:
+        """The rows of these segments, and the segments for which there is no room. What else was known is forgotten."""
+        named = {_identity(stream): stream for stream in streams}
+        self._segments = {name: segment for name, segment in self._segments.items() if name in named}
+        room = self._room
+        others: list[BinaryIO] = []
+        for name, stream in named.items():
+            segment = self._segments.setdefault(name, _Segment())
+            # Rows take about as much as the bytes that they are made of.
+            if segment.size + os.fstat(stream.fileno()).st_size - segment.end > room:
+                del self._segments[name]
+                others.append(stream)
+                continue
+            segment.read_on(stream)
+            room -= segment.size
+        batches = [batch for segment in self._segments.values() for batch in segment.batches]
+        return pa.Table.from_batches(batches, SCHEMA) if batches else None, others
+
+
+def _identity(stream: BinaryIO) -> Identity:
+    about = os.fstat(stream.fileno())
+    return about.st_dev, about.st_ino, os.pread(stream.fileno(), journal.HEADER.size, 0)

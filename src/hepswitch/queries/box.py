@@ -1,0 +1,143 @@
+"""The one box: what somebody typed or pasted → what to look for.
+
+    a84b4c76e66710@pc33.example.com   Call-ID (also one without @, when it is long enough to be one)
+    +49 30 1234, 030/1234             number: whatever ends with it, without the zeros or the + in front: *301234
+    alice                             user of From, To, request URI or P-Asserted-Identity; `*` and `?` make patterns
+    alice@example.com, sip:alice@…    that user of that domain
+    10.0.0.1, 10.0.0.1:5060           source or destination; with its port
+    10.0.0.0/8                        source or destination in that network
+    486, 4xx                          status of a reply
+    INVITE                            method of a request
+    src_ip = 10.0.0.1 and …           a condition (docs/reference/filters.md)
+
+What could be several things is the likeliest, and the answer says how it was read. Not here: looking for it (`selection`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any
+
+from hepswitch.filters.errors import FilterError
+from hepswitch.filters.fields import FIELDS, FUNCTIONS
+from hepswitch.filters.language import parse
+from hepswitch.lake.conditions import is_pattern
+
+METHODS = frozenset({
+    "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "PRACK", "SUBSCRIBE", "NOTIFY", "PUBLISH", "INFO", "REFER",
+    "MESSAGE", "UPDATE",
+})  # fmt: skip
+"""RFC 3261, 3262, 6665, 3903, 6086, 3515, 3428, 3311."""
+
+_STATUS = re.compile(r"[1-6](?:\d\d|xx)", re.IGNORECASE)
+_NUMBER = re.compile(r"[+(]*\d[\d\s().\-/]*")
+_LEAST_DIGITS = 3
+_URI = re.compile(r"<?(?:sips?|tel):([^>;?\s]+)[^>\s]*>?", re.IGNORECASE)
+_PORT = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):(\d{1,5})")
+_OPERATOR = re.compile(r"[=<>~]|\b(?:in|contains|and|or|not)\b|^\w+\(")
+_FIRST_WORD = re.compile(r"[\s(]*(?:not\b[\s(]*)*([\w.]+)")
+
+_LONG_ID = 20
+"""Characters of a Call-ID without @, at least, and with a digit among them: users' names are shorter, or have none."""
+
+_SHORT_ID = 8
+"""Characters before the @ of a Call-ID, at least, with letters and three digits among them."""
+
+
+def read(text: str) -> dict[str, Any]:
+    """Fields of `lake.query.Query` for what is meant; none for no text. ValueError (a FilterError) for a wrong condition."""
+    text = text.strip()
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{text!r} is not UTF-8 text") from None
+    if not text:
+        return {}
+    return _address(text) or _word(text) or _condition(text) or _party(text)
+
+
+def _address(text: str) -> dict[str, Any]:
+    bare = text.removeprefix("[").removesuffix("]")
+    try:
+        return {"ip": str(ipaddress.ip_address(bare))}
+    except ValueError:
+        pass
+    if (match := _PORT.fullmatch(text)) is not None:
+        try:
+            address, port = ipaddress.ip_address(match[1] or match[2]), int(match[3])
+        except ValueError:
+            return {}
+        if port < 65536:
+            ends = (f"({side}_ip = {address} and {side}_port = {port})" for side in ("src", "dst"))
+            return {"filter": " or ".join(ends)}
+    if "/" in text:
+        try:
+            return {"filter": f"ip in {ipaddress.ip_network(text, strict=False)}"}
+        except ValueError:
+            pass
+    return {}
+
+
+def _word(text: str) -> dict[str, Any]:
+    if _STATUS.fullmatch(text):
+        return {"status": text.lower()}
+    return {"method": text.upper()} if text.upper() in METHODS else {}
+
+
+def _condition(text: str) -> dict[str, Any]:
+    """The condition that the text is; nothing when it is none. FilterError when it begins like one."""
+    if _OPERATOR.search(text) is None:
+        return {}
+    try:
+        parse(text, ())
+    except FilterError:
+        first = _FIRST_WORD.match(text)
+        if first is not None and (first[1] in FIELDS or first[1] in FUNCTIONS):
+            raise
+        return {}
+    return {"filter": text}
+
+
+def _party(text: str) -> dict[str, Any]:
+    uri = _URI.fullmatch(text)
+    name = text if uri is None else uri[1]
+    user, at, domain = name.rpartition("@")
+    if not at:
+        if uri is None and len(name) >= _LONG_ID and any(map(str.isdigit, name)) and _is_id(name):
+            return {"call_id": name}
+        return {"user": _number(name) or name}
+    if uri is None and _is_call_id(user):
+        return {"call_id": name}
+    number = _number(user)
+    if number is not None or is_pattern(name) or not user or not domain:
+        return {"user": number or user or name}
+    host = domain if uri is None else domain.partition(":")[0]
+    ends = (
+        f"(sip.{side}_user = {_quoted(user)} and sip.{side}_domain = {_quoted(host)})"
+        for side in ("from", "to", "ruri")
+    )
+    return {"filter": " or ".join(ends)}
+
+
+def _number(text: str) -> str | None:
+    """The pattern of what ends with a number: how it begins (+49, 0049, 0) differs from hop to hop."""
+    digits = "".join(filter(str.isdigit, text))
+    if not text.isascii() or _NUMBER.fullmatch(text) is None or len(digits) < _LEAST_DIGITS:
+        return None
+    return f"*{digits.lstrip('0') or digits}"
+
+
+def _is_call_id(user: str) -> bool:
+    """Whether this, in front of an @, is rather that of a Call-ID than somebody's name."""
+    if len(user) < _SHORT_ID or not _is_id(user) or _number(user) is not None:
+        return False
+    return len(user) >= _LONG_ID or (sum(map(str.isdigit, user)) >= 3 and any(map(str.isalpha, user)))
+
+
+def _is_id(text: str) -> bool:
+    return not any(letter.isspace() for letter in text)
+
+
+def _quoted(text: str) -> str:
+    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
