@@ -3,20 +3,20 @@
 
 import { ApiError, events, gaveUp } from "./api.js";
 import { byId, fill } from "./dom.js";
+import { count, perSecond } from "./figures.js";
 import { bind } from "./keys.js";
 import { frame } from "./nav.js";
 import { List } from "./live/list.js";
 import { details } from "./live/packet.js";
 import { Tail } from "./live/tail.js";
 
-const count = (n) => n.toLocaleString("en");
-const perSecond = (n, seconds) => `${count(Math.round(n / seconds))}/s`;
 
 const tail = new Tail();
 const filter = byId("filter");
 const payload = byId("payload");
 let stream = null; // the AbortController of what is watched
 let shown = null; // the packet whose details are open
+let due = false; // the figures are about to be shown
 let unasked = 0; // packets that went by while looking had used up its share of the time
 
 const list = new List(tail, byId("list"), {
@@ -68,7 +68,7 @@ async function watch() {
 }
 
 function rates({ seen, matched, seconds }) {
-  fill(byId("rate"), `${perSecond(seen, seconds)} pass · ${perSecond(matched, seconds)} match`);
+  fill(byId("rate"), `${perSecond(seen / seconds)} pass · ${perSecond(matched / seconds)} match`);
 }
 
 function wrong(words) {
@@ -86,10 +86,10 @@ function state(kind, words) {
 
 /** What is shown, what is not, what waits. */
 function figures() {
-  if (figures.due) return;
-  figures.due = true;
+  if (due) return;
+  due = true;
   setTimeout(() => {
-    figures.due = false;
+    due = false;
     byId("shown").textContent = `${count(tail.shown)} shown${tail.first ? `, the last ${count(tail.most)} kept` : ""}`;
     byId("unshown").textContent = tail.unshown ? `${count(tail.unshown)} not shown` : "";
     byId("unasked").textContent = unasked ? `${count(unasked)} not looked at` : "";

@@ -9,7 +9,10 @@ const SPARE = 4; // rows drawn above and below what can be seen
 
 export class List {
   #tail;
+  #box;
   #opened;
+  #told;
+  #following = true;
   #lines = [];
   #chosen = null; // the number of a row
   #base = 0; // the number of the row at the top of the list
@@ -19,10 +22,9 @@ export class List {
   /** `opened(packet)`: somebody wants to see all of it. `following(yes)`: whether the list keeps to its end has changed. */
   constructor(tail, box, { opened, following }) {
     this.#tail = tail;
+    this.#box = box;
     this.#opened = opened;
-    this.following = true;
-    this.box = box;
-    this.told = following;
+    this.#told = following;
     box.append(this.#body);
     box.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     box.addEventListener("click", (event) => this.#clicked(event));
@@ -71,18 +73,18 @@ export class List {
   }
 
   get #height() {
-    return parseFloat(getComputedStyle(this.box).getPropertyValue("--line-height"));
+    return parseFloat(getComputedStyle(this.#box).getPropertyValue("--line-height"));
   }
 
   #drawNow() {
-    const { box } = this;
+    const box = this.#box;
     const height = this.#height;
     this.#tail.prune();
     const { rows, first } = this.#tail;
-    if (this.#base !== first && !this.following) box.scrollTop -= (first - this.#base) * height; // what is looked at stays
+    if (this.#base !== first && !this.#following) box.scrollTop -= (first - this.#base) * height; // what is looked at stays
     this.#base = first;
     this.#body.style.height = `${rows.length * height}px`;
-    if (this.following) box.scrollTop = box.scrollHeight;
+    if (this.#following) box.scrollTop = box.scrollHeight;
     const from = Math.max(Math.floor(box.scrollTop / height) - SPARE, 0);
     const until = Math.min(Math.ceil((box.scrollTop + box.clientHeight) / height) + SPARE, rows.length);
     this.#spread(Math.max(until - from, 0));
@@ -108,20 +110,20 @@ export class List {
   }
 
   #scrolled() {
-    const { box } = this;
+    const box = this.#box;
     this.#follow(box.scrollTop + box.clientHeight >= box.scrollHeight - this.#height / 2);
     this.draw();
   }
 
   #follow(yes) {
-    if (yes === this.following) return;
-    this.following = yes;
-    this.told(yes);
+    if (yes === this.#following) return;
+    this.#following = yes;
+    this.#told(yes);
   }
 
   #show(number) {
     const top = (number - this.#tail.first) * this.#height;
-    const { box } = this;
+    const box = this.#box;
     if (top < box.scrollTop) box.scrollTop = top;
     if (top + this.#height > box.scrollTop + box.clientHeight) box.scrollTop = top + this.#height - box.clientHeight;
   }
