@@ -51,8 +51,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Visit]:
-    """`visit(url, viewport=DESK, scheme="light", zone="UTC")`: a page of a fresh browser profile. `page.complaints` may be
-    read and cleared by a test that provokes some."""
+    """`visit(url, viewport=DESK, scheme="light", zone="UTC", password=None)`: a page of a fresh browser profile; the person
+    before it logs in with the password. `page.complaints` may be read and cleared by a test that provokes some."""
     contexts = []
     complaints: list[str] = []
 
@@ -64,9 +64,21 @@ def visit(browser: Browser) -> Iterator[Visit]:
         if request.failure != "net::ERR_ABORTED":  # a question that the page gave up, a download
             complaints.append(f"request: {request.url} {request.failure}")
 
-    def visit(url: str, viewport: dict[str, int] = DESK, scheme: str = "light", zone: str = "UTC") -> Page:
+    def visit(
+        url: str,
+        viewport: dict[str, int] = DESK,
+        scheme: str = "light",
+        zone: str = "UTC",
+        password: str | None = None,
+    ) -> Page:
+        login = None if password is None else {"username": "", "password": password}
         context = browser.new_context(
-            viewport=viewport, color_scheme=scheme, timezone_id=zone, locale="en-GB", accept_downloads=True
+            viewport=viewport,
+            color_scheme=scheme,
+            timezone_id=zone,
+            locale="en-GB",
+            accept_downloads=True,
+            http_credentials=login,
         )
         contexts.append(context)
         context.add_init_script(WATCH_POLICY)
