@@ -31,6 +31,7 @@ from hepswitch.control.protocol import ProcessInfo, Reloaded, Status
 from hepswitch.control.refusal import RefusedError
 from hepswitch.control.traces import TracesAtRunTime
 from hepswitch.control.vitals import Vitals
+from hepswitch.crew import Crew
 from hepswitch.databases.gauge import Gauge
 from hepswitch.destinations.databases import DatabaseStore, spool_of
 from hepswitch.destinations.hep import FORGOTTEN_HINT
@@ -38,7 +39,7 @@ from hepswitch.destinations.sets import NodeChange
 from hepswitch.identity import switch_id
 from hepswitch.logs import words
 from hepswitch.net.sockets import raise_descriptor_limit
-from hepswitch.processes import START_TIMEOUT, Attendant, BusEnds, Worker, WorkerError, attendant
+from hepswitch.processes import Attendant, BusEnds, Worker, attendant
 from hepswitch.queries.library import Library
 from hepswitch.sources.ways import WAYS
 from hepswitch.switch import RELOADED
@@ -47,13 +48,8 @@ from hepswitch.tracing.bus import make_pairs
 from hepswitch.tracing.dynamic import TraceStart
 from hepswitch.tracing.taps import Found, Watching
 from hepswitch.units import Endpoint
-from hepswitch.waiting import with_lags
 
 log = structlog.get_logger("hepswitch.supervisor")
-
-POLL = 1.0
-"""Seconds between two looks at a worker's books; what a killed worker did after the last look is not counted."""
-RESTART_DELAYS = (0.1, 0.5, 1.0, 2.0, 5.0)
 
 
 class Supervisor:
@@ -74,8 +70,7 @@ class Supervisor:
         self.urls: list[str] = []
         self.control_url = ""
         self._clock = books.Clock()
-        self._past: list[books.Snapshot] = []
-        self._workers: list[Worker] = []
+        self._crew = Crew()
         self._attendants: list[Attendant] = []
         self._gauges = {
             name: Gauge(spool_of(config.spool_dir, name), store.spool)
@@ -127,11 +122,10 @@ class Supervisor:
             self.control_url = await stack.enter_async_context(self._control)
             memory = self._shared_memory(stack)
             bus = self._bus(stack)
-            self._workers = [Worker(n, sockets, memory, bus) for n, sockets in enumerate(self._sockets)]
-            for worker in self._workers:
-                await worker.start(self.config)
+            self._crew = crew = Crew([Worker(n, sockets, memory, bus) for n, sockets in enumerate(self._sockets)])
+            await crew.start(self.config)
             self._started.set()
-            cares = [tasks.create_task(self._care(worker)) for worker in self._workers]
+            cares = [tasks.create_task(crew.care(worker, self._restart)) for worker in crew.workers]
             self._attendants = [attendant(name, store, self.config) for name, store in self.config.stores.items()]
             cares += [tasks.create_task(each.run()) for each in self._attendants]
             cares.append(tasks.create_task(self._observer.watch()))
@@ -140,7 +134,7 @@ class Supervisor:
             log.info("listening", on=self.urls, control=self.control_url, workers=self.config.workers, **also)
             await self._stopping.wait()
             log.info("stopping")
-            await asyncio.gather(*(worker.end(self.config.drain) for worker in self._workers))
+            await crew.end(self.config.drain)
             for care in cares:
                 care.cancel()
         for of_worker in self._sockets:
@@ -174,49 +168,25 @@ class Supervisor:
             if path.parent.name not in known:
                 log.warning("spool of what is not configured", folder=str(path), hint=FORGOTTEN_HINT)
 
-    async def _care(self, worker: Worker) -> None:
-        """Look at a worker's books while it lives; start it again when it died."""
-        failures = 0
-        while not self._stopping.is_set():
-            try:
-                await worker.ask(do="stats")
-                await self._hear(worker)
-                failures = 0
-                await asyncio.sleep(POLL)
-            except WorkerError:
-                if self._stopping.is_set():
-                    return
-                status = await worker.kill()  # gone already, or it hangs
-                delay = RESTART_DELAYS[min(failures, len(RESTART_DELAYS) - 1)]
-                log.error("worker died", worker=worker.number, status=status, restart_in=delay)
-                self._past = [books.merge([*self._past, worker.died()])]
-                worker.last = books.empty()
-                failures += 1
-                await asyncio.sleep(delay)
-                if self._stopping.is_set():
-                    return
-                try:
-                    async with self._changing:
-                        await worker.start(self.config, self._said())
-                except WorkerError as error:
-                    log.error("worker cannot start", worker=worker.number, error=str(error))
+    async def _restart(self, worker: Worker) -> None:
+        """Start a worker that died with what holds now. Raises WorkerError."""
+        async with self._changing:
+            await worker.start(self.config, self._said())
 
     # ── what control asks for ──────────────────────────────────────────────────────────────────────────────────────
 
     async def stats(self) -> books.Snapshot:
-        """The books of all workers, now. One that is being started has none yet and is not waited for."""
-        asked = (worker.ask(do="stats") for worker in self._workers if worker.listening)
-        await asyncio.gather(*asked, return_exceptions=True)
+        """The books of all workers, now."""
+        await self._crew.look()
         return self.total()
 
     def total(self) -> books.Snapshot:
         """The books as last seen."""
-        book = books.merge([*self._past, *(worker.last for worker in self._workers)])
+        book = self._crew.book()
         for name, gauge in self._gauges.items():
             if name in book["stores"]:
                 book["stores"][name] = gauge.complete(book["stores"][name])
-        book = with_lags(book, [worker.ages for worker in self._workers])
-        return books.close(book, self._clock.uptime)
+        return books.close(self._crew.with_lags(book), self._clock.uptime)
 
     async def vitals(self) -> Vitals:
         """How the processes, sockets and disks are."""
@@ -225,23 +195,18 @@ class Supervisor:
     async def dispatcher(self) -> dict[str, Any]:
         """The sets and nodes of all workers as one."""
         await self._started.wait()
-        answers = await asyncio.gather(
-            *(worker.ask(do="dispatcher") for worker in self._workers), return_exceptions=True
-        )  # fmt: skip
-        # A worker that does not answer is about to be replaced: what it has is nowhere to be seen until then.
-        return merged(answer["sets"] for answer in answers if isinstance(answer, dict) and "sets" in answer)
+        return merged(answer["sets"] for answer in await self._crew.ask(do="dispatcher") if "sets" in answer)
 
     async def agents(self) -> dict[str, Any]:
         """Who sends packets: the agents of all workers as one."""
-        answers = await asyncio.gather(*(worker.ask(do="agents") for worker in self._workers), return_exceptions=True)
-        return agents.merged(answer for answer in answers if isinstance(answer, dict) and "agents" in answer)
+        return agents.merged(answer for answer in await self._crew.ask(do="agents") if "agents" in answer)
 
     async def set_node(self, change: NodeChange) -> None:
         """Make the change in every worker, and in those that will be started. Raises RefusedError."""
         await self._started.wait()
         async with self._changing:
             change = checked(change, self.config.destinations)
-            late = await self._tell_all(do="set_node", change=change)
+            late = await self._crew.tell(do="set_node", change=change)
             self._changes.remember(change)
         log.info("node changed", **structs.asdict(change))
         _complain(late)
@@ -250,7 +215,7 @@ class Supervisor:
         """Let all workers, and those that will be started, put packets into stores, or not. Raises RefusedError."""
         await self._started.wait()
         async with self._changing:
-            late = await self._tell_all(do="capture", on=on)
+            late = await self._crew.tell(do="capture", on=on)
             self.capturing = on
         log.info("capturing", on=on)
         _complain(late)
@@ -258,7 +223,7 @@ class Supervisor:
     def processes(self) -> list[ProcessInfo]:
         """The processes that there are at this moment."""
         own = ProcessInfo(os.getpid(), "supervisor")
-        others: list[Worker | Attendant] = [*self._workers, *self._attendants]
+        others: list[Worker | Attendant] = [*self._crew.workers, *self._attendants]
         running = [ProcessInfo(each.pid, each.name, each.starts - 1) for each in others if each.pid is not None]
         return [own, *running, *(ProcessInfo(*each) for each in self._library.processes())]
 
@@ -270,7 +235,7 @@ class Supervisor:
             uptime=book["uptime"],
             capturing=self.capturing,
             tracing=self._traces.on,
-            workers=len(self._workers),
+            workers=len(self._crew.workers),
             processes=self.processes(),
             listeners=self.urls,
             hints=list(hints(book, self.config)),
@@ -282,7 +247,7 @@ class Supervisor:
             return ["the workers are starting"]
         if self._stopping.is_set():
             return ["the switch is stopping"]
-        return [f"worker {worker.number} is not running" for worker in self._workers if worker.pid is None]
+        return self._crew.missing()
 
     def configuration(self) -> dict[str, Any]:
         """The configuration as JSON can hold it, without its secrets."""
@@ -299,11 +264,8 @@ class Supervisor:
 
     async def events(self) -> list[logs.Event]:
         """The latest warnings and errors of all processes, the newest first."""
-        await asyncio.gather(*map(self._hear, self._workers), return_exceptions=True)
+        await self._crew.hear()
         return logs.recent.latest()
-
-    async def _hear(self, worker: Worker) -> None:
-        logs.recent.heard(await worker.events(), f"worker {worker.number}")
 
     async def traces(self) -> dict[str, Any]:
         """Every trace with its figures."""
@@ -316,7 +278,7 @@ class Supervisor:
             book = await self.stats()
             self._traces.check(start, self.config, book)
             number = self._traces.number()
-            late = await self._tell_all(do="start_trace", start=start, number=number)
+            late = await self._crew.tell(do="start_trace", start=start, number=number)
             self._traces.remember(start, number, book)
         _complain(late)
 
@@ -325,7 +287,7 @@ class Supervisor:
         await self._started.wait()
         async with self._changing:
             self._traces.check_stop(id, self.config)
-            late = await self._tell_all(do="stop_trace", id=id)
+            late = await self._crew.tell(do="stop_trace", id=id)
             self._traces.forget(id)
         _complain(late)
 
@@ -334,7 +296,7 @@ class Supervisor:
         await self._started.wait()
         async with self._changing:
             self._traces.check_switch(id, self.config)
-            late = await self._tell_all(do="set_tracing", on=on, id=id)
+            late = await self._crew.tell(do="set_tracing", on=on, id=id)
             self._traces.switch(on, id)
         log.info("tracing switched", trace=id or "all of the configuration", on=on)
         _complain(late)
@@ -343,18 +305,11 @@ class Supervisor:
         """Let every worker, and those that will be started, look for packets. Raises RefusedError."""
         await self._started.wait()
         async with self._changing:
-            answers = await asyncio.gather(
-                *(worker.ask(do="watch", watching=watching) for worker in self._workers), return_exceptions=True
-            )
-        # A worker that does not answer is about to be replaced: its successor is told.
-        if refused := [each["error"] for each in answers if isinstance(each, dict) and "error" in each]:
-            raise RefusedError(refused[0], 400)
+            await self._crew.watch(watching)
 
     async def watched(self, ids: Sequence[int]) -> tuple[list[dict[int, Found]], bool]:
         """What each worker has found since it was asked last, and whether all have answered."""
-        answers = await asyncio.gather(*(worker.watched(ids) for worker in self._workers), return_exceptions=True)
-        found = [answer for answer in answers if not isinstance(answer, BaseException)]
-        return found, len(found) == len(self._workers)
+        return await self._crew.watched(ids)
 
     def list_names(self) -> Collection[str]:
         """The lists that a filter may name."""
@@ -375,7 +330,7 @@ class Supervisor:
                 self._renew_certificates()
                 changes = self._changes.after_reload(self.config.destinations, new.destinations)
                 told = new.model_dump(mode="json", context=REVEALED)
-                late = await self._tell_all(do="reload", config=told, route="hep_route" in only, changes=list(changes))
+                late = await self._crew.tell(do="reload", config=told, route="hep_route" in only, changes=list(changes))
             except (ConfigError, RefusedError) as error:
                 log.error("not reloaded; what was loaded before goes on", errors=str(error).splitlines())
                 raise RefusedError(str(error)) from error
@@ -403,24 +358,6 @@ class Supervisor:
             pass  # logged
         except Exception:
             log.exception("reload failed")  # a switch that works must not end for it
-
-    async def _tell_all(self, **message: Any) -> list[str]:
-        """Tell every worker. The first goes ahead: what it refuses nobody else is told, and RefusedError is raised.
-
-        One of the others that is gone or hangs is left out: it is started again with what holds then. Gives what those
-        said that refused although the first did not.
-        """
-        late = []
-        for worker in self._workers:
-            try:
-                answer = await worker.ask(timeout=START_TIMEOUT, **message)
-            except WorkerError as error:
-                answer = {"error": str(error)} if worker is self._workers[0] else {}
-            if "error" in answer:
-                if worker is self._workers[0]:
-                    raise RefusedError(answer["error"])
-                late.append(f"worker {worker.number}: {answer['error']}")
-        return late
 
 
 def _identified(config: Config, known: int = 0) -> Config:
