@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import cache
 from random import Random
 from typing import Any
 
-from hepswitch.books import Listener
+from hepswitch.books import Listener, Routed
+from hepswitch.metering.calls import room
+from hepswitch.metering.meter import Meter
+from hepswitch.routing.flow import Flow
+from hepswitch.routing.packet import Context
 from hepswitch.wire import pcap as pcap_module
 from hepswitch.wire import sdp as sdp_module
 from hepswitch.wire.batch import Batch
@@ -218,6 +223,31 @@ def intake(data: bytes, random: Random) -> None:
     must(listener.packets == listener.malformed + sum(listener.refused.values()), "what is not a packet is counted")
 
 
+@cache
+def measured() -> tuple[Flow, Meter, Routed, list[BaseException]]:
+    """A flow with a meter of little room, its books, and what went wrong in it."""
+    routed, errors = Routed(), list[BaseException]()
+    flow = Flow(
+        Context({}, {}, None, routed), lambda _, error: errors.append(error), lambda packet: packet.drop("measured")
+    )
+    flow.meter = meter = Meter(3, 2, bytearray(room(64)))
+    meter.name_targets({"fuzz": ["10.0.0.0/8", "2001:db8::/32"]})
+    return flow, meter, routed, errors
+
+
+def meter(data: bytes, random: Random) -> None:
+    """Whatever a packet says, the meter counts it as one, raises nothing and keeps to its labels."""
+    flow, meter, routed, errors = measured()
+    flow(Batch.of([data], Listener("udp://fuzz"), ("192.0.2.1", int(random.random() * 9))))
+    must(not errors, f"the meter raises nothing: {errors}")
+    if random.random() < 0.01:
+        meter.sweep()
+        nodes = meter.snapshot()["nodes"]
+        must(len(nodes) <= 3, "nodes are bounded")
+        counted = sum(row["packets"] for kinds in nodes.values() for row in kinds.values())
+        must(counted == routed.packets, "every packet counts")
+
+
 TARGETS: dict[str, Callable[[bytes, Random], None]] = {
-    target.__name__: target for target in (hep, stream, plain_sip, record, sip, sdp, pcap, intake)
+    target.__name__: target for target in (hep, stream, plain_sip, record, sip, sdp, pcap, intake, meter)
 }

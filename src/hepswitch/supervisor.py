@@ -21,7 +21,8 @@ from msgspec import structs
 
 from hepswitch import __version__, books, logs
 from hepswitch.config import Config, ConfigError, load, recheck
-from hepswitch.control import agents
+from hepswitch.control.agents import AgentList
+from hepswitch.control.agents import merged as merged_agents
 from hepswitch.control.dispatcher import Changes, checked, merged
 from hepswitch.control.hints import hints
 from hepswitch.control.http import Control
@@ -197,9 +198,9 @@ class Supervisor:
         await self._started.wait()
         return merged(answer["sets"] for answer in await self._crew.ask(do="dispatcher") if "sets" in answer)
 
-    async def agents(self) -> dict[str, Any]:
+    async def agents(self) -> AgentList:
         """Who sends packets: the agents of all workers as one."""
-        return agents.merged(answer for answer in await self._crew.ask(do="agents") if "agents" in answer)
+        return merged_agents(answer for answer in await self._crew.ask(do="agents") if "agents" in answer)
 
     async def set_node(self, change: NodeChange) -> None:
         """Make the change in every worker, and in those that will be started. Raises RefusedError."""
