@@ -23,6 +23,8 @@ from pydantic import TypeAdapter
 import harness
 from harness import Usage, blast, of_role, settled, sink
 from hepswitch import books
+from hepswitch.metering.calls import room
+from hepswitch.metering.meter import Meter
 from hepswitch.routing.flow import Flow
 from hepswitch.routing.packet import Context, Packet
 from hepswitch.routing.rules import Rule, Rules
@@ -183,11 +185,12 @@ def rules(file: str) -> Callable[[Packet], object]:
     return Rules(TypeAdapter(list[Rule]).validate_python(tables["rule"]), {}, nothing).route
 
 
-def flow(load: Load, route: Callable[[Packet], object]) -> Cost:
-    """The flow in this process, without sockets: decoding, the route, the books."""
+def flow(load: Load, route: Callable[[Packet], object], meter: Meter | None = None) -> Cost:
+    """The flow in this process, without sockets: decoding, the meter, the route, the books."""
     taken, routed = Taken(), books.Routed()
     outlets = dict.fromkeys(("homer", "quality", "registrations", "partner", "wholesale", "alarms"), taken)
     run = Flow(Context(outlets, {"lake": taken}, taken, routed), lambda _, error: print(error), route)
+    run.meter = meter
     listener = books.Listener("udp://127.0.0.1:9060")
     batches = [Batch.of(harness.dialog(time.time()) * 36, listener, ("192.0.2.9", 4000)) for _ in range(8)]
     start = os.times()
@@ -225,6 +228,10 @@ LINES: dict[str, Callable[[Load], Cost]] = {
     MIRROR: mirror,
     "decode alone, all chunks indexed": decode,
     "flow alone, a script that does nothing": lambda load: flow(load, nothing),
+    "flow alone, the same, agents counted": lambda load: flow(load, nothing, Meter(1000, 200)),
+    "flow alone, the same, agents and SIP counted": lambda load: flow(
+        load, nothing, Meter(1000, 200, bytearray(room(131_072)))
+    ),
     "flow alone, the script of README.md": lambda load: flow(load, readme),
     "flow alone, 20 rules": lambda load: flow(load, rules("rules.toml")),
     "flow alone, 20 rules over 16 fields": lambda load: flow(load, rules("rules_wide.toml")),

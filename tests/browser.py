@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 SCREENSHOTS = Path(__file__).parents[1] / "build" / "screenshots"
 DESK = {"width": 1280, "height": 720}
@@ -27,6 +27,11 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+PATIENCE = 30_000
+"""Milliseconds that a busy machine may take for whatever a test waits for."""
+
+expect.set_options(timeout=PATIENCE)
+
 WATCH_POLICY = """addEventListener("securitypolicyviolation", (event) => {
     console.error(`policy: ${event.violatedDirective} refuses ${event.blockedURI} ${event.sample}`);
 });"""
@@ -46,8 +51,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Visit]:
-    """`visit(url, viewport=DESK, scheme="light", zone="UTC")`: a page of a fresh browser profile. `page.complaints` may be
-    read and cleared by a test that provokes some."""
+    """`visit(url, viewport=DESK, scheme="light", zone="UTC", password=None)`: a page of a fresh browser profile; the person
+    before it logs in with the password. `page.complaints` may be read and cleared by a test that provokes some."""
     contexts = []
     complaints: list[str] = []
 
@@ -59,14 +64,26 @@ def visit(browser: Browser) -> Iterator[Visit]:
         if request.failure != "net::ERR_ABORTED":  # a question that the page gave up, a download
             complaints.append(f"request: {request.url} {request.failure}")
 
-    def visit(url: str, viewport: dict[str, int] = DESK, scheme: str = "light", zone: str = "UTC") -> Page:
+    def visit(
+        url: str,
+        viewport: dict[str, int] = DESK,
+        scheme: str = "light",
+        zone: str = "UTC",
+        password: str | None = None,
+    ) -> Page:
+        login = None if password is None else {"username": "", "password": password}
         context = browser.new_context(
-            viewport=viewport, color_scheme=scheme, timezone_id=zone, locale="en-GB", accept_downloads=True
+            viewport=viewport,
+            color_scheme=scheme,
+            timezone_id=zone,
+            locale="en-GB",
+            accept_downloads=True,
+            http_credentials=login,
         )
         contexts.append(context)
         context.add_init_script(WATCH_POLICY)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(PATIENCE)
         page.on("console", said)
         page.on("pageerror", lambda error: complaints.append(f"exception: {error}"))
         page.on("requestfailed", failed)

@@ -21,7 +21,8 @@ from msgspec import structs
 
 from hepswitch import __version__, books, logs
 from hepswitch.config import Config, ConfigError, load, recheck
-from hepswitch.control import agents
+from hepswitch.control.agents import AgentList
+from hepswitch.control.agents import merged as merged_agents
 from hepswitch.control.dispatcher import Changes, checked, merged
 from hepswitch.control.hints import hints
 from hepswitch.control.http import Control
@@ -231,10 +232,10 @@ class Supervisor:
         # A worker that does not answer is about to be replaced: what it has is nowhere to be seen until then.
         return merged(answer["sets"] for answer in answers if isinstance(answer, dict) and "sets" in answer)
 
-    async def agents(self) -> dict[str, Any]:
+    async def agents(self) -> AgentList:
         """Who sends packets: the agents of all workers as one."""
         answers = await asyncio.gather(*(worker.ask(do="agents") for worker in self._workers), return_exceptions=True)
-        return agents.merged(answer for answer in answers if isinstance(answer, dict) and "agents" in answer)
+        return merged_agents(answer for answer in answers if isinstance(answer, dict) and "agents" in answer)
 
     async def set_node(self, change: NodeChange) -> None:
         """Make the change in every worker, and in those that will be started. Raises RefusedError."""

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from hepswitch import books, logs
+from hepswitch.control.agents import Agent, AgentList
 from hepswitch.control.live import Live
 from hepswitch.control.protocol import ProcessInfo, Reloaded, Status
 from hepswitch.control.refusal import RefusedError
@@ -94,6 +95,13 @@ class Switch:
 
     def processes(self) -> list[ProcessInfo]:
         return [ProcessInfo(41, "supervisor"), ProcessInfo(42, "worker 0")]
+
+    async def agents(self) -> AgentList:
+        agent = Agent(
+            7, "edge", "192.0.2.9", "udp://127.0.0.1:9060", [3], 9, 900, 1.5, {"sip": 9}, None,
+            "2026-11-25T12:00:00.000000Z", "2026-11-25T12:00:01.000000Z",
+        )  # fmt: skip
+        return AgentList([agent], 0)
 
     async def dispatcher(self) -> dict[str, Any]:
         node = {"url": NODE, "state": "active,probing", "accepted": 7, "weight": 2.0, "priority": 1}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from hepswitch import books
 from hepswitch.metering.calls import room
 from hepswitch.metering.meter import Meter
 from hepswitch.routing.flow import Flow
-from hepswitch.routing.packet import Context, Packet
+from hepswitch.routing.packet import Context
 from hepswitch.wire.batch import Batch
 from hepswitch.wire.hep import Hep
 
@@ -21,7 +22,13 @@ class Stage:
     """A flow with a meter. `say` sends one message through it; times are seconds after START."""
 
     def __init__(
-        self, *, agents: int = 1000, nodes: int = 10, memory: bytearray | None = None, sip: bool = True, transactions: int = 4096
+        self,
+        *,
+        agents: int = 1000,
+        nodes: int = 10,
+        memory: bytearray | None = None,
+        sip: bool = True,
+        transactions: int = 4096,
     ) -> None:
         self.memory = bytearray(room(transactions)) if memory is None else memory
         self.meter = Meter(agents, nodes, self.memory if sip else None)
@@ -33,7 +40,9 @@ class Stage:
         self.flow.meter = self.meter
 
     def run(self, *packets: bytes, peer: str = "192.0.2.9") -> None:
-        self.flow(Batch.of(list(packets), self.listener, (peer, 4000)))
+        batch = Batch.of(list(packets), self.listener, (peer, 4000))
+        batch.arrival_us = round(time.time() * 1e6)
+        self.flow(batch)
         assert not self.errors, self.errors
 
     def say(
@@ -99,7 +108,3 @@ def rtcp(report: bytes, **chunks: Any) -> bytes:
     """A packet of type 5."""
     said = {"proto_type": 5, "captagent_id": 7, "src_ip": UAC, "dst_ip": UAS, "time": START, **chunks}
     return bytes(Hep.new(report, **said))
-
-
-def seen(packet: Packet) -> None:
-    """A route that does nothing."""

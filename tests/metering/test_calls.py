@@ -204,7 +204,9 @@ def test_workers_share_what_they_know() -> None:
     assert row["outcomes"]["answered"] == 50
     assert one.outcomes() == two.outcomes() == {"answered": 25}
     assert row["retransmissions"] == {"requests": 0, "replies": 0}
-    counts = [one.messages().get(key, 0) + two.messages().get(key, 0) for key in ("INVITE/INVITE", "INVITE/180", "INVITE/200")]
+    counts = [
+        one.messages().get(key, 0) + two.messages().get(key, 0) for key in ("INVITE/INVITE", "INVITE/180", "INVITE/200")
+    ]
     assert counts == [50, 50, 50]
 
 

@@ -1,7 +1,8 @@
-"""A switch with two workers: calls are counted once, agents are one list, targets are reloaded, a worker's death costs nothing."""
+"""A switch with two workers: calls count once, agents are one list, targets are reloaded, a worker's death costs nothing."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -41,6 +42,9 @@ def test_two_workers_count_calls_once(tmp_path: Path) -> None:
             if sample.name == "heplify_method_response" and sample.labels["response"] == "BYE"
         }
         assert counted == {"BYE": CALLS}
+        agents = json.loads(switch.get("/api/v1/agents"))["agents"]
+        assert {row["captagent_id"]: row["packets"] for row in agents} == dict.fromkeys((2001, 2002), len(messages))
+        assert {row["node_name"] for row in agents} == {"edge-7"}
         (victim, _) = switch.workers()
         os.kill(victim, signal.SIGKILL)
         wait_for(lambda: victim not in switch.workers() and len(switch.workers()) == 2, "another worker")

@@ -10,13 +10,41 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec import Struct
+
 from hepswitch import books
+
+
+class Agent(Struct, frozen=True):
+    """Who sends packets. Times are ISO 8601, UTC; `rate` is packets a second of the last few; `types` packets by protocol
+    type; `skew` how far its clock is ahead of ours, seconds, null when it sends no time, or that of a recording."""
+
+    captagent_id: int
+    node_name: str
+    src_ip: str
+    listener: str
+    versions: list[int]
+    packets: int
+    bytes: int
+    rate: float
+    types: dict[str, int]
+    skew: float | None
+    first_seen: str
+    last_seen: str
+
+
+class AgentList(Struct, frozen=True):
+    """Agents, who sends most comes first, and how many gave way to others (`metrics.agents`)."""
+
+    agents: list[Agent]
+    forgotten: int
+
 
 _IDENTITY = ("captagent_id", "node_name", "src_ip", "listener")
 
 
-def merged(answers: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """`{"agents": […], "forgotten": n}` of the answers of all workers; who sends most comes first."""
+def merged(answers: Iterable[dict[str, Any]]) -> AgentList:
+    """The agents of all workers, out of their answers to `agents`."""
     agents: dict[tuple[Any, ...], dict[str, Any]] = {}
     forgotten = 0
     for answer in answers:
@@ -25,7 +53,7 @@ def merged(answers: Iterable[dict[str, Any]]) -> dict[str, Any]:
             key = tuple(row[name] for name in _IDENTITY)
             agents[key] = _joined(agents[key], row) if key in agents else row
     found = sorted(agents.values(), key=lambda row: (-row["rate"], -row["packets"]))
-    return {"agents": [_said(row) for row in found], "forgotten": forgotten}
+    return AgentList([_said(row) for row in found], forgotten)
 
 
 def _joined(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
@@ -41,15 +69,14 @@ def _joined(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _said(row: dict[str, Any]) -> dict[str, Any]:
-    """The row as the API gives it."""
-    said = {name: value for name, value in row.items() if name != "timed"}
-    return said | {
-        "rate": round(row["rate"], 1),
-        "skew": round(row["skew"], 3) if row["timed"] else None,
-        "first_seen": _time(row["first_seen"]),
-        "last_seen": _time(row["last_seen"]),
-    }
+def _said(row: dict[str, Any]) -> Agent:
+    return Agent(
+        **{name: row[name] for name in (*_IDENTITY, "versions", "packets", "bytes", "types")},
+        rate=round(row["rate"], 1),
+        skew=round(row["skew"], 3) if row["timed"] else None,
+        first_seen=_time(row["first_seen"]),
+        last_seen=_time(row["last_seen"]),
+    )
 
 
 def _time(seconds: float) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from hepswitch.books import Snapshot
+from hepswitch.control.agents import AgentList
 from hepswitch.control.endpoints import Endpoint
 from hepswitch.control.live import MEDIA, Stream
 from hepswitch.control.openapi import document
@@ -114,6 +115,7 @@ class Api:
             Endpoint("GET", "/events", self.events, answers=Events),
             Endpoint("GET", "/live", self.live, Watch, MEDIA, errors=(503,)),
             Endpoint("GET", "/config", self.config),
+            Endpoint("GET", "/agents", self.agents, answers=AgentList),
             Endpoint("GET", "/destinations", self.destinations),
             Endpoint("POST", "/destinations", self.set_node, NodeChange, Changed, errors=(404, 409)),
             Endpoint("POST", "/reload", self.reload, Reload, Reloaded, errors=(409,)),
@@ -191,6 +193,10 @@ class Api:
     async def config(self) -> dict[str, Any]:
         """The configuration, without its secrets."""
         return self._switch.configuration()
+
+    async def agents(self) -> AgentList:
+        """Who sends packets: capture agents with their rates, versions and clocks."""
+        return await self._switch.agents()
 
     async def destinations(self) -> dict[str, Any]:
         """The dispatcher sets: policy, and every node with its state and counters."""

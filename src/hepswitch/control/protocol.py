@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from hepswitch.books import Snapshot
+from hepswitch.control.agents import AgentList
 from hepswitch.control.live import Live
 from hepswitch.control.vitals import Vitals
 from hepswitch.destinations.sets import NodeChange
@@ -74,6 +75,9 @@ class Switch(Protocol):
 
     def configuration(self) -> dict[str, Any]:
         """The configuration as JSON can hold it, without its secrets."""
+
+    async def agents(self) -> AgentList:
+        """Who sends packets: the agents of all workers as one."""
 
     async def dispatcher(self) -> dict[str, Any]:
         """Every set's policy and nodes."""

@@ -7,8 +7,8 @@ from hepswitch.metering.calls import Calls
 from hepswitch.routing.packet import MeterBase
 
 class Meter(MeterBase):
-    """Remembers `agents` agents, and labels for `nodes` nodes. `memory` (`calls.room(n)` bytes, zeroed at first): where calls are
-    kept, which workers may share; None: SIP is not read."""
+    """Remembers `agents` agents, and labels for `nodes` nodes. `memory` (`calls.room(n)` bytes, zeroed at first): where
+    calls are kept, which workers may share; None: SIP is not read."""
 
     agents: Agents
     calls: Calls | None

@@ -208,10 +208,10 @@ cdef class Meter(MeterBase):
         cdef double seconds = max(now - self.swept, <uint64_t> 1000) / 1e9
         self.swept = now
         self.agents.sweep(seconds)
-        self.means.fade(seconds)
-        self.calls.tally.fade(exp(-seconds / <double> FADING))
-        self.quality.allow(seconds)
         if self.calls is not None:
+            self.means.fade(seconds)
+            self.calls.tally.fade(exp(-seconds / <double> FADING))
+            self.quality.allow(seconds)
             self.calls.sweep(now // 1000, worker, workers)
 
     def snapshot(self) -> dict:

@@ -46,8 +46,8 @@ _RTCP = {"RTCP_PK": "packets", "RTCP_PK_LOSS": "lost_packets", "RTCP_AVG_JITTER"
 def mos(loss: float, delay_ms: float = 0.0, jitter_ms: float = 0.0) -> float:
     """The mean opinion score (1..4.5) that the E-model (ITU-T G.107) gives a call: `loss` is a share (0..1) of packets.
 
-    An estimate with the values of G.711 with concealment (Ie 0, Bpl 25.1, G.113 appendix I) and random loss; a jitter buffer of
-    twice the jitter counts as delay. It says whether a path is good, not how this codec sounded.
+    An estimate with the values of G.711 with concealment (Ie 0, Bpl 25.1, G.113 appendix I) and random loss; a jitter buffer
+    of twice the jitter counts as delay. It says whether a path is good, not how this codec sounded.
     """
     delay = delay_ms + 2 * jitter_ms
     impairment = 0.024 * delay + (0.11 * (delay - 177.3) if delay > 177.3 else 0.0)
@@ -96,7 +96,9 @@ class Quality:
             },
         }
 
-    def _take(self, name: str, read: Callable[[bytes, dict[str, str]], bool], payload: bytes, whose: dict[str, str]) -> None:
+    def _take(
+        self, name: str, read: Callable[[bytes, dict[str, str]], bool], payload: bytes, whose: dict[str, str]
+    ) -> None:
         if self._left < 1:
             self._reports["skipped"] += 1
             return
@@ -137,7 +139,7 @@ class Quality:
         return bool(found)
 
     def _vq(self, payload: bytes, whose: dict[str, str]) -> bool:
-        words = dict(_words(payload, b" \t\r\n;,"))
+        words = dict(_words(payload, b" \t\r\n;,:"))
         found = _numbers(words, {name: name.lower() for name in _VQ})
         self._note("heplify_vqrtcpxr", found, {"node_id": whose["node_id"]})
         return bool(found)
@@ -164,7 +166,7 @@ class Quality:
     def _rtp_stat(self, value: bytes, whose: dict[str, str]) -> bool:
         words = dict(_words(value, b";"))
         pairs = {"PL": ("plr", "pls"), "JI": ("jir", "jis")}
-        found = {}
+        found: dict[str, float] = {}
         for name, (received, sent) in pairs.items():
             first, comma, second = words.get(name, "").partition(",")
             if comma:

@@ -43,20 +43,17 @@ OUTCOMES: Final = (
 """What comes of a call attempt, so that the ratios of RFC 6076 and ITU-T E.425 are sums of whole classes:
 
 answered 2xx · user 480 486 600 603 (the callee was reached or is known to be away) · canceled 487 · redirected 3xx ·
-ineffective 408 500 503 504 · client, server, global: other 4xx, 5xx, 6xx · unfinished: no final reply in time, or a challenge
-that was not taken up. SER = answered / (attempts - redirected), SEER adds user, ISA = ineffective / attempts, ASR = answered
-/ attempts, NER = (answered + user + canceled) / attempts.
+ineffective 408 500 503 504 · client, server, global: other 4xx, 5xx, 6xx · unfinished: no final reply in time, or a
+challenge that was not taken up. SER = answered / (attempts - redirected), SEER adds user, ISA = ineffective / attempts,
+ASR = answered / attempts, NER = (answered + user + canceled) / attempts.
 """
 
 REGISTERED: Final = ("registered", "failed", "unfinished")
 """What comes of a registration attempt."""
 
-TYPES: Final = tuple(
-    {1: "sip", 5: "rtcp", 34: "rtpagent", 35: "rtcpxr", 38: "horaclifix", 53: "dns", 100: "log"}.get(
-        number, str(number)
-    )
-    for number in sorted(PROTO_TYPES)
-) + (OTHER,)
+_HEPLIFY = {1: "sip", 5: "rtcp", 34: "rtpagent", 35: "rtcpxr", 38: "horaclifix", 53: "dns", 100: "log"}
+
+TYPES: Final = (*(_HEPLIFY.get(number, str(number)) for number in sorted(PROTO_TYPES)), OTHER)
 """Protocol types by their number here, in heplify-server's words; those without a word there go by their number."""
 
 TYPE_NUMBERS: Final = bytes(

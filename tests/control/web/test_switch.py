@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -48,6 +51,14 @@ def route(msg):
     if msg.status == 100:
         msg.relay("quality")
     msg.store()
+"""
+
+
+SMALL = """
+listen = ["udp://127.0.0.1:0"]
+receive_buffer = 4096
+[stores.lake]
+url = "lake:./captures"
 """
 
 
@@ -250,14 +261,15 @@ def test_errors_of_the_script_show_with_their_line(visit: Visit, stage: Stage) -
 
 
 def test_agents_show_with_their_rates_and_clocks(visit: Visit, stage: Stage) -> None:
-    stage.send(1, seed=6)
+    late = traffic.calls(1, seed=6, start=time.time() - 120)
+    stage.switch.send_udp(*(traffic.hep(message) for message in late))
     page = visit(f"{stage.switch.control}/switch")
 
     agent = row(page, "Agents", "edge-7")
     expect(agent).to_contain_text("2001")
     expect(agent).to_contain_text("127.0.0.1")
-    expect(agent.locator('td[data-name="clock"]')).to_have_attribute("data-tone", "odd")  # they sent in another year
-    expect(agent.locator('td[data-name="types"]')).to_contain_text("sip")
+    expect(agent.locator('td[data-name="clock"]')).to_have_attribute("data-tone", "odd")
+    expect(agent.locator('td[data-name="types"]')).to_contain_text("sip", ignore_case=True)
 
 
 def test_a_reload_tells_what_changed(visit: Visit, stage: Stage) -> None:
@@ -279,7 +291,10 @@ def test_processes_and_the_configuration_are_there(visit: Visit, stage: Stage) -
 def test_a_hidden_tab_asks_nothing(visit: Visit, stage: Stage) -> None:
     page = visit(f"{stage.switch.control}/switch")
     expect(row(page, "Processes", "supervisor")).to_be_visible()
-    hide = "hidden => { Object.defineProperty(document, 'hidden', {value: hidden, configurable: true}); document.dispatchEvent(new Event('visibilitychange')); }"
+    hide = """hidden => {
+        Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+        document.dispatchEvent(new Event("visibilitychange"));
+    }"""
     asked: list[str] = []
 
     with page.expect_response("**/api/v1/stats"):
@@ -292,6 +307,42 @@ def test_a_hidden_tab_asks_nothing(visit: Visit, stage: Stage) -> None:
 
     with page.expect_request("**/api/v1/stats"):
         page.evaluate(hide, False)
+
+
+def test_who_may_read_sees_no_buttons_and_is_told_by_the_switch(visit: Visit, tmp_path: Path) -> None:
+    password = "read-and-nothing-more"
+    with running_switch(tmp_path, SMALL, {"HEPSWITCH_CONTROL__READ_TOKEN": password}) as switch:
+        page = visit(f"{switch.control}/switch", password=password)
+        expect(row(page, "Stores", "lake")).to_be_visible()
+        expect(page.locator(".top")).to_contain_text("read")
+        expect(page.locator("main").get_by_role("button")).to_have_count(0)
+
+        page.route("**/api/v1/me", lambda route: route.fulfill(json={"user": None, "role": "operate"}))
+        page.reload()
+        page.get_by_role("button", name="Reload").click()
+        expect(page.locator(".toast")).to_contain_text("changes and MI need the role operate")
+        page.goto("about:blank")
+        page.complaints.clear()  # the browser tells of the refusal
+
+
+def test_drops_of_the_kernel_come_with_the_line_that_helps_and_the_end_is_told(visit: Visit, tmp_path: Path) -> None:
+    with running_switch(tmp_path, SMALL) as switch:
+        page = visit(f"{switch.control}/switch")
+        expect(panel(page, "Books")).to_contain_text("lost in the kernel0")
+        (worker,) = switch.workers()
+        os.kill(worker, signal.SIGSTOP)
+        switch.send_udp(*[b"x" * 500] * 200)
+        os.kill(worker, signal.SIGCONT)
+
+        expect(page.locator("#hints")).to_contain_text("sysctl -w net.core.rmem_max=")
+        expect(panel(page, "Flow").get_by_role("group", name="udp://")).to_contain_text("lost in the kernel")
+        drops = next(iter(switch.stats()["received"].values()))["kernel_drops"]
+        expect(panel(page, "Books")).to_contain_text(f"lost in the kernel{drops:,}")
+        switch.stop()
+
+        expect(page.get_by_role("alert")).to_contain_text("The switch does not answer")
+        page.goto("about:blank")
+    page.complaints.clear()  # the browser tells of the requests that failed
 
 
 def test_pictures(visit: Visit, stage: Stage) -> None:

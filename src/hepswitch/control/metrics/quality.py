@@ -1,7 +1,7 @@
-"""Metrics of what reports say about media: RTCP, RTP agents, VQ-RTCPXR, horaclifix, X-RTP-Stat, under heplify-server's names.
+"""Metrics of what reports say about media: RTCP, RTP agents, VQ-RTCPXR, horaclifix, X-RTP-Stat, as heplify-server has it.
 
-heplify-server shows the last value that came; these are means of about the last minute, in the units of the reports. Not here:
-how reports are read (`metering.quality`).
+heplify-server shows the last value that came; these are means of about the last minute, in the units of the reports. Not
+here: how reports are read (`metering.quality`).
 """
 
 from __future__ import annotations

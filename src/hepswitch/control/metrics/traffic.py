@@ -18,27 +18,36 @@ from hepswitch.metering.tally import BOUNDS
 
 PACKETS = Group(
     "Packets by agent",
-    "`node_id` is a capture agent's node name, else its capture id; `type` the protocol type in heplify-server's words, else its "
-    "number. See `[metrics]`.",
+    "`node_id` is a capture agent's node name, else its capture id; `type` the protocol type in heplify-server's words, "
+    "else its number. See `[metrics]`.",
 )
-OF_NODES = PACKETS.counter("heplify_packets_total", "Packets that got to the route, by node and type.", "node_id", "type")
+OF_NODES = PACKETS.counter(
+    "heplify_packets_total", "Packets that got to the route, by node and type.", "node_id", "type"
+)
 # heplify-server shows the size of the last packet; of several workers only a mean can be made.
 SIZE = PACKETS.gauge("heplify_packets_size", "Mean bytes of the payloads, by node and type.", "node_id", "type")
 OF_VERSIONS = PACKETS.counter(
-    "hepswitch_packets_total", "Packets that got to the route, by listener, HEP version and type.", "listener", "version", "type"
+    "hepswitch_packets_total",
+    "Packets that got to the route, by listener, HEP version and type.",
+    "listener",
+    "version",
+    "type",
 )
 AGENTS = PACKETS.gauge("hepswitch_agents", "Capture agents that are known, in each worker one by one.")
-FORGOTTEN = PACKETS.counter("hepswitch_agents_forgotten_total", "Capture agents that gave way to others: see metrics.agents.")
+FORGOTTEN = PACKETS.counter(
+    "hepswitch_agents_forgotten_total", "Capture agents that gave way to others: see metrics.agents."
+)
 ROUTE_SECONDS = PACKETS.counter(
-    "hepswitch_route_seconds_total", "Time spent in the route and in the actions that it calls, from a sample of the packets."
+    "hepswitch_route_seconds_total",
+    "Time spent in the route and in the actions that it calls, from a sample of the packets.",
 )
 
 _TARGET = ("target_name", "direction")
 
 SIP = Group(
     "SIP messages and calls",
-    "A message counts once for each transaction, however often it was captured. `target_name` and `direction` (src, dst) are "
-    'those of `[metrics.targets]`; other traffic is "unknown". With targets `node_id` is empty, as in heplify-server. '
+    "A message counts once for each transaction, however often it was captured. `target_name` and `direction` (src, dst) "
+    'are those of `[metrics.targets]`; other traffic is "unknown". With targets `node_id` is empty, as in heplify-server. '
     "ASR = answered / attempts; SER = answered / (attempts - redirected) and SEER = (answered + user) / (attempts - "
     "redirected) of RFC 6076; NER = (answered + user + canceled) / attempts.",
 )
@@ -64,8 +73,8 @@ OF_CALLS = {
 BY_OUTCOME = {
     "outcomes": SIP.counter(
         "hepswitch_sip_outcomes_total",
-        "What came of calls: answered (2xx), user (480 486 600 603), canceled (487), redirected (3xx), ineffective (408 500 503 "
-        "504), client, server, global (other 4xx, 5xx, 6xx), unfinished.", *_TARGET, "outcome",
+        "What came of calls: answered (2xx), user (480 486 600 603), canceled (487), redirected (3xx), ineffective (408 500 "
+        "503 504), client, server, global (other 4xx, 5xx, 6xx), unfinished.", *_TARGET, "outcome",
     ),
     "registered": SIP.counter(
         "hepswitch_sip_registration_outcomes_total", "What came of registrations: registered, failed, unfinished.",

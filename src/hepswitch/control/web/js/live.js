@@ -3,21 +3,21 @@
 
 import { ApiError, events, gaveUp } from "./api.js";
 import { byId, fill } from "./dom.js";
+import { count, perSecond } from "./figures.js";
 import { bind } from "./keys.js";
 import { frame } from "./nav.js";
 import { List } from "./live/list.js";
 import { details } from "./live/packet.js";
 import { Tail } from "./live/tail.js";
 
-const count = (n) => n.toLocaleString("en");
-const perSecond = (n, seconds) => `${count(Math.round(n / seconds))}/s`;
 
 const tail = new Tail();
 const filter = byId("filter");
 const payload = byId("payload");
 let stream = null; // the AbortController of what is watched
 let shown = null; // the packet whose details are open
-let unasked = 0; // packets that went by while the filter had used up its time
+let due = false; // the figures are about to be shown
+let unasked = 0; // packets that went by while looking had used up its share of the time
 
 const list = new List(tail, byId("list"), {
   opened: open,
@@ -68,7 +68,7 @@ async function watch() {
 }
 
 function rates({ seen, matched, seconds }) {
-  fill(byId("rate"), `${perSecond(seen, seconds)} pass · ${perSecond(matched, seconds)} match`);
+  fill(byId("rate"), `${perSecond(seen / seconds)} pass · ${perSecond(matched / seconds)} match`);
 }
 
 function wrong(words) {
@@ -86,13 +86,13 @@ function state(kind, words) {
 
 /** What is shown, what is not, what waits. */
 function figures() {
-  if (figures.due) return;
-  figures.due = true;
+  if (due) return;
+  due = true;
   setTimeout(() => {
-    figures.due = false;
+    due = false;
     byId("shown").textContent = `${count(tail.shown)} shown${tail.first ? `, the last ${count(tail.most)} kept` : ""}`;
     byId("unshown").textContent = tail.unshown ? `${count(tail.unshown)} not shown` : "";
-    byId("unasked").textContent = unasked ? `${count(unasked)} not looked at: the filter takes too long` : "";
+    byId("unasked").textContent = unasked ? `${count(unasked)} not looked at` : "";
     byId("held").textContent = tail.paused ? `${count(tail.held)} waiting` : "";
     byId("none").hidden = tail.rows.length > 0;
     byId("none").textContent = tail.paused ? "Paused." : "No packet has matched yet. Packets show as they go through the switch.";
@@ -149,17 +149,23 @@ function close() {
   list.leave();
 }
 
-function askForPayloads() {
-  payload.checked = true;
+/** With payloads from now on, or without; the rows that are there stay. */
+function turn() {
+  tail.note(`${payload.checked ? "with" : "without"} payloads from here on`);
   watch();
   if (shown) open(shown);
+}
+
+function askForPayloads() {
+  payload.checked = true;
+  turn();
 }
 
 byId("bar").addEventListener("submit", (event) => { event.preventDefault(); apply(); });
 byId("pause").addEventListener("click", pause);
 byId("clear").addEventListener("click", clear);
 byId("end").addEventListener("click", () => list.toEnd());
-payload.addEventListener("change", watch);
+payload.addEventListener("change", turn);
 addEventListener("popstate", fromAddress);
 bind(" ", "pause, or go on", pause);
 bind("c", "clear the list", clear);

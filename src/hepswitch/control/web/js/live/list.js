@@ -9,7 +9,10 @@ const SPARE = 4; // rows drawn above and below what can be seen
 
 export class List {
   #tail;
+  #box;
   #opened;
+  #told;
+  #following = true;
   #lines = [];
   #chosen = null; // the number of a row
   #base = 0; // the number of the row at the top of the list
@@ -19,10 +22,9 @@ export class List {
   /** `opened(packet)`: somebody wants to see all of it. `following(yes)`: whether the list keeps to its end has changed. */
   constructor(tail, box, { opened, following }) {
     this.#tail = tail;
+    this.#box = box;
     this.#opened = opened;
-    this.following = true;
-    this.box = box;
-    this.told = following;
+    this.#told = following;
     box.append(this.#body);
     box.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     box.addEventListener("click", (event) => this.#clicked(event));
@@ -71,25 +73,25 @@ export class List {
   }
 
   get #height() {
-    return parseFloat(getComputedStyle(this.box).getPropertyValue("--line-height"));
+    return parseFloat(getComputedStyle(this.#box).getPropertyValue("--line-height"));
   }
 
   #drawNow() {
-    const { box } = this;
+    const box = this.#box;
     const height = this.#height;
     this.#tail.prune();
     const { rows, first } = this.#tail;
-    if (this.#base !== first && !this.following) box.scrollTop -= (first - this.#base) * height; // what is looked at stays
+    if (this.#base !== first && !this.#following) box.scrollTop -= (first - this.#base) * height; // what is looked at stays
     this.#base = first;
     this.#body.style.height = `${rows.length * height}px`;
-    if (this.following) box.scrollTop = box.scrollHeight;
+    if (this.#following) box.scrollTop = box.scrollHeight;
     const from = Math.max(Math.floor(box.scrollTop / height) - SPARE, 0);
     const until = Math.min(Math.ceil((box.scrollTop + box.clientHeight) / height) + SPARE, rows.length);
     this.#spread(Math.max(until - from, 0));
     this.#lines.forEach((line, place) => draw(line, rows[from + place], first + from + place, (from + place) * height, this.#chosen));
     box.setAttribute("aria-rowcount", rows.length);
     if (this.#chosen === null) box.removeAttribute("aria-activedescendant");
-    else box.setAttribute("aria-activedescendant", `line-${this.#chosen}`);
+    else box.setAttribute("aria-activedescendant", `packet-${this.#chosen}`);
     this.#tail.drawn();
   }
 
@@ -101,33 +103,33 @@ export class List {
   #spread(count) {
     while (this.#lines.length > count) this.#lines.pop().remove();
     while (this.#lines.length < count) {
-      const line = h("div", { class: "line", role: "row" });
+      const line = h("div", { class: "packet", role: "row" });
       this.#lines.push(line);
       this.#body.append(line);
     }
   }
 
   #scrolled() {
-    const { box } = this;
+    const box = this.#box;
     this.#follow(box.scrollTop + box.clientHeight >= box.scrollHeight - this.#height / 2);
     this.draw();
   }
 
   #follow(yes) {
-    if (yes === this.following) return;
-    this.following = yes;
-    this.told(yes);
+    if (yes === this.#following) return;
+    this.#following = yes;
+    this.#told(yes);
   }
 
   #show(number) {
     const top = (number - this.#tail.first) * this.#height;
-    const { box } = this;
+    const box = this.#box;
     if (top < box.scrollTop) box.scrollTop = top;
     if (top + this.#height > box.scrollTop + box.clientHeight) box.scrollTop = top + this.#height - box.clientHeight;
   }
 
   #clicked(event) {
-    const line = event.target.closest(".line");
+    const line = event.target.closest(".packet");
     if (!line || getSelection().toString()) return;
     this.#chosen = line.number;
     this.#follow(false);
@@ -140,7 +142,7 @@ function draw(line, packet, number, top, chosen) {
   line.style.transform = `translateY(${top}px)`;
   line.setAttribute("aria-selected", String(number === chosen));
   if (line.packet === packet) return;
-  [line.packet, line.number, line.id] = [packet, number, `line-${number}`];
+  [line.packet, line.number, line.id] = [packet, number, `packet-${number}`];
   line.setAttribute("aria-rowindex", number + 1);
   line.classList.toggle("gap", packet.gap !== undefined);
   fill(line, packet.gap === undefined ? cells(packet) : h("span", { role: "gridcell" }, packet.gap));

@@ -1,6 +1,7 @@
 // A packet of the live stream in the words of its columns, and its details. Not here: the list (`list`).
 
 import { address } from "../api.js";
+import { highlighted } from "../call/highlight.js";
 import { fill, h } from "../dom.js";
 import { copy } from "../notices.js";
 import { clock, micros, stamp } from "../time.js";
@@ -59,7 +60,10 @@ export function badge(packet) {
 
 function payload(packet, asked, ask) {
   const cut = packet.cut && h("p", { class: "muted" }, "The rest is longer than the live stream carries.");
-  if (packet.payload !== undefined) return [h("pre", { class: "payload foreign", tabindex: "0" }, packet.payload), cut];
+  if (packet.payload !== undefined) {
+    const kind = packet.status ? "reply" : packet.method ? "request" : "other";
+    return [h("div", { class: "payload mono foreign", tabindex: "0" }, highlighted(packet.payload, kind)), cut];
+  }
   if (packet.payload_base64 !== undefined) {
     return [h("p", { class: "muted" }, "This is no text. As base64:"), h("pre", { class: "payload", tabindex: "0" }, packet.payload_base64), cut];
   }

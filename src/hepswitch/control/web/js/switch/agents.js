@@ -1,8 +1,8 @@
 // The capture agents: who sends, how much, and whether its clock is right. Not here: what they send.
 
 import { h } from "../dom.js";
+import { count, octets, perSecond } from "../figures.js";
 import { ago, micros, now } from "../time.js";
-import { count, octets, perSecond } from "./figures.js";
 import { put, table } from "./table.js";
 
 const SILENT = 60; // seconds without a packet after which an agent is called silent
@@ -26,7 +26,7 @@ const COLUMNS = [
 const types = (row) => Object.entries(row.types).sort(([, a], [, b]) => b - a).map(([type, n]) => `${type} ${count(n)}`).join(", ");
 
 function clock(cell, { skew }) {
-  if (skew === null) return put(cell, "–");
+  if (skew === null) return put(cell, "–", { tip: "Its packets are of another day, or carry no time: it replays what was captured some time." });
   const wrong = Math.abs(skew) > SKEW;
   const tip = wrong ? `Its clock is ${skew > 0 ? "ahead" : "behind"}, or its packets are old: let it keep time with NTP.` : "";
   return put(cell, `${skew < 0 ? "−" : "+"}${Math.abs(skew).toFixed(Math.abs(skew) < 10 ? 3 : 0)} s`, { tone: wrong ? "odd" : "", tip });

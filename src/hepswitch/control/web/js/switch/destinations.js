@@ -2,10 +2,11 @@
 // Not here: the destinations of traces (`traces`).
 
 import { h } from "../dom.js";
+import { count, perSecond } from "../figures.js";
 import { ago, stamp } from "../time.js";
 import { dialog, sure } from "./actions.js";
 import { TIPS, total } from "./books.js";
-import { count, lost, perSecond, tone } from "./figures.js";
+import { lost, tone } from "./states.js";
 import { buttons, put, table } from "./table.js";
 
 const STATES = {

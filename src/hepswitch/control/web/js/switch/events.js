@@ -2,8 +2,8 @@
 // one row. Not here: the whole log.
 
 import { h } from "../dom.js";
+import { count } from "../figures.js";
 import { micros, stamp } from "../time.js";
-import { count } from "./figures.js";
 import { put, table } from "./table.js";
 
 const TONES = { warning: "odd", error: "bad", critical: "bad" };

@@ -2,8 +2,9 @@
 // Not here: the lines between them (`wires`), the sums (`sums`).
 
 import { h } from "../dom.js";
+import { count, perSecond } from "../figures.js";
 import { byReason, isTarget, total } from "./books.js";
-import { count, perSecond, reasons, tone } from "./figures.js";
+import { reasons, tone } from "./states.js";
 import { keyed, put } from "./table.js";
 import { Wires } from "./wires.js";
 
@@ -20,7 +21,8 @@ export function flow(panel) {
   return (seen) => {
     const [listeners, route, outlets] = boxes(seen);
     [listeners, [route], outlets].forEach((row, place) => keyed(columns[place], row, (box) => box.key, makeBox, drawBox));
-    const find = (box) => [...picture.querySelectorAll(".box")].find((node) => node.dataset.key === box.key);
+    const drawn = new Map([...picture.querySelectorAll(".box")].map((node) => [node.dataset.key, node]));
+    const find = (box) => drawn.get(box.key);
     wires.draw([
       ...listeners.map((box) => ({ from: find(box), to: find(route), rate: box.rate, tone: box.tone })),
       ...outlets.map((box) => ({ from: find(route), to: find(box), rate: box.taken, tone: box.tone })),

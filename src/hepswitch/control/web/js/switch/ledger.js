@@ -1,8 +1,9 @@
 // The books: every sum that must hold, with its parts in words, and what the route did. Not here: the arithmetic (`books`).
 
 import { h } from "../dom.js";
+import { count } from "../figures.js";
 import { TIPS, routed, sums } from "./books.js";
-import { count, reasons } from "./figures.js";
+import { reasons } from "./states.js";
 import { keyed, put, table } from "./table.js";
 
 const HOLDS = ["✓", { tone: "good", tip: "This sum holds." }];

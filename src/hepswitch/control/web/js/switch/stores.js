@@ -1,8 +1,9 @@
 // The stores: what they took, what waits and since when, what was lost. Not here: what is in them (the Search screen).
 
 import { h } from "../dom.js";
+import { count, perSecond, whole } from "../figures.js";
 import { TIPS, total } from "./books.js";
-import { count, lost, perSecond, tone, whole } from "./figures.js";
+import { lost, tone } from "./states.js";
 import { put, table } from "./table.js";
 
 const COLUMNS = [

@@ -2,8 +2,8 @@
 // what should be done about it, as the switch says. Not here: the details (the other panels).
 
 import { h } from "../dom.js";
+import { perSecond, whole } from "../figures.js";
 import { sure } from "./actions.js";
-import { perSecond, whole } from "./figures.js";
 import { buttons, keyed, put } from "./table.js";
 
 const FACTS = [

@@ -1,8 +1,8 @@
 // The traces: what each sends where and how much, started, stopped and switched. Not here: starting one (`trace_form`).
 
 import { h } from "../dom.js";
+import { count, perSecond, whole } from "../figures.js";
 import { now } from "../time.js";
-import { count, perSecond, whole } from "./figures.js";
 import { buttons, put, table } from "./table.js";
 import { traceForm } from "./trace_form.js";
 

@@ -2,7 +2,7 @@
 // the boxes move. Not here: the boxes (`flow`).
 
 import { svg } from "../dom.js";
-import { perSecond } from "./figures.js";
+import { perSecond } from "../figures.js";
 
 const THIN = 1.5;
 const WIDE = 12;
