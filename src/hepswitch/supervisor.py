@@ -234,7 +234,8 @@ class Supervisor:
 
     async def agents(self) -> AgentList:
         """Who sends packets: the agents of all workers as one."""
-        answers = await asyncio.gather(*(worker.ask(do="agents") for worker in self._workers), return_exceptions=True)
+        asked = (worker.ask(do="agents") for worker in self._workers if worker.listening)
+        answers = await asyncio.gather(*asked, return_exceptions=True)
         return merged_agents(answer for answer in answers if isinstance(answer, dict) and "agents" in answer)
 
     async def set_node(self, change: NodeChange) -> None:
