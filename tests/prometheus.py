@@ -33,10 +33,9 @@ SAMPLES = {family.name + end for group in GROUPS for family in group.families fo
 INSTALL = "no Prometheus here: sudo apt-get install prometheus"
 
 
-def expressions() -> list[str]:
-    """Every query of the dashboard."""
-    panels = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", ())]
-    return [*panels, *(each["expr"] for each in DASHBOARD["annotations"]["list"])]
+def panel_queries() -> list[str]:
+    """Every query of the dashboard's panels."""
+    return [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", ())]
 
 
 def promtool(*arguments: str | Path, text: bytes = b"") -> str:

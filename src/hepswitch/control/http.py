@@ -88,8 +88,9 @@ class Control:
         return json_response(await self._switch.stats())
 
     async def _metrics(self, _: Request) -> Response:
-        book, vitals = await self._switch.stats(), await self._switch.vitals()
-        text = await asyncio.to_thread(metrics.exposition, book, vitals)
+        switch = self._switch
+        book, vitals, agents = await asyncio.gather(switch.stats(), switch.vitals(), switch.agents())
+        text = await asyncio.to_thread(metrics.exposition, book, vitals, agents)
         return Response(text, media_type=metrics.CONTENT_TYPE)
 
     async def _healthz(self, _: Request) -> Response:

@@ -6,12 +6,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hepswitch import books
 from hepswitch.control import metrics
+from hepswitch.control.agents import AgentList
 from hepswitch.control.vitals import Vitals
 from hepswitch.state import Counter, Gauge, State
 
 
 def _samples(book: books.Snapshot) -> dict[tuple[Any, ...], float]:
-    text = metrics.exposition(book, Vitals()).decode()
+    text = metrics.exposition(book, Vitals(), AgentList([], 0)).decode()
     return {
         (sample.name, *sorted(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -69,7 +70,7 @@ def test_what_scripts_count_is_summed_over_workers() -> None:
     assert samples["hepswitch_table_entries", ("table", "seen")] == 2
     assert samples["hepswitch_table_evicted_total", ("table", "seen")] == 0
     assert (
-        "# HELP hepswitch_script_calls_total Calls.\n" in metrics.exposition(books.close(book, 1.0), Vitals()).decode()
+        "# HELP hepswitch_script_calls_total Calls.\n" in metrics.exposition(books.close(book, 1.0), Vitals(), AgentList([], 0)).decode()
     )
 
 

@@ -1,4 +1,4 @@
-"""The books and the vitals as Prometheus metrics. Counters stay plain integers until somebody scrapes.
+"""The books, the vitals and the agents as Prometheus metrics. Counters stay plain integers until somebody scrapes.
 
 Not here: numbers of their own; every sample is read from the books or from `control.vitals`.
 """
@@ -13,7 +13,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client.registry import Collector
 
 from hepswitch.books import Snapshot
-from hepswitch.control.metrics import flow, health, outlets, quality, script, stores, traffic
+from hepswitch.control.agents import AgentList
+from hepswitch.control.metrics import agents, flow, health, outlets, quality, script, stores, traffic
 from hepswitch.control.vitals import Vitals
 
 __all__ = ["CONTENT_TYPE", "GROUPS", "exposition"]
@@ -25,6 +26,7 @@ GROUPS = (
     traffic.PACKETS,
     traffic.SIP,
     quality.QUALITY,
+    agents.AGENTS,
     outlets.DESTINATIONS,
     outlets.NODES,
     outlets.STORES,
@@ -38,17 +40,18 @@ GROUPS = (
 """All families that there are, in the order of the reference page."""
 
 
-def exposition(book: Snapshot, vitals: Vitals) -> bytes:
-    """The Prometheus text of both."""
+def exposition(book: Snapshot, vitals: Vitals, known: AgentList) -> bytes:
+    """The Prometheus text of all this; `known` are the agents that are known."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Metrics(book, vitals))
+    registry.register(_Metrics(book, vitals, known))
     return generate_latest(registry)
 
 
 class _Metrics(Collector):
-    def __init__(self, book: Snapshot, vitals: Vitals) -> None:
+    def __init__(self, book: Snapshot, vitals: Vitals, known: AgentList) -> None:
         self._book = book
         self._vitals = vitals
+        self._known = known
 
     def collect(self) -> Iterator[Metric]:
         book, vitals = self._book, self._vitals
@@ -56,6 +59,7 @@ class _Metrics(Collector):
         yield from flow.collect(book)
         yield from traffic.collect(book["meter"])
         yield from quality.collect(book["meter"])
+        yield from agents.collect(self._known)
         yield from outlets.collect(book)
         yield from stores.collect(vitals)
         yield from script.collect(book["script"])

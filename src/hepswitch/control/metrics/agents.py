@@ -1,4 +1,4 @@
-"""Metrics of single capture agents: when they were last seen, and how their clocks are. Packets by agent are in `traffic`."""
+"""Metrics of single capture agents: when they were last seen, and how their clocks are. Not here: packets (`traffic`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from hepswitch.control.agents import AgentList
 from hepswitch.control.metrics.families import Group
 
 AGENTS = Group(
-    "Agents", "Who sends: of each capture id, node name, address and listener one, as many as `agents` of `[metrics]` allows."
+    "Agents",
+    "Who sends: of each capture id, node name, address and listener one, as many as `agents` of `[metrics]` allows.",
 )
 _IDENTITY = ("captagent_id", "node_name", "src_ip", "listener")
 LAST_SEEN = AGENTS.gauge("hepswitch_agent_last_seen_timestamp_seconds", "When its last packet came.", *_IDENTITY)
