@@ -34,7 +34,11 @@ SINCE, UNTIL = "2026-11-18T00:00", "2026-11-24T00:00"
 
 
 def traffic() -> list[bytes]:
-    return [*recorded.answered(), *recorded.refused(), *(hep(message) for message in calls(20, per_second=2.0, start=START + 60))]
+    return [
+        *recorded.answered(),
+        *recorded.refused(),
+        *(hep(message) for message in calls(20, per_second=2.0, start=START + 60)),
+    ]
 
 
 def load(store: DatabaseStore, waiting: Sequence[bytes]) -> None:
@@ -81,7 +85,15 @@ def test_the_stores(stores: asked.Stores) -> None:
 
 @STORES
 def test_a_call_is_found_by_what_people_know_of_it(stores: asked.Stores, store: str) -> None:
-    for q in (A, "alice", "sip:bob@example.net", "INVITE", "192.0.2.10", "192.0.2.0/24", 'sip.header("Call-ID") = call-a*'):
+    for q in (
+        A,
+        "alice",
+        "sip:bob@example.net",
+        "INVITE",
+        "192.0.2.10",
+        "192.0.2.0/24",
+        'sip.header("Call-ID") = call-a*',
+    ):
         found = stores.told(Calls(store=store, since=SINCE, until=UNTIL, q=q))
         assert A in {call["call_id"] for call in found["calls"]}, q
     (call,) = stores.told(Calls(store=store, q=A))["calls"]
@@ -128,7 +140,10 @@ def test_rate(stores: asked.Stores, store: str) -> None:
     asked_about = {"since": begin.isoformat(), "until": (begin + timedelta(seconds=120)).isoformat()}
     found = stores.told(Rate(store=store, buckets=4, **asked_about))
     assert found["step"] == 30.0
-    assert [bucket["at"] for bucket in found["buckets"]][:2] == ["2026-11-18T11:06:40.000000Z", "2026-11-18T11:07:10.000000Z"]
+    assert [bucket["at"] for bucket in found["buckets"]][:2] == [
+        "2026-11-18T11:06:40.000000Z",
+        "2026-11-18T11:07:10.000000Z",
+    ]
     counts = [(bucket["calls"], bucket["failed"]) for bucket in found["buckets"]]
     assert counts[2:] == [(20, 0), (0, 0)]
     every = stores.told(Calls(store=store, limit=1000, **asked_about))["calls"]
@@ -186,9 +201,7 @@ def test_files(stores: asked.Stores, store: str) -> None:
     for form in ("pcap", "pcapng"):
         out = stores.ask(Export(store=store, call_id=[A, B, A], format=form, legs="all"))
         frames = list(pcap.read(io.BytesIO(out.body)))
-        assert len(frames) == sum(
-            event["kind"] in ("request", "reply") for event in _events(stores, store)
-        )
+        assert len(frames) == sum(event["kind"] in ("request", "reply") for event in _events(stores, store))
         assert out.head.file_name == f"3-calls.{form}"
     one = stores.ask(Export(store=store, call_id=[A], format="pcap", legs="one"))
     assert len(list(pcap.read(io.BytesIO(one.body)))) == call["messages"]

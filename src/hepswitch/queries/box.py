@@ -3,7 +3,8 @@
     a84b4c76e66710@pc33.example.com   Call-ID (also one without @, when it is long enough to be one)
     +49 30 1234, 030/1234             number: whatever ends with it, without the zeros or the + in front: *301234
     alice                             user of From, To, request URI or P-Asserted-Identity; `*` and `?` make patterns
-    alice@example.com, sip:alice@…    that user of that domain
+    sip:alice@example.com             that user of that domain
+    alice@example.com                 the same, or a Call-ID that looks like it
     10.0.0.1, 10.0.0.1:5060           source or destination; with its port
     10.0.0.0/8                        source or destination in that network
     486, 4xx                          status of a reply
@@ -110,7 +111,10 @@ def _name(text: str) -> dict[str, Any]:
     user, at, _ = text.rpartition("@")
     if _is_call_id(user) if at else _is_lone_id(text):
         return {"call_id": text}
-    return _user(text)
+    said = _user(text)
+    if at and "filter" in said:  # a Call-ID may look like that, too
+        said["filter"] = f"sip.call_id = {_quoted(text)} or {said['filter']}"
+    return said
 
 
 def _user(text: str) -> dict[str, Any]:
@@ -121,7 +125,8 @@ def _user(text: str) -> dict[str, Any]:
     if (number := _number(user)) is not None:
         return {"user": number}
     ends = (
-        f"(sip.{side}_user = {_quoted(user)} and sip.{side}_domain = {_quoted(domain)})" for side in ("from", "to", "ruri")
+        f"(sip.{side}_user = {_quoted(user)} and sip.{side}_domain = {_quoted(domain)})"
+        for side in ("from", "to", "ruri")
     )
     return {"filter": " or ".join(ends)}
 
@@ -143,7 +148,12 @@ def _is_call_id(user: str) -> bool:
 
 def _is_lone_id(text: str) -> bool:
     """Whether this is a Call-ID without an @."""
-    return len(text) >= _LONG_ID and any(map(str.isdigit, text)) and _number(text) is None and not any(map(str.isspace, text))
+    return (
+        len(text) >= _LONG_ID
+        and any(map(str.isdigit, text))
+        and _number(text) is None
+        and not any(map(str.isspace, text))
+    )
 
 
 def _quoted(text: str) -> str:

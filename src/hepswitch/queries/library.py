@@ -72,6 +72,7 @@ class Library:
         self._all = list(self._free)
         self._turns = asyncio.Semaphore(processes)
         self._waiting = 0
+        self._closed = False
         self._returning: set[asyncio.Task[None]] = set()
 
     def processes(self) -> list[tuple[int, str]]:
@@ -104,9 +105,10 @@ class Library:
                 task.add_done_callback(self._returning.discard)
 
     async def close(self) -> None:
-        """End the processes."""
-        await asyncio.gather(*self._returning, return_exceptions=True)
+        """End the processes; what is asked from now on is refused."""
+        self._closed = True
         await asyncio.gather(*(each.kill() for each in self._all))
+        await asyncio.gather(*self._returning)
 
     async def __aenter__(self) -> Library:
         return self
@@ -122,6 +124,8 @@ class Library:
             self._waiting -= 1
 
     async def _answer(self, reader: ReaderProcess, question: Question) -> Answer:
+        if self._closed:
+            return _refused(503, "the switch is stopping")
         try:
             asked = encode([type(question).__name__, structs.asdict(question)])
         except UnicodeEncodeError:
