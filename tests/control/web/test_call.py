@@ -229,7 +229,7 @@ def test_every_message_is_shown_as_it_was_sent(visit: Visit, stage: Stage) -> No
         row.click()
         expect(row).to_have_attribute("aria-selected", "true")
         expect(page).to_have_url(re.compile(f"event={row.get_attribute('data-id')}"))
-        expect(opened(page).locator(".body")).to_have_attribute("data-id", row.get_attribute("data-id") or "")
+        expect(opened(page).get_by_role("tabpanel")).to_have_attribute("data-id", row.get_attribute("data-id") or "")
         shown.append(raw(page).encode())
     assert shown == sent
 

@@ -22,7 +22,7 @@ export function highlighted(text, kind) {
     if (place === 0) return shown(line, "line start");
     if (blank < 0 || place < blank) return header(line);
     const note = notes[place - blank - 1];
-    return shown(line, "line body", note && visible(note));
+    return shown(line, "line", note && visible(note));
   };
   const first = lines.slice(0, LINES).map(made);
   if (lines.length <= LINES) return first;
