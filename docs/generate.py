@@ -1,4 +1,4 @@
-"""Writes the reference pages that follow from the code: configuration, commands, chunks, conditions,
+"""Writes the reference pages that follow from the code: configuration, commands, chunks, conditions, metrics,
 route API. `make docs` runs it.
 
 With --check nothing is written; exit status 1 says that a page is out of date. Not here: pages that people write.
@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 import hepswitch
 from hepswitch import cli
 from hepswitch.config import Config
+from hepswitch.control.metrics import GROUPS
 from hepswitch.databases import clickhouse, clickhouse_tables, mysql, mysql_tables, partitions, postgres, sqlite
 from hepswitch.databases.layouts import homer5, homer7, opensips
 from hepswitch.destinations import file, pcap, rotating, sip, syslog, text, uris
@@ -365,6 +366,29 @@ def _in_a_lake(field: Field) -> str:
     return "–" if field.lake is None else f"`{field.lake}`"
 
 
+# ── metrics ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def metrics_page() -> str:
+    """Every family of metrics that `/metrics` may show."""
+    parts = [
+        "# Metrics\n\n"
+        "What `GET /metrics` of the control listener says to Prometheus. How to scrape it, with a dashboard and alerts: "
+        "[Prometheus and Grafana](../howto/prometheus.md). Counters are sums over all workers, those that died included; "
+        "they begin at 0 when the switch starts unless something else is said. Labels come from the configuration, or are "
+        "bounded.\n"
+    ]
+    for group in GROUPS:
+        rows = [
+            f"| `{each.name}` | {each.kind} | {', '.join(f'`{label}`' for label in each.labels)} | {_cell(each.text)} |"
+            for each in group.families
+        ]
+        said = f"{group.text}\n\n" if group.text else ""
+        head = ["| metric | kind | labels | meaning |", "| --- | --- | --- | --- |"]
+        parts.append(f"## {group.title}\n\n{said}" + "\n".join([*head, *rows]) + "\n")
+    return "\n".join(parts)
+
+
 # ── all ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 PAGES: dict[str, Callable[[], str]] = {
@@ -372,6 +396,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands_page,
     "chunks.md": chunks_page,
     "filters.md": filters_page,
+    "metrics.md": metrics_page,
     "route.md": route_page,
     "api.md": api_page,
 }

@@ -22,7 +22,7 @@ def test_nothing_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert config.listen == ["udp://127.0.0.1:9060", "tcp://127.0.0.1:9060"]
     assert config.hep_route.mode == "store"
     assert config.stores["lake"].url == f"lake:{tmp_path}/captures"
-    assert config.control.listen == "127.0.0.1:9080"
+    assert config.control.listen == ["127.0.0.1:9080"]
 
 
 def test_a_whole_file(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_the_environment_overrides(tmp_path: Path) -> None:
     assert (config.workers, config.listen, config.control.listen) == (
         4,
         ["udp://127.0.0.1:7000"],
-        "127.0.0.1:0",
+        ["127.0.0.1:0"],
     )
 
 

@@ -59,9 +59,9 @@ def test_configurations_in_the_how_tos_are_accepted(
 ) -> None:
     for kind, name in re.findall(r'"(env|file):([\w.]+)"', page.read_text(encoding="utf-8")):
         if kind == "env":
-            monkeypatch.setenv(name, "a-secret-of-enough-bytes")
+            monkeypatch.setenv(name, f"a-secret-of-enough-bytes-{name}")
         else:
-            (tmp_path / name).write_text("a-secret-of-enough-bytes")
+            (tmp_path / name).write_text(f"a-secret-of-enough-bytes-{name}")
     for number, (language, text) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8"))):
         if language == "toml":
             path = tmp_path / f"{number}.toml"

@@ -42,6 +42,10 @@ def parse_size(text: object) -> int:
     return int(size)
 
 
+LONGEST_DURATION = 100
+"""Characters of a duration: what is longer is none, and is not searched for one."""
+
+
 def parse_duration(text: object) -> float:
     """Seconds from "250ms", "10s", "1h30m", "7d" or a plain number of seconds; a hundred years at most.
 
@@ -50,7 +54,7 @@ def parse_duration(text: object) -> float:
     seconds = -1.0
     if isinstance(text, (int, float)) and not isinstance(text, bool):
         seconds = text
-    elif isinstance(text, str):
+    elif isinstance(text, str) and len(text) <= LONGEST_DURATION:
         compact = text.replace(" ", "").lower()
         parts = _DURATION.findall(compact)
         if re.fullmatch(r"\d+(\.\d+)?", compact):

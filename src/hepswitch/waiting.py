@@ -7,13 +7,13 @@ as far as this can know. Not here: the numbers (`books`, `databases.gauge`).
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from collections.abc import Collection, Iterator
 from typing import Any
 
-MOST_LOOKS = 1024
-"""Looks remembered for what waits; of more every second is forgotten, so that the error stays small beside the age."""
+FINENESS = 1 / 256
+"""Packets that came within this part of the age at that time count as having come together, with the first of them. So an
+outage of days is remembered in some thousand looks."""
 
 Place = tuple[str, str, str]
 """Where packets wait: "destinations" or "stores" of the books, the outlet's name, and its node's or ""."""
@@ -34,12 +34,11 @@ class Waiting:
             looks.clear()
             looks.append((since, came))
         elif came > self._came:
-            looks.append((now, came))
+            together = bool(looks) and now - looks[-1][0] < (now - looks[0][0]) * FINENESS
+            looks.append((looks.pop()[0] if together else now, came))
         self._came = came
         while looks and looks[0][1] <= done:
             looks.popleft()
-        if len(looks) > MOST_LOOKS:
-            self._looks = looks = deque(itertools.islice(looks, 0, None, 2))
         return now - looks[0][0] if looks else 0.0
 
 

@@ -105,7 +105,7 @@ def test_ascii_only_where_the_terminal_knows_nothing_else(lake: Path) -> None:
 def row(**values: Any) -> dict[str, Any]:
     names = (
         "call_id correlation_id proto_type src_ip src_port dst_ip dst_port proto_id captagent_id node_name method "
-        "status reason cseq cseq_method from_user from_domain to_user to_domain via_branch content_type payload"
+        "status reason cseq cseq_method from_user from_domain to_user to_domain from_tag to_tag via_branch content_type payload"
     )
     return dict.fromkeys(names.split()) | {"ts": datetime(2026, 11, 23, tzinfo=UTC), "proto_type": 1} | values
 
@@ -113,15 +113,13 @@ def row(**values: Any) -> dict[str, Any]:
 def test_ports_of_one_host_that_talk_to_each_other_are_columns_of_their_own() -> None:
     ends = {"src_ip": "127.0.0.1", "dst_ip": "127.0.0.1", "call_id": "c", "method": "INVITE"}
     model = build([row(**ends, src_port=5060, dst_port=5080), row(**ends, src_port=5080, dst_port=5090)])
-    assert model.endpoints == ["127.0.0.1:5060", "127.0.0.1:5080", "127.0.0.1:5090"]
+    assert [endpoint.label for endpoint in model.endpoints] == ["127.0.0.1:5060", "127.0.0.1:5080", "127.0.0.1:5090"]
 
 
 def test_a_host_with_several_ports_is_one_column() -> None:
     ends = {"src_ip": "192.0.2.1", "dst_ip": "192.0.2.2", "dst_port": 5060, "call_id": "c", "method": "INVITE"}
-    assert build([row(**ends, src_port=40001), row(**ends, src_port=40002)]).endpoints == [
-        "192.0.2.1",
-        "192.0.2.2:5060",
-    ]
+    model = build([row(**ends, src_port=40001), row(**ends, src_port=40002)])
+    assert [endpoint.label for endpoint in model.endpoints] == ["192.0.2.1", "192.0.2.2:5060"]
 
 
 hosts = st.sampled_from([None, "192.0.2.1", "192.0.2.2", "2001:db8:1111:2222:3333:4444:5555:6666", "2001:db8::2"])

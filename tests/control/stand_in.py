@@ -14,6 +14,7 @@ from hepswitch.control.live import Live
 from hepswitch.control.protocol import ProcessInfo, Reloaded, Status
 from hepswitch.control.refusal import RefusedError
 from hepswitch.control.vitals import Vitals
+from hepswitch.control_table import ControlTable
 from hepswitch.destinations.sets import NodeChange
 from hepswitch.queries.library import Library
 from hepswitch.tracing.dynamic import TraceStart, Watch
@@ -21,6 +22,9 @@ from hepswitch.tracing.taps import Found, Watching
 
 LIBRARY = Library({})
 """Of no stores."""
+
+ANY_PORT = ControlTable(listen=["127.0.0.1:0"])
+"""Loopback, where nobody is asked who it is."""
 
 JSON = {"Content-Type": "application/json"}
 NODE = "udp://10.0.0.1:9060"

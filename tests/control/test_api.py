@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from control.stand_in import LIBRARY, Switch, ask
+from control.stand_in import ANY_PORT, LIBRARY, Switch, ask
 from hepswitch.control.api import Api
 from hepswitch.control.endpoints import PREFIX
 from hepswitch.control.http import Control
-from hepswitch.units import parse_endpoint
 
 
 @pytest.fixture
@@ -21,7 +20,7 @@ def switch() -> Switch:
 
 @pytest.fixture
 async def url(switch: Switch) -> AsyncIterator[str]:
-    async with Control(switch, LIBRARY, parse_endpoint("tcp://127.0.0.1:0")) as url:
+    async with Control(switch, LIBRARY, ANY_PORT) as url:
         yield url
 
 

@@ -18,7 +18,9 @@ from hepswitch.databases import kinds, loader
 from hepswitch.databases.gauge import Gauge
 from hepswitch.databases.loader import Loader
 from hepswitch.databases.server import ContentError, Mark
+from hepswitch.destinations import figures
 from hepswitch.destinations.databases import PostgresStore
+from hepswitch.destinations.figures import LoaderFigures
 from hepswitch.destinations.journaled import JournaledOutlet
 from hepswitch.wire.hep import Hep
 
@@ -183,6 +185,34 @@ async def test_a_server_that_goes_away(tmp_path: Path, database: FakeDatabase) -
         await until(lambda: len(database.rows) == 500, "it goes on")
         await until(lambda: row(gauge)["state"] == "active", "the trouble is over")
         assert sorted(database.rows) == list(range(500))
+
+
+async def test_what_it_did_is_left_for_the_supervisor_and_the_next_loader(
+    tmp_path: Path, database: FakeDatabase
+) -> None:
+    table = store(batch=50, connections=1)
+    gauge = Gauge(tmp_path / "store:db", 1 << 20)
+    gauge.look()
+    async with writing(tmp_path, table) as put:
+        database.away = True
+        async with loading(tmp_path, table, drain=0.1):
+            put(*range(100))
+            await until(lambda: row(gauge)["state"] != "active", "the trouble shows")
+            await until(lambda: row(gauge)["lag"] > 0.1, "they have been waiting for a while")
+        known = figures.read(tmp_path / "store:db", LoaderFigures)
+        assert (known.rows, known.bytes, sum(known.batches.counts)) == (0, 0, 0)
+        assert known.troubles.errors >= 1
+        database.away, database.poison = False, {7}
+        async with loading(tmp_path, table):
+            await until(lambda: len(database.rows) == 99, "it goes on")
+            await until(lambda: row(gauge)["lag"] == 0.0, "nothing waits")
+    after = figures.read(tmp_path / "store:db", LoaderFigures)
+    assert after.rows == 99
+    assert after.bytes > 99 * 100
+    assert sum(after.batches.counts) >= 2
+    assert after.troubles.errors > known.troubles.errors, "the packet that is never taken"
+    assert row(gauge)["spool_bytes"] > 0
+    assert row(gauge)["spool_limit"] == 1 << 20
 
 
 async def test_an_answer_that_got_lost_doubles_nothing(tmp_path: Path, database: FakeDatabase) -> None:

@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from hepswitch import journal
+from hepswitch.destinations import figures
+from hepswitch.destinations.figures import KeeperFigures
 from hepswitch.destinations.lake import LakeStore
 from hepswitch.lake import compaction, keeper, layout, parquet, retention
 from hepswitch.lake.lake import Lake
@@ -248,6 +250,8 @@ def test_retention_by_size_takes_the_oldest(tmp_path: Path) -> None:
     size = sum(path.stat().st_size for path in paths[2:]) + 1000
     removed = retention.retain(tmp_path, None, size, START)
     assert removed.files == 2
+    assert (removed.files_left, removed.oldest, removed.newest) == (3, START + 2, START + 4)
+    assert removed.bytes_left <= size
     assert numbers(tmp_path) == Counter(range(20, 50))
 
 
@@ -293,6 +297,12 @@ def test_the_keeper_process(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("journal/w0/*.seg"))
     assert numbers(tmp_path) == Counter([*range(10), *range(100, 110)])
     assert json.loads(table)["url"].endswith(str(tmp_path))
+    left = figures.read(tmp_path, KeeperFigures)
+    assert (left.rows, sum(left.segments.counts), left.files) == (20, 2, len(parquet_files(tmp_path)))
+    assert left.oldest is not None
+    assert left.newest is not None
+    assert left.oldest <= left.newest <= time.time()
+    assert left.troubles.errors == 0
 
 
 def _wait_for(condition: Any, seconds: float = 20.0) -> None:

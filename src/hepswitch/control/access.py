@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hepswitch.control import origin
-from hepswitch.control.audit import Audit
+from hepswitch.control.audit import LOG_IN, Audit
 from hepswitch.control.logins import LoginError, Logins, shown
 from hepswitch.control.peer import user_of
 from hepswitch.control.refusal import RefusedError
@@ -73,20 +73,23 @@ class Access:
             return await self._logins.visitor(shown(scope["headers"], scope["path"], scope["query_string"]), source)
         except LoginError as error:
             if error.shown is not None:
-                self._audit.refused(error.shown, source, "log in", "wrong" if error.status == 401 else str(error))
+                self._audit.refused(error.shown, source, LOG_IN, "wrong" if error.status == 401 else str(error))
             raise
 
     def _check(self, scope: Scope, visitor: Visitor) -> None:
-        headers = Headers(scope=scope)
-        if scope["method"] in READING:
+        headers, method = Headers(scope=scope), scope["method"]
+        if method in READING:
             origin.check_reader(headers, scope["path"], self._names, local=self._local)
             return
         try:
             visitor.check("operate")
-            reached = scope["server"][0] if scope["client"] else ""
-            origin.check_change(headers, self._names | {reached}, scheme=scope["scheme"])
+            if method == "POST":
+                reached = scope["server"][0] if scope["client"] else ""
+                origin.check_change(headers, self._names | {reached}, scheme=scope["scheme"])
+            else:  # there is no such endpoint, which is said to whom it may be
+                origin.check_reader(headers, scope["path"], self._names, local=self._local)
         except RefusedError as error:
-            self._audit.refused(visitor.who, visitor.source, f"{scope['method']} {scope['path']}", str(error))
+            self._audit.refused(visitor.who, visitor.source, f"{method} {scope['path']}", str(error))
             raise
 
 

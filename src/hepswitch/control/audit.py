@@ -31,11 +31,13 @@ MOST = 32
 DEEPEST = 4
 
 DONE = "done"
+LOG_IN = "log in"
+"""The action of who is not let in."""
 
 REFUSALS = 1.0
 """Seconds between two refusals that are told of one source: the next one says how many there were."""
 
-_CREDENTIALS = re.compile(r"//[^/@\s]*@")
+_CREDENTIALS = re.compile(r"//[^/\s]*@")
 _SECRETIVE = re.compile(r"(?i)token|passw|secret|auth|key")
 
 
@@ -63,8 +65,9 @@ class Audit:
             self._write(visitor.who, visitor.source, action, parameters, outcome)
 
     def refused(self, who: str, source: str, action: str, why: str) -> None:
-        """Somebody was not let in, or may not do that. Of many only the first is told at once."""
-        unsaid = self._refusals.due((source, action))
+        """Somebody was not let in, or may not do that. Of many by one only the first is told at once."""
+        # By who it is only where that is known: there is no end of names, and of paths.
+        unsaid = self._refusals.due((source, None if action == LOG_IN else who))
         if unsaid is not None:
             self._write(who, source, action, {"before": unsaid} if unsaid else {}, f"refused: {why}")
 
@@ -97,8 +100,8 @@ class Audit:
 
 def plain(text: str) -> str:
     """`text`, not too long, without a password in a URL, characters that cannot be seen as escapes."""
-    cut = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
-    cut = _CREDENTIALS.sub("//***@", cut)
+    shown = _CREDENTIALS.sub("//***@", text)
+    cut = shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
 
 

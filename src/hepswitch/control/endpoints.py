@@ -8,12 +8,13 @@ Not here: which endpoints there are (`api`), their description (`openapi`), who 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from msgspec import MsgspecError, Struct
 from msgspec.json import decode, encode
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -61,18 +62,14 @@ class Endpoint:
         """What it is for, in a line."""
         return (inspect.getdoc(self.run) or "").partition("\n")[0]
 
-    def route(self) -> Route:
-        """It as a route of Starlette."""
-
-        async def answer(request: Request) -> Response:
-            if self.method == "POST":
-                said = await self.run(self._asked(await read_body(request)))
-            else:
-                asked = self._parameters(request)
-                said = await (self.run() if self.asks is None else self.run(asked))
-            return said if isinstance(said, Response) else json_response(said)
-
-        return Route(PREFIX + self.path, answer, methods=[self.method])
+    async def answer(self, request: Request) -> Response:
+        """The response to a request."""
+        if self.method == "POST":
+            said = await self.run(self._asked(await read_body(request)))
+        else:
+            asked = self._parameters(request)
+            said = await (self.run() if self.asks is None else self.run(asked))
+        return said if isinstance(said, Response) else json_response(said)
 
     def _asked(self, body: bytes) -> Struct:
         assert self.asks is not None, "a change says what is to be changed"
@@ -86,6 +83,22 @@ class Endpoint:
             return read(self.asks or Nothing, request.query_params.multi_items())
         except ValueError as error:
             raise RefusedError(f"{PREFIX}{self.path}: {error}", 400) from error
+
+
+def routes(endpoints: Iterable[Endpoint]) -> Iterator[Route]:
+    """The endpoints as routes of Starlette, one for each path."""
+    paths: dict[str, dict[str, Endpoint]] = {}
+    for each in endpoints:
+        paths.setdefault(each.path, {})[each.method] = each
+    for path, methods in paths.items():
+        yield _route(PREFIX + path, methods)
+
+
+def _route(path: str, methods: dict[str, Endpoint]) -> Route:
+    async def answer(request: Request) -> Response:
+        return await methods["GET" if request.method == "HEAD" else request.method].answer(request)
+
+    return Route(path, answer, methods=list(methods))
 
 
 async def read_body(request: Request) -> bytes:
@@ -103,7 +116,11 @@ def json_response(answer: Any, status: int = 200) -> Response:
     return Response(encode(answer), status, media_type="application/json")
 
 
-async def refuse(_: Request, error: Exception) -> Response:
+async def refuse(request: Request, error: Exception) -> Response:
     """The answer to what was not done."""
+    if isinstance(error, HTTPException):  # Starlette's own: there is no such path, or nothing of this kind to do there
+        answer = json_response(Trouble(f"{request.method} {request.url.path}: {error.detail}"), error.status_code)
+        answer.headers.update(error.headers or {})
+        return answer
     assert isinstance(error, RefusedError)
     return json_response(Trouble(str(error)), error.status)

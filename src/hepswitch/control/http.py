@@ -8,9 +8,8 @@
     GET  /readyz       whether packets are taken
     POST /mi           JSON-RPC 2.0 for opensips-cli
 
-It runs in the supervisor, so it
-answers for all workers and never takes time from packets. Not here: what the numbers mean (`books`), their names as
-metrics (`control.metrics`), who may ask for what (`control.access`), MI's commands (`control.mi`).
+It runs in the supervisor, so it answers for all workers and never takes time from packets. Not here: what the numbers mean
+(`books`), their names as metrics (`control.metrics`), who may ask for what (`control.access`), MI's commands (`control.mi`).
 """
 
 from __future__ import annotations
@@ -19,11 +18,12 @@ import asyncio
 from types import TracebackType
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from hepswitch.control import jsonrpc, metrics, pages
+from hepswitch.control import endpoints, jsonrpc, metrics, pages
 from hepswitch.control.access import Access
 from hepswitch.control.api import Api
 from hepswitch.control.audit import Audit
@@ -51,14 +51,14 @@ class Control:
         self._mi = MI(switch, COMMANDS)
         routes = [
             *pages.routes(),
-            *(endpoint.route() for endpoint in Api(switch, library).endpoints),
+            *endpoints.routes(Api(switch, library).endpoints),
             Route("/api/stats", self._stats),
             Route("/metrics", self._metrics),
             Route("/healthz", self._healthz),
             Route("/readyz", self._readyz),
             Route("/mi", self._call, methods=["POST"]),
         ]
-        app = Starlette(routes=routes, exception_handlers={RefusedError: refuse})
+        app = Starlette(routes=routes, exception_handlers={RefusedError: refuse, HTTPException: refuse})
         logins = logins_of(table)
         self._listeners = listen(table.listeners)
         self._servers = [

@@ -15,10 +15,16 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
+import structlog
+
 from hepswitch.control_table import ControlListener
 from hepswitch.net.sockets import BACKLOG, listen_tcp
 from hepswitch.net.tls import load_identity, server_context
 from hepswitch.units import Endpoint
+
+log = structlog.get_logger("hepswitch.control")
+
+ENCRYPT = "listen on https://address:port?cert=FILE&key=FILE, or on loopback behind a proxy that has TLS"
 
 
 class Listening:
@@ -30,6 +36,8 @@ class Listening:
         self.context: ssl.SSLContext | None = None
         if listener.endpoint.scheme == "https":
             self.context = server_context(listener.endpoint)
+        elif not listener.is_local:
+            log.warning("tokens and passwords come unencrypted", listener=str(listener), hint=ENCRYPT)
         if listener.path is None:
             self.socket = listen_tcp(listener.endpoint)
             host, port = listener.endpoint.host, self.socket.getsockname()[1]

@@ -22,9 +22,13 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final, NamedTuple
 from urllib.parse import parse_qs
 
+import structlog
+
 from hepswitch.control.users import LONGEST, Hash, Role, User, Users
 from hepswitch.control.visitor import LoggedIn
 from hepswitch.control_table import ControlTable
+
+log = structlog.get_logger("hepswitch.control")
 
 REMEMBERED: Final = 300.0
 """Seconds for which a password that fitted is not tried again."""
@@ -39,6 +43,9 @@ FORGIVEN: Final = 600.0
 MOST_WAITING: Final = 16
 """Requests of one source that wait; a browser opens six connections."""
 MOST_SOURCES: Final = 1024
+
+SHORT: Final = 16
+"""Characters of a token that may be guessed: tokens are tried as fast as they come."""
 
 MOST_SHOWN: Final = 4 * LONGEST
 """Characters of an Authorization header."""
@@ -161,6 +168,11 @@ def logins_of(table: ControlTable) -> Logins | None:
     token, read_token = (
         None if secret is None else secret.get_secret_value() for secret in (table.token, table.read_token)
     )
+    for name, secret in (("token", token), ("read_token", read_token)):
+        if secret is not None and len(secret) < SHORT and not all(each.is_local for each in table.listeners):
+            log.warning(
+                "a token that can be guessed", key=f"control.{name}", hint="openssl rand -hex 24 makes a better one"
+            )
     return Logins(token, read_token, None if table.users is None else Users(table.users))
 
 

@@ -18,6 +18,7 @@ ALWAYS = {
     400: "The question cannot be understood.",
     401: "Who asks has to say who that is.",
     403: "It is not for who asks.",
+    429: "Too many attempts to log in are waiting.",
 }
 """Errors that every endpoint may answer with."""
 

@@ -13,10 +13,13 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
+import h11
 import uvicorn
+from msgspec.json import encode
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from hepswitch.control.endpoints import Trouble
 from hepswitch.control.listeners import Listening
 
 PATIENCE = 15.0
@@ -24,6 +27,8 @@ PATIENCE = 15.0
 nothing."""
 MOST_CONNECTIONS = 512
 """Of one address. When all are taken, one that has asked for nothing yet gives way."""
+MOST_HEAD = 256 << 10
+"""Bytes of a request line with its headers: the longest question there is, written as a URL writes it."""
 HANDSHAKE = 10.0
 """Seconds for TLS."""
 
@@ -58,6 +63,18 @@ class Connection(H11Protocol):
         self._wait()
         super().on_response_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        """As there, in the shape that every answer here has."""
+        body = encode(
+            Trouble(f"{msg.rstrip('.')}: it is broken, or its first line and headers exceed {MOST_HEAD} bytes")
+        )
+        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        for event in (
+            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"), h11.Data(data=body), h11.EndOfMessage()
+        ):  # fmt: skip
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
     @property
     def asks(self) -> bool:
         """Whether a request has come whole, and is not answered yet."""
@@ -84,7 +101,7 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             app, http=Connection, ws="none", lifespan="off", loop="none",
             log_config=None, log_level="error", access_log=False, server_header=False,
-            timeout_graceful_shutdown=1,
+            timeout_graceful_shutdown=1, h11_max_incomplete_event_size=MOST_HEAD,
             proxy_headers=False,  # else a header would say who asks
         )  # fmt: skip
         super().__init__(config)

@@ -222,7 +222,10 @@ def put(path: Path, user: User) -> bool:
     """Write `user` into the file, which is made if need be. True: the name was there before. Raises UsersError."""
     with _changed(path) as lines:
         place = _place(lines, user.name)
-        lines[slice(place, None) if place is None else slice(place, place + 1)] = [str(user)]
+        if place is None:
+            lines.append(str(user))
+        else:
+            lines[place] = str(user)
         return place is not None
 
 

@@ -8,10 +8,18 @@ from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t
 from libc.string cimport memcmp, memset
 
 from hepswitch.wire.sip_scan cimport SipFields, sip_start
-from hepswitch.wire.sip_text cimport Bytes, Header, Span, bounded, find, lower, next_header, put, same
+from hepswitch.wire.sip_text cimport Bytes, Header, Span, bounded, find, lower, next_header, put, same, space
 from hepswitch.wire.sip_values cimport address, element_end, parameter
 
 from hepswitch.metering import words
+
+cdef extern from "<string.h>" nogil:     # GNU's
+    """
+    #ifndef _GNU_SOURCE
+    void *memrchr(const void *, int, size_t);
+    #endif
+    """
+    void* memrchr(const void* p, int c, size_t n)
 
 cdef enum:
     VIA = 1
@@ -26,7 +34,7 @@ cdef enum:
 cdef uint8_t response_of[MOST_STATUS]
 cdef const char* method_names[METHODS - 1]
 cdef Py_ssize_t method_sizes[METHODS - 1]
-cdef list kept_names = [word.encode() for word in words.METHODS[:-1]]
+cdef list kept_names = [word.encode() for word in words.METHODS if word != words.OTHER]
 
 assert (len(words.METHODS), len(words.RESPONSES)) == (METHODS, RESPONSES)
 for number, word in enumerate(kept_names):
@@ -58,12 +66,40 @@ cdef inline void sequence(Bytes p, Py_ssize_t at, Py_ssize_t end, Said* out) noe
         out.method = method_number(p, method)
 
 
+cdef inline bint spelled(Bytes p, Py_ssize_t at, Py_ssize_t end, const char* name, Py_ssize_t size, Span* out) noexcept nogil:
+    """The value of the parameter `name` ("tag=") as nearly everybody writes it; False: look more closely."""
+    cdef Py_ssize_t value
+    at = find(p, at, end, 59)
+    while at >= 0:
+        value = at + 1
+        if end - value > size and memcmp(p + value, name, size) == 0:
+            at = value = value + size
+            while at < end and p[at] != 59 and p[at] != 44 and p[at] != 34 and not space(p[at]):
+                at += 1
+            out.at, out.size = <uint32_t> value, <uint32_t> (at - value)
+            return at > value
+        at = find(p, value, end, 59)
+    return False
+
+
 cdef inline void tag(Bytes p, Py_ssize_t at, Py_ssize_t end, Span* out) noexcept nogil:
     cdef Span uri
+    cdef const unsigned char* angle = <const unsigned char*> memrchr(p + at, 62, <size_t> (end - at))
     cdef Py_ssize_t after = end
-    out.at = out.size = 0
+    if angle != NULL:
+        after = angle - p + 1
+        if after == end or spelled(p, after, end, b"tag=", 4, out):
+            return
     address(p, at, end, &uri, &after)
     parameter(p, after, end, b"tag", 3, 59, out)
+
+
+cdef inline void branch(Bytes p, Py_ssize_t at, Py_ssize_t end, Span* out) noexcept nogil:
+    if not spelled(p, at, end, b"branch=", 7, out):
+        end = element_end(p, at, end)
+        at = find(p, at, end, 59)
+        if at >= 0:
+            parameter(p, at, end, b"branch", 6, 59, out)
 
 
 cdef inline bint late(Said* out) noexcept nogil:
@@ -75,7 +111,7 @@ cdef bint read_message(Bytes p, Py_ssize_t n, Said* out) noexcept nogil:
     cdef SipFields start
     cdef Header header
     cdef Span spare
-    cdef Py_ssize_t at, size, first
+    cdef Py_ssize_t at, size
     cdef int found = 0, this
     cdef unsigned char c
     memset(out, 0, sizeof(Said))
@@ -126,12 +162,11 @@ cdef bint read_message(Bytes p, Py_ssize_t n, Said* out) noexcept nogil:
         elif this == CSEQ:
             sequence(p, header.value, header.value_end, out)
         elif this == VIA:
-            first = find(p, header.value, element_end(p, header.value, header.value_end), 59)
-            if first >= 0:
-                parameter(p, first, element_end(p, header.value, header.value_end), b"branch", 6, 59, &out.branch)
+            branch(p, header.value, header.value_end, &out.branch)
         elif this == FROM:
             tag(p, header.value, header.value_end, &out.from_tag)
         else:
+            spare.at = spare.size = 0
             tag(p, header.value, header.value_end, &spare)
             out.to_tag = spare.size > 0
         found |= this

@@ -33,5 +33,6 @@ cdef class Meter(MeterBase):
 
     cdef int sip(self, Packet packet, Agent* agent) except -1
     cdef int count(self, Bytes p, Said* said, Packet packet, Agent* agent) except -1
+    cdef int report(self, Packet packet, int kind, str node) except -1
     cdef int target_of(self, Packet packet, int four, int six) except -1
     cdef int rare(self, Bytes p, Said* said, int source) except -1

@@ -94,8 +94,6 @@ cdef class Meter(MeterBase):
     cdef int see(self, Packet packet, Item* item) except -1:
         cdef uint64_t kind = 0
         cdef Agent* agent
-        cdef Bytes p = NULL
-        cdef Py_ssize_t n = 0
         packet.number(PROTO_TYPE, &kind)
         if item.sender_size:
             read_sender(&self.sender, item)
@@ -107,8 +105,21 @@ cdef class Meter(MeterBase):
         if kind <= SIP or kind == SIP_JSON:
             self.sip(packet, agent)
         elif kind == RTCP or kind == RTP_AGENT or kind == VQ_RTCPXR or kind == HORACLIFIX:
-            packet.span(&p, &n)
-            self.quality.see(<int> kind, p[:n], self.agents.nodes[agent.node])
+            self.report(packet, <int> kind, self.agents.nodes[agent.node])
+        return 0
+
+    cdef int report(self, Packet packet, int kind, str node) except -1:
+        """Of quality; it counts for the target that the media comes from, else for the one that it goes to."""
+        cdef Bytes p = NULL
+        cdef Py_ssize_t n = 0
+        cdef int source = 0, target = 0
+        packet.span(&p, &n)
+        if self.networks is not None:
+            source = self.target_of(packet, SRC_IP4, SRC_IP6)
+            target = self.target_of(packet, DST_IP4, DST_IP6)
+        self.quality.see(
+            kind, p[:n], node, self.calls.tally.targets[source or target], "src" if source else "dst" if target else ""
+        )
         return 0
 
     cdef int sip(self, Packet packet, Agent* agent) except -1:
@@ -219,5 +230,5 @@ cdef class Meter(MeterBase):
             "unreadable": self.unreadable, "active": self.calls.active, "evicted": self.calls.evicted,
         }
         row["means"] = self.means.snapshot() | self.calls.tally.means(nodes)
-        row["quality"] = self.quality.snapshot() | {"unmeasured": self.means.missed}
+        row["quality"] = self.quality.snapshot()
         return row

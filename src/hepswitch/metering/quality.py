@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -65,37 +65,38 @@ class Quality:
         self._left = float(A_SECOND)
         self._mos: dict[str, tuple[list[int], list[float]]] = {}
         self._realms: set[tuple[str, str, str]] = set()
-        self._readers: dict[int, tuple[str, Callable[[bytes, str], bool]]] = {
+        self._readers: dict[int, tuple[str, Callable[[bytes, dict[str, str]], bool]]] = {
             5: ("rtcp", self._rtcp),
             34: ("rtpagent", self._rtp_agent),
             35: ("rtcpxr", self._vq),
             38: ("horaclifix", self._horaclifix),
         }
 
-    def see(self, kind: int, payload: bytes, node: str) -> None:
-        """A report of protocol type `kind` from `node`."""
+    def see(self, kind: int, payload: bytes, node: str, target: str = "unknown", direction: str = "") -> None:
+        """A report of protocol type `kind` from `node`, about media of `target`."""
         name, read = self._readers[kind]
-        self._take(name, read, payload, node)
+        self._take(name, read, payload, {"target_name": target, "direction": direction, "node_id": node})
 
     def see_rtp_stat(self, value: bytes, target: str) -> None:
         """The header X-RTP-Stat of a message from `target`."""
-        self._take("xrtp", self._rtp_stat, value, target)
+        self._take("xrtp", self._rtp_stat, value, {"target_name": target})
 
     def allow(self, seconds: float) -> None:
         """So much time has passed: more may be read."""
         self._left = min(self._left + A_SECOND * seconds, float(A_SECOND))
 
     def snapshot(self) -> dict[str, Any]:
-        """`reports` by kind, "unreadable" and "skipped" among them; `mos`: a histogram for each node."""
+        """`reports` by kind, "unreadable" and "skipped" among them, and values for which there was no room ("unmeasured");
+        `mos`: a histogram for each node."""
         return {
-            "reports": dict(self._reports),
+            "reports": dict(self._reports) | ({"unmeasured": self._means.missed} if self._means.missed else {}),
             "mos": {
                 node: {"counts": {str(place): count for place, count in enumerate(counts)}, "sum": total[0]}
                 for node, (counts, total) in self._mos.items()
             },
         }
 
-    def _take(self, name: str, read: Callable[[bytes, str], bool], payload: bytes, whose: str) -> None:
+    def _take(self, name: str, read: Callable[[bytes, dict[str, str]], bool], payload: bytes, whose: dict[str, str]) -> None:
         if self._left < 1:
             self._reports["skipped"] += 1
             return
@@ -103,7 +104,7 @@ class Quality:
         understood = len(payload) <= LONGEST and read(payload, whose)
         self._reports[name if understood else "unreadable"] += 1
 
-    def _rtcp(self, payload: bytes, node: str) -> bool:
+    def _rtcp(self, payload: bytes, whose: dict[str, str]) -> bool:
         value = _object(payload)
         report = rtcp.view(payload) if value is not None else None
         if value is None or report is None:
@@ -116,33 +117,32 @@ class Quality:
                 "jitter": block.jitter,
                 "dlsr": block.dlsr,
             }
-            self._note("heplify_rtcp", {key: item for key, item in measured.items() if item is not None}, node_id=node)
+            self._note("heplify_rtcp", {key: item for key, item in measured.items() if item is not None}, whose)
             if block.fraction_lost is not None and 0 <= block.fraction_lost <= 255:
                 # Jitter is in units of the RTP clock: of speech nearly always 8 kHz.
-                self._score(mos(block.fraction_lost / 256, jitter_ms=max(0, min(block.jitter or 0, 80_000)) / 8), node)
+                self._score(mos(block.fraction_lost / 256, jitter_ms=max(0, min(block.jitter or 0, 80_000)) / 8), whose)
         extended = value.get("report_blocks_xr")
         if isinstance(extended, dict):
-            self._note("heplify_rtcpxr", _numbers(extended, {name: name for name in _XR}), node_id=node)
+            self._note("heplify_rtcpxr", _numbers(extended, {name: name for name in _XR}), whose)
         return block is not None or isinstance(extended, dict) or "sender_information" in value
 
-    def _score(self, score: float, node: str) -> None:
-        self._means.note("hepswitch_rtcp_mos", score, node_id=node)
-        counts, total = self._mos.setdefault(node, ([0] * (len(MOS_BOUNDS) + 1), [0.0]))
+    def _score(self, score: float, whose: dict[str, str]) -> None:
+        counts, total = self._mos.setdefault(whose["node_id"], ([0] * (len(MOS_BOUNDS) + 1), [0.0]))
         counts[next((place for place, bound in enumerate(MOS_BOUNDS) if score <= bound), len(MOS_BOUNDS))] += 1
         total[0] += score
 
-    def _rtp_agent(self, payload: bytes, node: str) -> bool:
+    def _rtp_agent(self, payload: bytes, whose: dict[str, str]) -> bool:
         found = _numbers(_object(payload) or {}, _RTP_AGENT)
-        self._note("heplify_rtpagent", found, node_id=node)
+        self._note("heplify_rtpagent", found, {"node_id": whose["node_id"]})
         return bool(found)
 
-    def _vq(self, payload: bytes, node: str) -> bool:
+    def _vq(self, payload: bytes, whose: dict[str, str]) -> bool:
         words = dict(_words(payload, b" \t\r\n;,"))
         found = _numbers(words, {name: name.lower() for name in _VQ})
-        self._note("heplify_vqrtcpxr", found, node_id=node)
+        self._note("heplify_vqrtcpxr", found, {"node_id": whose["node_id"]})
         return bool(found)
 
-    def _horaclifix(self, payload: bytes, node: str) -> bool:
+    def _horaclifix(self, payload: bytes, whose: dict[str, str]) -> bool:
         value = _object(payload)
         if value is None:
             return False
@@ -158,10 +158,10 @@ class Quality:
             for group, keys in (("horaclifix_rtp", _RTP), ("horaclifix_rtcp", _RTCP)):
                 found = _numbers(value, {prefix + key: name for key, name in keys.items()})
                 any_found = any_found or bool(found)
-                self._note(group, found, **labels)
+                self._note(group, found, labels)
         return any_found
 
-    def _rtp_stat(self, value: bytes, target: str) -> bool:
+    def _rtp_stat(self, value: bytes, whose: dict[str, str]) -> bool:
         words = dict(_words(value, b";"))
         pairs = {"PL": ("plr", "pls"), "JI": ("jir", "jis")}
         found = {}
@@ -179,10 +179,10 @@ class Quality:
         if packets and "plr" in found:
             loss = min(max(found["plr"], 0.0) / (packets + max(found["plr"], 0.0)), 1.0)
             found["mos"] = mos(loss, max(found.get("dle", 0.0), 0.0), max(found.get("jir", 0.0), 0.0))
-        self._note("heplify_xrtp", found, target_name=target)
+        self._note("heplify_xrtp", found, whose)
         return bool(found)
 
-    def _note(self, group: str, found: dict[str, float], **labels: str) -> None:
+    def _note(self, group: str, found: Mapping[str, float], labels: dict[str, str]) -> None:
         for name, value in found.items():
             self._means.note(f"{group}_{name}", value, **labels)
 

@@ -51,7 +51,9 @@ class MetricsTable(Table):
         description="SIP transactions and calls under way that are remembered, by all workers together (73 bytes each). "
         "When there are more, the ones that end soonest are forgotten and counted as evicted.",
     )
-    targets: dict[Annotated[str, Field(min_length=1, max_length=100)], list[Annotated[str, AfterValidator(_network)]]] = Field(
+    targets: dict[
+        Annotated[str, Field(min_length=1, max_length=100)], list[Annotated[str, AfterValidator(_network)]]
+    ] = Field(
         {},
         max_length=MOST_TARGETS,
         description="Names for networks of your signalling, as Homer's PromTargetIP and PromTargetName: "

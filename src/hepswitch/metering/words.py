@@ -29,7 +29,17 @@ STATUSES: Final = (
 RESPONSES: Final = (*METHODS, *(str(status) for status in STATUSES))
 """What a message is, by its number: a request's method or a reply's status. Homer's label `response`."""
 
-OUTCOMES: Final = ("answered", "user", "canceled", "redirected", "ineffective", "client", "server", "global", "unfinished")
+OUTCOMES: Final = (
+    "answered",
+    "user",
+    "canceled",
+    "redirected",
+    "ineffective",
+    "client",
+    "server",
+    "global",
+    "unfinished",
+)
 """What comes of a call attempt, so that the ratios of RFC 6076 and ITU-T E.425 are sums of whole classes:
 
 answered 2xx · user 480 486 600 603 (the callee was reached or is known to be away) · canceled 487 · redirected 3xx ·
@@ -42,7 +52,9 @@ REGISTERED: Final = ("registered", "failed", "unfinished")
 """What comes of a registration attempt."""
 
 TYPES: Final = tuple(
-    {1: "sip", 5: "rtcp", 34: "rtpagent", 35: "rtcpxr", 38: "horaclifix", 53: "dns", 100: "log"}.get(number, str(number))
+    {1: "sip", 5: "rtcp", 34: "rtpagent", 35: "rtcpxr", 38: "horaclifix", 53: "dns", 100: "log"}.get(
+        number, str(number)
+    )
     for number in sorted(PROTO_TYPES)
 ) + (OTHER,)
 """Protocol types by their number here, in heplify-server's words; those without a word there go by their number."""

@@ -32,9 +32,12 @@ METHODS = frozenset({
 
 _STATUS = re.compile(r"[1-6](?:\d\d|xx)", re.IGNORECASE)
 _NUMBER = re.compile(r"[+(]*\d[\d\s().\-/]*")
-_LEAST_DIGITS = 3
+_LEAST_DIGITS, _MOST_DIGITS = 3, 18
+"""Digits of a number: E.164 has 15 at most, and somebody may have dialled 00 or an exchange's prefix before them."""
+
 _URI = re.compile(r"<?(?:sips?|tel):([^>;?\s]+)[^>\s]*>?", re.IGNORECASE)
 _PORT = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):(\d{1,5})")
+_PORT_BEHIND = re.compile(r":\d+\Z")
 _OPERATOR = re.compile(r"[=<>~]|\b(?:in|contains|and|or|not)\b|^\w+\(")
 _FIRST_WORD = re.compile(r"[\s(]*(?:not\b[\s(]*)*([\w.]+)")
 
@@ -42,7 +45,7 @@ _LONG_ID = 20
 """Characters of a Call-ID without @, at least, and with a digit among them: users' names are shorter, or have none."""
 
 _SHORT_ID = 8
-"""Characters before the @ of a Call-ID, at least, with letters and three digits among them."""
+"""Characters before the @ of a Call-ID, at least, with letters and three digits among them; or more than a number has."""
 
 
 def read(text: str) -> dict[str, Any]:
@@ -54,7 +57,10 @@ def read(text: str) -> dict[str, Any]:
         raise ValueError(f"{text!r} is not UTF-8 text") from None
     if not text:
         return {}
-    return _address(text) or _word(text) or _condition(text) or _party(text)
+    if (uri := _URI.fullmatch(text)) is not None:
+        user, at, domain = uri[1].rpartition("@")
+        return _user(f"{user}@{_PORT_BEHIND.sub('', domain)}" if at else domain)
+    return _address(text) or _word(text) or _condition(text) or _name(text)
 
 
 def _address(text: str) -> dict[str, Any]:
@@ -99,23 +105,23 @@ def _condition(text: str) -> dict[str, Any]:
     return {"filter": text}
 
 
-def _party(text: str) -> dict[str, Any]:
-    uri = _URI.fullmatch(text)
-    name = text if uri is None else uri[1]
-    user, at, domain = name.rpartition("@")
-    if not at:
-        if uri is None and len(name) >= _LONG_ID and any(map(str.isdigit, name)) and _is_id(name):
-            return {"call_id": name}
-        return {"user": _number(name) or name}
-    if uri is None and _is_call_id(user):
-        return {"call_id": name}
-    number = _number(user)
-    if number is not None or is_pattern(name) or not user or not domain:
-        return {"user": number or user or name}
-    host = domain if uri is None else domain.partition(":")[0]
+def _name(text: str) -> dict[str, Any]:
+    """The Call-ID or the user that the text is."""
+    user, at, _ = text.rpartition("@")
+    if _is_call_id(user) if at else _is_lone_id(text):
+        return {"call_id": text}
+    return _user(text)
+
+
+def _user(text: str) -> dict[str, Any]:
+    """The user, number, or user of a domain that the text is."""
+    user, at, domain = text.rpartition("@")
+    if not at or not user or not domain or is_pattern(text):
+        return {"user": _number(text) or text}
+    if (number := _number(user)) is not None:
+        return {"user": number}
     ends = (
-        f"(sip.{side}_user = {_quoted(user)} and sip.{side}_domain = {_quoted(host)})"
-        for side in ("from", "to", "ruri")
+        f"(sip.{side}_user = {_quoted(user)} and sip.{side}_domain = {_quoted(domain)})" for side in ("from", "to", "ruri")
     )
     return {"filter": " or ".join(ends)}
 
@@ -123,20 +129,21 @@ def _party(text: str) -> dict[str, Any]:
 def _number(text: str) -> str | None:
     """The pattern of what ends with a number: how it begins (+49, 0049, 0) differs from hop to hop."""
     digits = "".join(filter(str.isdigit, text))
-    if not text.isascii() or _NUMBER.fullmatch(text) is None or len(digits) < _LEAST_DIGITS:
+    if not text.isascii() or _NUMBER.fullmatch(text) is None or not _LEAST_DIGITS <= len(digits) <= _MOST_DIGITS:
         return None
     return f"*{digits.lstrip('0') or digits}"
 
 
 def _is_call_id(user: str) -> bool:
     """Whether this, in front of an @, is rather that of a Call-ID than somebody's name."""
-    if len(user) < _SHORT_ID or not _is_id(user) or _number(user) is not None:
+    if len(user) < _SHORT_ID or _number(user) is not None or any(map(str.isspace, user)):
         return False
-    return len(user) >= _LONG_ID or (sum(map(str.isdigit, user)) >= 3 and any(map(str.isalpha, user)))
+    return len(user) > _MOST_DIGITS or (sum(map(str.isdigit, user)) >= 3 and any(map(str.isalpha, user)))
 
 
-def _is_id(text: str) -> bool:
-    return not any(letter.isspace() for letter in text)
+def _is_lone_id(text: str) -> bool:
+    """Whether this is a Call-ID without an @."""
+    return len(text) >= _LONG_ID and any(map(str.isdigit, text)) and _number(text) is None and not any(map(str.isspace, text))
 
 
 def _quoted(text: str) -> str:

@@ -15,13 +15,14 @@ LIMIT, MOST = 100, 1000
 
 BUCKETS, MOST_BUCKETS = 120, 1000
 
-MOST_TEXT = 8192
-"""Characters of a parameter: a condition may have as many (`filters.tokens.LONGEST`)."""
+MOST_TEXT, MOST_WORD = 8192, 256
+"""Characters of a parameter: a condition may have as many (`filters.tokens.LONGEST`), like a Call-ID; others fewer."""
 
 MOST_CALLS = 100
 """Calls of one file."""
 
 Text = Annotated[str, Meta(max_length=MOST_TEXT)]
+Word = Annotated[str, Meta(max_length=MOST_WORD)]
 
 
 def _said(doc: str, **limits: Any) -> Meta:
@@ -31,7 +32,7 @@ def _said(doc: str, **limits: Any) -> Meta:
 class OfStore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A question to one store."""
 
-    store: Annotated[Text, _said("Name of the store. Without it: the default store.")] | None = None
+    store: Annotated[Word, _said("Name of the store. Without it: the default store.")] | None = None
 
 
 class Selection(OfStore, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,13 +49,13 @@ class Selection(OfStore, frozen=True, kw_only=True, forbid_unknown_fields=True):
         | None
     ) = None
     call_id: Annotated[Text, _said("Call-ID, or the call that RTCP and logs belong to.")] | None = None
-    from_user: Annotated[Text, _said("User of From.")] | None = None
-    to_user: Annotated[Text, _said("User of To.")] | None = None
-    user: Annotated[Text, _said("User of From, To, request URI or P-Asserted-Identity.")] | None = None
-    method: Annotated[Text, _said("Method of a request; with `status` that of its replies.")] | None = None
-    status: Annotated[Text, _said("Status of a reply: 486, or 4xx.")] | None = None
-    ip: Annotated[Text, _said("Source or destination address.")] | None = None
-    user_agent: Annotated[Text, _said("Some part of User-Agent or Server, in upper or lower case.")] | None = None
+    from_user: Annotated[Word, _said("User of From.")] | None = None
+    to_user: Annotated[Word, _said("User of To.")] | None = None
+    user: Annotated[Word, _said("User of From, To, request URI or P-Asserted-Identity.")] | None = None
+    method: Annotated[Word, _said("Method of a request; with `status` that of its replies.")] | None = None
+    status: Annotated[Word, _said("Status of a reply: 486, or 4xx.")] | None = None
+    ip: Annotated[Word, _said("Source or destination address.")] | None = None
+    user_agent: Annotated[Word, _said("Some part of User-Agent or Server, in upper or lower case.")] | None = None
     filter: Annotated[Text, _said("A condition in the language of filters.")] | None = None
     since: (
         Annotated[
@@ -66,7 +67,7 @@ class Selection(OfStore, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ]
         | None
     ) = None
-    until: Annotated[Text, _said("Before then: ISO 8601, or so long ago.")] | None = None
+    until: Annotated[Word, _said("Before then: ISO 8601, or so long ago.")] | None = None
 
 
 class Paged(Selection, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -103,7 +104,7 @@ class Message(OfStore, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One packet."""
 
     call_id: Annotated[Text, _said("The Call-ID, or correlation id, that it has.", min_length=1)]
-    id: Annotated[Text, _said("Its `id`, as calls and messages have it.", min_length=1)]
+    id: Annotated[Word, _said("Its `id`, as calls and messages have it.", min_length=1)]
     format: Annotated[Literal["json", "raw"], _said("As JSON, or the octets of the payload alone.")] = "json"
 
 

@@ -49,6 +49,9 @@ WINDOW = 0.1
 LONGEST = 0.01
 """Seconds that a search may take for one packet."""
 
+LONG = 0.001
+"""Seconds that nothing but a search takes for one packet: when more have gone by, the worker has waited for its core."""
+
 LOG_EVERY = 60.0
 """Seconds between two log lines about the same error."""
 
@@ -154,7 +157,7 @@ class Taps:
                 if self._throttle.due(type(error).__name__) is not None:
                     log.exception("packet cannot be shown", exc_info=error)
             after = self._clock()
-            tap.spent += after - before
+            tap.spent += min(after - before, LONGEST if tap.searches else LONG)
             before = after
 
     def _wanted(self, tap: _Tap, packet: Packet) -> bool:

@@ -1,4 +1,4 @@
-"""The frame of every screen: header, keys, theme, zone of times."""
+"""The frame of every screen: header, keys, theme."""
 
 from __future__ import annotations
 
@@ -8,32 +8,33 @@ import pytest
 from playwright.sync_api import expect
 
 from browser import Visit, browser, visit
-from control.web.standin import Standin, standing_in
+from running import RunningSwitch, running_switch
 
 __all__ = ["browser", "visit"]
-SCREENS = {"/": "Search", "/call?call_id=a84b4c76e66710@10.0.0.1": "Call", "/live": "Live", "/switch": "Switch"}
+SCREENS = {"/": "Search", "/live": "Live", "/switch": "Switch"}
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Standin]:
-    with standing_in() as standin:
-        yield standin
+def switch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSwitch]:
+    config = 'listen = ["udp://127.0.0.1:0"]\n[stores.lake]\nurl = "lake:./captures"\n'
+    with running_switch(tmp_path_factory.mktemp("shell"), config) as switch:
+        yield switch
 
 
 @pytest.mark.parametrize("path", SCREENS)
-def test_each_screen_has_its_title_and_the_frame(visit: Visit, server: Standin, path: str) -> None:
-    page = visit(server.url + path)
+def test_each_screen_has_its_title_and_the_frame(visit: Visit, switch: RunningSwitch, path: str) -> None:
+    page = visit(switch.control + path)
 
     expect(page.locator("h1")).to_have_text(SCREENS[path])
-    expect(page.get_by_role("navigation", name="Screens").get_by_role("link")).to_have_text(
-        ["Search", "Live", "Switch"]
-    )
+    links = page.get_by_role("navigation", name="Screens").get_by_role("link")
+    expect(links).to_have_text(["Search", "Live", "Switch"])
+    expect(page.locator('.top nav [aria-current="page"]')).to_have_text(SCREENS[path])
     expect(page.locator(".top .state").first).to_have_text("capturing")
     expect(page.locator(".top .state").nth(1)).to_have_text("operate")
 
 
-def test_keys_lead_from_screen_to_screen_and_tell_what_they_do(visit: Visit, server: Standin) -> None:
-    page = visit(server.url + "/switch")
+def test_keys_lead_from_screen_to_screen_and_tell_what_they_do(visit: Visit, switch: RunningSwitch) -> None:
+    page = visit(switch.control + "/switch")
     expect(page.locator(".top .state").first).to_have_text("capturing")
 
     page.keyboard.press("?")
@@ -45,8 +46,8 @@ def test_keys_lead_from_screen_to_screen_and_tell_what_they_do(visit: Visit, ser
     page.wait_for_url("**/live")
 
 
-def test_a_chosen_theme_outlives_the_page(visit: Visit, server: Standin) -> None:
-    page = visit(server.url + "/switch")
+def test_a_chosen_theme_outlives_the_page(visit: Visit, switch: RunningSwitch) -> None:
+    page = visit(switch.control + "/switch")
     ground = "getComputedStyle(document.documentElement).backgroundColor"
     light = page.evaluate(ground)
 

@@ -13,7 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client.registry import Collector
 
 from hepswitch.books import Snapshot
-from hepswitch.control.metrics import flow, health, outlets, script, stores
+from hepswitch.control.metrics import flow, health, outlets, quality, script, stores, traffic
 from hepswitch.control.vitals import Vitals
 
 __all__ = ["CONTENT_TYPE", "GROUPS", "exposition"]
@@ -22,6 +22,9 @@ GROUPS = (
     health.SWITCH,
     flow.LISTENERS,
     flow.ROUTE,
+    traffic.PACKETS,
+    traffic.SIP,
+    quality.QUALITY,
     outlets.DESTINATIONS,
     outlets.NODES,
     outlets.STORES,
@@ -51,6 +54,8 @@ class _Metrics(Collector):
         book, vitals = self._book, self._vitals
         yield from health.collect(book, vitals)
         yield from flow.collect(book)
+        yield from traffic.collect(book["meter"])
+        yield from quality.collect(book["meter"])
         yield from outlets.collect(book)
         yield from stores.collect(vitals)
         yield from script.collect(book["script"])

@@ -7,15 +7,18 @@ const SHOWN = { ArrowDown: "↓", ArrowUp: "↑", ArrowLeft: "←", ArrowRight: 
 const bound = [];
 let [first, since] = ["", 0];
 
-/** Binds keys to an action. `keys`: "j", "g s" (one after the other), or a list of such. `words` is its line in the help. */
+/** Binds keys to an action. `keys`: "j", "g s" (one after the other), or a list of such. `words` is its line in the help.
+ *  A key that was bound before does what it is bound to last: a screen may take one of the frame's. */
 export function bind(keys, words, run) {
-  bound.push({ keys: [keys].flat(), words, run });
+  const mine = [keys].flat();
+  for (const action of bound) action.keys = action.keys.filter((key) => !mine.includes(key));
+  bound.push({ keys: mine, words, run });
 }
 
 /** Shows what the keyboard does. */
 export function help() {
-  const lines = bound.map(({ keys, words }) => [
-    h("dt", null, keys.map((key, place) => [place ? " " : null, key.split(" ").map((one) => h("kbd", null, SHOWN[one] ?? one))])),
+  const lines = bound.filter(({ keys }) => keys.length).map(({ keys, words }) => [
+    h("dt", null, keys.map((key, place) => [place ? " " : null, (key === " " ? [key] : key.split(" ")).map((one) => h("kbd", null, SHOWN[one] ?? one))])),
     h("dd", null, words),
   ]);
   const close = h("button", { type: "button", class: "quiet", "aria-label": "Close", on: { click: () => box.close() } }, "×");
@@ -33,7 +36,7 @@ document.addEventListener("keydown", (event) => {
   if ((key === "Enter" || key === " ") && target.matches("button, a, summary, input")) return;
   const pair = event.timeStamp - since < PATIENCE ? `${first} ${key}` : "";
   [first, since] = [key, event.timeStamp];
-  const action = bound.findLast(({ keys }) => keys.includes(pair)) ?? bound.findLast(({ keys }) => keys.includes(key));
+  const action = bound.find(({ keys }) => keys.includes(pair)) ?? bound.find(({ keys }) => keys.includes(key));
   if (!action) return;
   event.preventDefault();
   action.run(event);

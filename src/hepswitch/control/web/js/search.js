@@ -2,13 +2,13 @@
 // be shared and the back button works.
 
 import { address, download, gaveUp, get, latest } from "./api.js";
-import { RateChart } from "./chart.js";
+import { RateChart } from "./search/chart.js";
 import { byId, fill, h } from "./dom.js";
 import { bind } from "./keys.js";
 import { frame } from "./nav.js";
 import { complain, say } from "./notices.js";
-import { check, followsNow, fromUrl, shown, written } from "./question.js";
-import { Results } from "./results.js";
+import { check, followsNow, fromUrl, shown, written } from "./search/question.js";
+import { Results } from "./search/results.js";
 import { iso, micros, now, onZone } from "./time.js";
 
 const PAGE = 100; // calls
@@ -24,6 +24,7 @@ const chart = new RateChart(byId("chart"), { choose: (from, to) => go({ since: i
 const [asking, paging] = [latest(), latest()];
 let question = fromUrl(location.search);
 let found = null; // the latest answer of /calls, with `next` of the last page
+let looked = null; // the time that the chart shows: [since, until] in µs
 let typing = 0;
 let following = 0;
 
@@ -67,7 +68,7 @@ async function ask() {
   byId("busy").classList.add("on");
   await asking.ask(async (signal) => {
     const asked = { q: question.q.trim(), store: question.store, since: question.since, until: question.until };
-    const rate = get("/rate", { ...asked, buckets: BUCKETS }, signal).then((answer) => chart.show(answer));
+    const rate = get("/rate", { ...asked, buckets: BUCKETS }, signal).then(drawn);
     try {
       const answer = await get("/calls", { ...asked, limit: PAGE }, signal);
       found = answer;
@@ -92,7 +93,7 @@ async function follow() {
     try {
       const [answer, rate] = await Promise.all([get("/calls", { ...asked, limit: PAGE }, signal), get("/rate", { ...asked, buckets: BUCKETS }, signal)]);
       results.renew(answer.calls);
-      chart.show(rate);
+      drawn(rate);
       trouble(null, answer.warnings);
     } catch (error) {
       if (!gaveUp(error)) trouble(error);
@@ -125,8 +126,8 @@ function cancel() {
 
 /** Three times the time, around the same middle, but not beyond now. */
 function widen() {
-  if (!found?.since || !found.until) return;
-  const [from, to] = [micros(found.since), micros(found.until)];
+  if (!looked) return;
+  const [from, to] = looked;
   const end = to + (to - from);
   const reaches = end >= now();
   const begin = (reaches ? now() : end) - 3 * (to - from);
@@ -140,6 +141,11 @@ function told(answer) {
   const asked = Object.entries(answer.asked).filter(([, value]) => value !== null && value !== "");
   fill(byId("read"), asked.length ? "read as" : null, asked.map(([name, value]) => h("span", { class: "asked" }, `${name.replaceAll("_", " ")} `, h("b", { class: "foreign" }, String(value)))));
   older();
+}
+
+function drawn(rate) {
+  chart.show(rate);
+  looked = rate.since && rate.until ? [micros(rate.since), micros(rate.until)] : null;
 }
 
 function trouble(error, warnings = []) {
@@ -175,7 +181,7 @@ async function more() {
   fill(byId("end"), "Older calls …");
   await paging.ask(async (signal) => {
     try {
-      const asked = { q: question.q.trim(), store: question.store, since: found.since ?? question.since, until: found.until ?? question.until };
+      const asked = { q: question.q.trim(), store: question.store, since: found.since, until: found.until };
       const answer = await get("/calls", { ...asked, limit: PAGE, cursor: found.next }, signal);
       found = { ...found, next: answer.next, paged: true };
       results.append(answer.calls);

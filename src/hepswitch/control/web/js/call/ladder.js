@@ -2,7 +2,7 @@
 // elements, so a call of thousands of messages opens like one of ten. Not here: a row's drawing (arrows.js).
 
 import { fill, h } from "../dom.js";
-import { clock, micros, onZone, span } from "../time.js";
+import { clock, micros, span } from "../time.js";
 import { drawing, label, silent } from "./arrows.js";
 import { coloursOf, legName, rowsOf, rowWith } from "./model.js";
 import { oneLine } from "./text.js";
@@ -19,7 +19,7 @@ export function ladder(on) {
   const flow = h("div", { class: "flow", role: "listbox", tabindex: "0", "aria-label": "Messages of the call" });
   const element = h("div", { class: "ladder" }, heads, flow);
   const drawn = new Map(); // place of a row → its element
-  let [call, view, colours, rows, columns, wide] = [null, null, null, [], [], 0];
+  let [call, view, colours, rows, columns, wide, laid] = [null, null, null, [], [], 0, 0];
   let [chosen, marked] = [null, []]; // the place of a row; ids of events
 
   function show(newCall, newView) {
@@ -33,11 +33,12 @@ export function ladder(on) {
   /** Columns take the room that there is, between NARROWEST and WIDEST; time keeps its own at the left. */
   function lay() {
     if (!call) return;
+    laid = element.clientWidth;
     const margin = parseFloat(getComputedStyle(element).getPropertyValue("--when"));
     const count = Math.max(1, call.endpoints.length);
-    const step = Math.min(WIDEST, Math.max(NARROWEST, (element.clientWidth - margin) / count));
+    const step = Math.min(WIDEST, Math.max(NARROWEST, (laid - margin) / count));
     columns = call.endpoints.map((_, place) => Math.round(step * (place + 0.5)) + 0.5);
-    wide = Math.round(step * count);
+    wide = Math.max(Math.round(step * count), laid - margin);
     const total = rows.length ? rows.at(-1).top + rows.at(-1).height : 0;
     fill(heads, h("div", { class: "corner" }, { relative: "since start", delta: "delta", absolute: "time" }[view.time]),
       call.endpoints.map((endpoint, place) => head(endpoint, columns[place], step)));
@@ -105,8 +106,8 @@ export function ladder(on) {
 
   function time(row) {
     if (view.time === "absolute") return clock(row.at, 3);
-    const since = view.time === "delta" ? row.before ?? row.at : micros(call.events[0].at);
-    return signed((row.at - since) / 1e6);
+    if (view.time === "delta") return signed((row.at - (row.before ?? row.at)) / 1e6, 6);
+    return signed((row.at - micros(call.events[0].at)) / 1e6, 3);
   }
 
   function choose(place) {
@@ -148,8 +149,7 @@ export function ladder(on) {
       draw();
     });
   }, { passive: true });
-  new ResizeObserver(lay).observe(element);
-  onZone(() => redraw());
+  new ResizeObserver(() => (element.clientWidth === laid ? draw() : lay())).observe(element);
   addEventListener("beforeprint", () => draw(true));
   addEventListener("afterprint", () => redraw());
 
@@ -173,4 +173,4 @@ function head(endpoint, x, step) {
     h("span", { class: "mono host" }, host ?? text), port && h("span", { class: "mono muted" }, port));
 }
 
-const signed = (seconds) => `${seconds < 0 ? "−" : "+"}${Math.abs(seconds).toFixed(3)}`;
+const signed = (seconds, digits) => `${seconds < 0 ? "−" : "+"}${Math.abs(seconds).toFixed(digits)}`;

@@ -31,17 +31,21 @@ function change(part) {
   history.replaceState(null, "", address(location.pathname, paramsOf(view)));
   if (view.legs !== legs) return load();
   if (!answer) return undefined;
-  toolbar();
   if (JSON.stringify(shape()) !== rows) {
-    const chosen = flow.chosen();
-    flow.show(answer, view);
-    flow.select(view.event ?? chosen?.id);
+    toolbar();
+    ladderAgain();
   }
   return detail();
 }
 
 /** What the rows of the ladder depend on. */
 const shape = () => [view.time, view.rtcp, view.logs, view.repeats];
+
+function ladderAgain() {
+  const chosen = flow.chosen();
+  flow.show(answer, view);
+  flow.select(view.event ?? chosen?.id);
+}
 
 async function load() {
   byId("busy").classList.add("on");
@@ -59,17 +63,20 @@ async function load() {
 }
 
 function draw() {
+  const start = performance.now();
+  requestAnimationFrame(() => performance.measure("call-drawn", { start })); // for who looks with the browser's tools
   summary(byId("summary"), answer, view);
   toolbar();
-  if (!flow.element.isConnected) fill(byId("stage"), flow.element, panel.element);
-  flow.show(answer, view);
-  if (view.event && !answer.events.some((event) => event.id === view.event)) {
-    say("The message of this link is not in this view of the call");
-    change({ event: null, other: null });
+  const fresh = !flow.element.isConnected;
+  if (fresh) fill(byId("stage"), flow.element, panel.element);
+  const gone = [view.event, view.other].filter((id) => id && !answer.events.some((event) => event.id === id));
+  if (gone.length) {
+    say("The message of this link is not among these legs");
+    change(gone.includes(view.event) ? { event: null, other: null } : { other: null });
   }
-  flow.select(view.event);
+  ladderAgain();
   detail();
-  flow.focus();
+  if (fresh) flow.focus();
 }
 
 const toolbar = () => tools(byId("tools"), answer, view, {
@@ -85,6 +92,7 @@ function detail() {
 
 function failed(error) {
   fill(byId("tools"));
+  byId("stage").className = "";
   const words = error.status === 404 ? "No such call" : "The call was not read";
   const again = h("button", { type: "button", on: { click: load } }, "Ask again");
   fill(byId("stage"), h("div", { class: "hint", role: "alert" }, h("strong", null, words), h("p", { class: "foreign" }, error.message),
@@ -116,11 +124,11 @@ function compare() {
 
 const current = () => answer?.events.find(({ id }) => id === view.event) ?? flow.chosen();
 
-/** One step back: from a difference to its message, from a message to the ladder, from there to the search. */
+/** One step back: out of the menu, from a difference to its message, from a message to the ladder, to the search. */
 function close() {
-  if (view.other) change({ other: null });
+  if (byId("tools").querySelector("details[open]")) byId("export").open = false;
+  else if (view.other) change({ other: null });
   else if (view.event) change({ event: null });
-  else if (byId("tools").querySelector("details[open]")) byId("export").open = false;
   else toSearch();
 }
 

@@ -1,7 +1,7 @@
 // The panel with one message, raw or parsed, or with two compared. At a wide screen it stands beside the ladder, on a phone
 // it is a sheet over it. Not here: which message is open (main.js).
 
-import { endpoint, gaveUp } from "../api.js";
+import { ApiError, endpoint } from "../api.js";
 import { fill, h } from "../dom.js";
 import { copy } from "../notices.js";
 import { clock, micros, stamp } from "../time.js";
@@ -9,7 +9,7 @@ import { label } from "./arrows.js";
 import { compared } from "./compare.js";
 import { highlighted } from "./highlight.js";
 import { parsed } from "./parsed.js";
-import { details, payload } from "./payloads.js";
+import { asked, details, payload } from "./payloads.js";
 import { oneLine } from "./text.js";
 
 /** `on`: step(by), tab(name), compare(), close(), open(id). Gives {element, show(call, view, row), hide()}. */
@@ -42,33 +42,38 @@ export function messagePanel(on) {
     tablist.hidden = Boolean(other);
     for (const tab of tabs) tab.ariaSelected = String(tab.id === `tab-${view.tab}`);
     body.setAttribute("aria-labelledby", `tab-${view.tab}`);
-    fill(tools, other ? button("Back to the message", "Close the difference (Esc)", on.close) : null);
+    let nodes = null;
     try {
-      const nodes = await (other ? difference(view, event, other) : one(view, event));
-      if (mine !== showing) return;
-      fill(body, nodes);
+      nodes = await (other ? difference(call, view, event, other) : one(call, view, event));
     } catch (error) {
-      if (mine !== showing || gaveUp(error)) return;
-      fill(body, h("p", { class: "alert bad" }, error.message));
+      if (!(error instanceof ApiError)) throw error;
+      nodes = [[], h("p", { class: "alert bad" }, error.message)];
     }
+    if (mine !== showing) return;
+    fill(tools, nodes[0]);
+    fill(body, nodes.slice(1));
+    body.dataset.id = event.id;
     body.scrollTop = 0;
   }
 
-  async function one(view, event) {
-    const { text, whole } = await payload(view, event);
-    const raw = { call_id: view.callId, id: event.id, store: view.store, format: "raw" };
-    fill(tools, button("Compare", "Compare with a marked message, or the one like it before (d)", on.compare),
+  // Both give the buttons for what they show, then what they show.
+
+  async function one(call, view, event) {
+    const { text, whole } = await payload(call, view, event);
+    const raw = { ...asked(call, view, event), format: "raw" };
+    const buttons = [button("Compare", "Compare with a marked message, or the one like it before (d)", on.compare),
       button("Copy", "Copy the raw message", () => copy(text, "Message")),
-      h("a", { class: "button", href: endpoint("/message", raw), download: true, title: "Save its octets" }, "Save"));
+      h("a", { class: "button", href: endpoint("/message", raw), download: true, title: "Save its octets" }, "Save")];
     const odd = whole ? null : h("p", { class: "alert" }, "Not all of it is UTF-8: such octets are shown as \\xNN. Save gives them as they are.");
-    if (view.tab === "parsed") return [odd, parsed(await details(view, event), text)];
-    return [odd, text ? h("div", { class: "raw mono foreign" }, highlighted(text, event.kind)) : h("p", { class: "hint" }, "The packet has no payload.")];
+    if (view.tab === "parsed") return [buttons, odd, parsed(await details(call, view, event), text)];
+    return [buttons, odd, text ? h("div", { class: "raw mono foreign" }, highlighted(text, event.kind)) : h("p", { class: "hint" }, "The packet has no payload.")];
   }
 
-  async function difference(view, event, other) {
+  async function difference(call, view, event, other) {
     const pair = [other, event].sort((a, b) => micros(a.at) - micros(b.at));
-    const texts = await Promise.all(pair.map((one) => payload(view, one)));
-    return compared(...pair.map((one, place) => ({ title: `${label({ event: one, repeats: [] })} · ${clock(micros(one.at), 3)} · ${ends(one)}`, text: texts[place].text })));
+    const texts = await Promise.all(pair.map((one) => payload(call, view, one)));
+    const sides = pair.map((one, place) => ({ title: `${label({ event: one, repeats: [] })} · ${clock(micros(one.at), 3)} · ${ends(one)}`, text: texts[place].text }));
+    return [button("Back to the message", "Close the difference (Esc)", on.close), compared(...sides)];
   }
 
   function times(event, row) {

@@ -29,12 +29,12 @@ function kindOf({ status, outcome }) {
   return status ? `s${Math.floor(status / 100)}` : "bad";
 }
 
-function facts({ call }) {
+function facts({ call, events }) {
   const known = [
     ["start", stamp(micros(call.start), 3)],
     ["setup", call.setup !== null && span(call.setup)],
     ["duration", call.duration !== null && span(call.duration)],
-    ["messages", String(call.messages)],
+    ["packets", String(events.length)],
   ];
   return h("dl", { class: "facts" }, known.filter(([, value]) => value).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));
 }

@@ -12,6 +12,7 @@ const FORMATS = [["pcap", "pcap", "for Wireshark and sngrep"], ["pcapng", "pcapn
 export function tools(node, answer, view, on) {
   const choice = (name, entries) => h("span", { class: "joined", role: "group" }, entries.map(([value, words, title]) =>
     toggle(words, title, view[name] === value, () => on.change({ [name]: value }))));
+  const place = [...node.querySelectorAll("button")].indexOf(document.activeElement);
   fill(node,
     answer.legs.length > 1 || view.legs === "one" ? choice("legs", [["all", "All legs", "Legs (l)"], ["one", "This leg", "Legs (l)"]]) : null,
     choice("time", TIMES.map((entry) => [...entry, "How times are told (t)"])),
@@ -21,6 +22,7 @@ export function tools(node, answer, view, on) {
     on.trace && h("button", { type: "button", title: "Send coming calls of this caller or callee elsewhere, too", on: { click: on.trace } }, "Trace…"),
     h("button", { type: "button", title: "Copy the link to this view", on: { click: () => copy(location.href, "Link") } }, "Copy link"),
     exports(view));
+  node.querySelectorAll("button")[place]?.focus(); // a pressed button keeps the keyboard
 }
 
 const toggle = (words, title, pressed, click) =>

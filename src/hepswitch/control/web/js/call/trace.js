@@ -15,7 +15,7 @@ export async function traceForm(call) {
   const form = h("form", { method: "dialog", class: "body", on: { submit } },
     h("fieldset", null, h("legend", null, "What is traced"), sides.map((each) => side(...each))),
     field("to", "Where it goes", { required: true, list: "trace-places", placeholder: "destination:homer, store:lake, file:/var/log/x.sip" }), places,
-    field("seconds", "For how many seconds", { type: "number", min: 1, value: 3600, required: true }),
+    field("minutes", "For how many minutes", { type: "number", min: 1, value: 60, required: true }),
     field("id", "Its name", { required: true, maxlength: 100, pattern: "[A-Za-z0-9_][A-Za-z0-9_.\\-]*", value: idOf(call), title: "Letters, digits, _ . and -" }),
     problem,
     h("div", { class: "row" }, h("button", { class: "primary" }, "Start the trace"), h("button", { type: "button", on: { click: () => box.close() } }, "Not now")));
@@ -28,7 +28,7 @@ export async function traceForm(call) {
     const said = new FormData(form);
     const chosen = said.get("side");
     const to = said.get("to").split(",").map((place) => place.trim()).filter(Boolean);
-    const start = { id: said.get("id"), to, scope: "dialog", seconds: Number(said.get("seconds")), [chosen]: chosen === "caller" ? call.from_user : call.to_user };
+    const start = { id: said.get("id"), to, scope: "dialog", seconds: 60 * Number(said.get("minutes")), [chosen]: chosen === "caller" ? call.from_user : call.to_user };
     try {
       const { started } = await post("/traces", start);
       box.close();

@@ -1,10 +1,10 @@
 // The table of calls: rows by time, newest first, the one that the keyboard is at, those that are chosen for an export. What a
 // call's row shows, and what in it is unusual. Not here: asking for calls.
 
-import { address } from "./api.js";
-import { fill, h, svg } from "./dom.js";
-import { copy } from "./notices.js";
-import { clock, date, micros, onZone, span, stamp } from "./time.js";
+import { address } from "../api.js";
+import { fill, h, svg } from "../dom.js";
+import { copy } from "../notices.js";
+import { clock, date, micros, onZone, span, stamp } from "../time.js";
 
 const SLOW_SETUP = 5; // s: who calls hears nothing for so long
 const EXPECTED = new Set([401, 407, 487]); // a challenge and a caller who gave up are no failures

@@ -1,8 +1,8 @@
 // The rate of calls over time: bars, and a brush that chooses a range, by mouse, touch or keyboard. It draws what it is given
 // and tells what was chosen. Not here: asking for rates, and what a chosen range means to the question.
 
-import { fill, h, svg } from "./dom.js";
-import { clock, date, micros, offset, onZone, span, stamp } from "./time.js";
+import { fill, h, svg } from "../dom.js";
+import { clock, date, micros, offset, onZone, span, stamp } from "../time.js";
 
 const HEIGHT = 92;
 const TOP = 12;
@@ -62,7 +62,7 @@ export class RateChart {
     fill(this.#svg,
       svg("line", { class: "axis", x1: 0, x2: width, y1: TOP, y2: TOP }), svg("line", { class: "axis", x1: 0, x2: width, y1: floor, y2: floor }),
       svg("path", { class: "bars", d: path("calls") }), svg("path", { class: "bars failed", d: path("failed") }),
-      svg("text", { x: 0, y: TOP - 3 }, `${most} in ${span(this.#rate.step / 1e6)}`), this.#times(width),
+      svg("text", { x: 0, y: TOP - 3 }, `${most} in ${length(this.#rate.step)}`), this.#times(width),
       svg("rect", { class: "cursor", y: TOP, height: floor - TOP }), svg("rect", { class: "brush", y: TOP, height: floor - TOP }));
     this.#svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     this.#svg.setAttribute("aria-valuemax", Math.max(0, buckets.length - 1));
@@ -114,8 +114,7 @@ export class RateChart {
     const [begin, end] = last >= first ? [first, last] : all ? [0, buckets.length - 1] : [this.#at, this.#at];
     const sum = (figure) => buckets.slice(begin, end + 1).reduce((total, one) => total + one[figure], 0);
     const [calls, failed] = [sum("calls"), sum("failed")];
-    const length = ((end - begin + 1) * step) / 1e6;
-    const when = all ? `in ${span(length)}` : `from ${stamp(buckets[begin].at, 0)} to ${clock(buckets[end].at + step, 0)}`;
+    const when = all ? `in ${length(buckets.length * step)}` : `from ${stamp(buckets[begin].at, 0)} to ${clock(buckets[end].at + step, 0)}`;
     return `${calls.toLocaleString("en")} ${calls === 1 ? "call" : "calls"}, ${failed.toLocaleString("en")} failed${calls ? ` (${((100 * failed) / calls).toFixed(1)} %)` : ""} ${when}`;
   }
 
@@ -183,4 +182,9 @@ export class RateChart {
     this.#clear();
     this.#choose(buckets[first].at, buckets[last].at + step);
   }
+}
+
+/** A length of time in µs as one reads it; whole seconds have no fraction. */
+function length(us) {
+  return us < 60e6 && us % 1e6 === 0 ? `${us / 1e6} s` : span(us / 1e6);
 }

@@ -1,7 +1,7 @@
 // What is asked, as the URL, the form and the API have it. A time is ISO 8601 or "so long ago" (2h), or nothing (the server's
 // default, or now).
 
-import { date, instant, iso, micros, now, stamp } from "./time.js";
+import { date, instant, iso, micros, now, stamp } from "../time.js";
 
 const NAMES = ["q", "store", "since", "until", "live"];
 const AGO = /^(\d+(\.\d+)?(s|m|h|d|w))+$/;
