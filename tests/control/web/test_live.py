@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -55,7 +56,7 @@ def test_packets_show_as_they_go_by(visit: Visit, switch: RunningSwitch) -> None
     expect(rows.first).to_contain_text("2001 edge-7")
     expect(rows.first).to_contain_text("stored")
     expect(page.locator("#shown")).to_have_text("7 shown")
-    expect(page.locator("#rate")).to_contain_text("7/s match")
+    expect(page.locator("#rate")).to_have_text(re.compile(r"[1-9][\d.]*/s match"))
 
 
 def test_a_filter_decides_what_shows_and_is_in_the_address(visit: Visit, switch: RunningSwitch) -> None:
