@@ -93,8 +93,9 @@ class Crew:
         return with_lags(book, [worker.ages for worker in self.workers])
 
     async def ask(self, **message: Any) -> list[dict[str, Any]]:
-        """The answers of those that answer: one that does not is about to be replaced."""
-        answers = await asyncio.gather(*(worker.ask(**message) for worker in self.workers), return_exceptions=True)
+        """The answers of those that answer: one that does not is about to be replaced, or is being started."""
+        asked = (worker.ask(**message) for worker in self.workers if worker.listening)
+        answers = await asyncio.gather(*asked, return_exceptions=True)
         return [answer for answer in answers if isinstance(answer, dict)]
 
     async def watched(self, ids: Sequence[int]) -> tuple[list[dict[int, Found]], bool]:
