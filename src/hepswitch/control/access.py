@@ -83,11 +83,8 @@ class Access:
             return
         try:
             visitor.check("operate")
-            if method == "POST":
-                reached = scope["server"][0] if scope["client"] else ""
-                origin.check_change(headers, self._names | {reached}, scheme=scope["scheme"])
-            else:  # there is no such endpoint, which is said to whom it may be
-                origin.check_reader(headers, scope["path"], self._names, local=self._local)
+            reached = scope["server"][0] if scope["client"] else ""
+            origin.check_change(headers, self._names | {reached}, scheme=scope["scheme"])
         except RefusedError as error:
             self._audit.refused(visitor.who, visitor.source, f"{method} {scope['path']}", str(error))
             raise
