@@ -105,7 +105,8 @@ def test_ascii_only_where_the_terminal_knows_nothing_else(lake: Path) -> None:
 def row(**values: Any) -> dict[str, Any]:
     names = (
         "call_id correlation_id proto_type src_ip src_port dst_ip dst_port proto_id captagent_id node_name method "
-        "status reason cseq cseq_method from_user from_domain to_user to_domain from_tag to_tag via_branch content_type payload"
+        "status reason cseq cseq_method from_user from_domain to_user to_domain from_tag to_tag via_branch "
+        "content_type payload"
     )
     return dict.fromkeys(names.split()) | {"ts": datetime(2026, 11, 23, tzinfo=UTC), "proto_type": 1} | values
 

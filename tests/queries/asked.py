@@ -21,7 +21,11 @@ class Written:
     def __init__(self) -> None:
         self.begun = False
         self.head = Head()
-        self.body = b""
+        self._body = bytearray()
+
+    @property
+    def body(self) -> bytes:
+        return bytes(self._body)
 
     def begin(self, head: Head) -> None:
         assert not self.begun
@@ -30,7 +34,7 @@ class Written:
 
     def write(self, octets: bytes) -> int:
         assert self.begun
-        self.body += octets
+        self._body += octets
         return len(octets)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -65,8 +66,6 @@ def test_a_condition_that_is_wrong_is_said_to_be() -> None:
 @example('"\\"@x')
 @example("a\x00b@c")
 def test_any_text_is_a_query_or_a_mistake_in_words(text: str) -> None:
-    try:
+    with contextlib.suppress(ValueError):
         query = Query(**read(text))
-        query.condition()
-    except ValueError as error:
-        assert str(error)
+        assert query.condition()[0]

@@ -121,7 +121,7 @@ def _sip(octets: bytes) -> answers.SipView:
     assert found is not None
     first, *lines = _LINE_END.split(_text(octets[: found.start()]))
     headers = []
-    for line in lines:
+    for line in filter(None, lines):
         name, _, value = _FOLDED.sub(" ", line).partition(":")
         headers.append((name.strip(), value.strip()))
     return answers.SipView(first, headers, _text(octets[found.end() :]))

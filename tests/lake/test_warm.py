@@ -1,0 +1,77 @@
+"""A lake that is asked again and again: always what a new one answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import lakes
+from hepswitch.destinations.records import Records
+from hepswitch.lake import warm
+from hepswitch.lake.lake import Lake
+from hepswitch.lake.query import Query
+from hepswitch.lake.warm import WarmLake
+from traffic import calls, hep
+
+PACKETS = [hep(message) for message in calls(120)]
+MEMORY = 256 << 20
+
+
+def same(lake: WarmLake, root: Path, count: int) -> None:
+    fresh = Lake(root)
+    rows, expected = (sorted(each.search(Query()), key=repr) for each in (lake, fresh))  # at one moment in any order
+    assert rows == expected
+    assert len(rows) == count
+    assert lake.calls(Query(limit=7)) == fresh.calls(Query(limit=7))
+
+
+@pytest.mark.parametrize("memory", [MEMORY, 4 * 60_000], ids=["room", "hardly any room"])
+def test_what_is_written_and_sealed_between_questions_is_seen_once(tmp_path: Path, memory: int) -> None:
+    # DuckDB gets what it needs in either case: the room is that for rows of the journal.
+    lake = WarmLake(tmp_path, MEMORY)
+    lake._rows = warm.JournalRows(memory // 4)
+    with lakes.journal_of(tmp_path) as log:
+        for start in range(0, 240, 40):
+            log.append(lakes.records(PACKETS[start : start + 40]))
+            same(lake, tmp_path, start + 40)
+            if start in (80, 160):
+                log.roll()
+                same(lake, tmp_path, start + 40)
+                lakes.sealed(tmp_path)
+                same(lake, tmp_path, start + 40)
+    lake.close()
+
+
+def test_rows_of_the_journal_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    class Counted(Records):
+        def add(self, data: memoryview, lengths: memoryview, needles: list[bytes] | None = None) -> None:
+            made.append(len(lengths))
+            super().add(data, lengths, needles)
+
+    monkeypatch.setattr(warm, "Records", Counted)
+    lake = WarmLake(tmp_path, MEMORY)
+    with lakes.journal_of(tmp_path) as log:
+        for start in (0, 50, 100):
+            log.append(lakes.records(PACKETS[start : start + 50]))
+            assert len(lake.search(Query())) == start + 50
+            assert lake.calls(Query())
+    assert made == [50, 50, 50]
+    lake.close()
+
+
+def test_a_segment_with_the_inode_of_another_is_read(tmp_path: Path) -> None:
+    rows = warm.JournalRows(1 << 20)
+    counts = []
+    for number in (1, 2):
+        with lakes.journal_of(tmp_path / f"{number}") as log:
+            log.append(lakes.records(PACKETS[: 10 * number]))
+            path = tmp_path / f"{number}" / "journal" / "w0" / "000000000000.open"
+            with path.open("rb") as stream:
+                table, others = rows.of([stream])
+                assert others == []
+                counts.append(0 if table is None else table.num_rows)
+        path.unlink()
+    assert counts == [10, 20]
