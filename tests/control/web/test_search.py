@@ -37,7 +37,7 @@ def page(visit: Visit, switch: RunningSwitch) -> Page:
 
 def opened(visit: Visit, switch: RunningSwitch, query: str = "", **options: Any) -> Page:
     page = visit(f"{switch.control}/{query}", **options)
-    page.wait_for_selector(f"{ROWS}, #end .hint")
+    page.wait_for_selector(f"{ROWS}, #end .hint", timeout=60_000)  # the first question starts its process
     return page
 
 
@@ -91,7 +91,7 @@ def test_what_is_typed_is_asked_when_the_keys_rest(page: Page, switch: RunningSw
     expect(page.locator("#read")).to_have_text(f"read asuser *{number[-6:].lstrip('0')}")
     expect(page.locator(ROWS)).to_have_count(1)
     expect(page).to_have_url(f"{switch.control}/?q={number[-6:]}")
-    assert [one.get("q") for one in asked(page, "/calls")] == [None, number[-6:]]
+    assert asked(page, "/calls")[-1]["q"] == number[-6:]
     expect(page.locator("#end")).to_have_text("These are all.")
 
 

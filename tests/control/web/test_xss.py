@@ -7,6 +7,7 @@ The fixture `visit` fails a test for each complaint of the browser, violations o
 from __future__ import annotations
 
 import socket
+import unicodedata
 from collections.abc import Iterator
 from urllib.parse import urlencode
 
@@ -57,7 +58,8 @@ RAN = "window.executed = []; window.ran = (what) => window.executed.push(what);"
 FOREIGN = """[...document.querySelectorAll("*")].filter((node) =>
     ["IMG", "IFRAME", "OBJECT", "EMBED", "BASE", "HOSTILE"].includes(node.tagName)
     || (node.tagName === "SCRIPT" && !node.src.startsWith(location.origin + "/web/js/"))
-    || [...node.attributes].some(({name, value}) => name.startsWith("on") || (/^(href|src|action|formaction|data|xlink:href)$/.test(name) && /^\\s*javascript:/i.test(value)))
+    || [...node.attributes].some(({name, value}) => name.startsWith("on")
+        || (/^(href|src|action|formaction|data|xlink:href)$/.test(name) && /^\\s*javascript:/i.test(value)))
 ).map((node) => node.outerHTML.slice(0, 200))"""
 START = 1_795_000_000.0
 
@@ -101,6 +103,11 @@ def call(text: str, number: int, start: float = START) -> Iterator[bytes]:
     yield packet(0.3, text, proto_type=100)
     yield packet(0.4, f'{{"type": 200, "report": "{text[:40]}"}}', proto_type=5)
     yield packet(0.5, sip("BYE sip:x SIP/2.0", "3 BYE"))
+
+
+def escaped(text: str) -> str:
+    """The text as a message shows it: what turns the direction of writing is named."""
+    return "".join(f"\\u{ord(one):04x}" if unicodedata.category(one) == "Cf" else one for one in text)
 
 
 class Stage:
@@ -158,6 +165,7 @@ def test_the_search(look: Visit) -> None:
     row = rows.filter(has_text=f"0-{IMAGE}@10.0.0.1")
     expect(row.locator("td.c-status")).to_have_text(f"603{IMAGE}")
     expect(row.locator("td.c-from")).to_contain_text("<img")
+    expect(rows.filter(has_text=escaped(HOSTILE["another direction"]))).to_have_count(1)
     for text in HOSTILE.values():
         page.get_by_role("searchbox").fill(text)
         page.keyboard.press("Enter")
@@ -171,14 +179,14 @@ def test_the_call(look: Visit, text: str) -> None:
     page = look(f"/call?{urlencode({'call_id': f'{number}-{text[:200]}@10.0.0.1'})}")
     page.get_by_role("option").first.click()
     shown = page.locator("main")
-    expect(shown).to_contain_text(f"Subject: {text[:100]}")
+    expect(shown).to_contain_text(f"Subject: {escaped(text)[:100]}")
     page.keyboard.press("p")
     for _ in range(6):
         page.keyboard.press("j")
         page.keyboard.press("Enter")
         assert page.evaluate(FOREIGN) == []
     page.keyboard.press("p")
-    expect(shown).to_contain_text(text[:30])
+    expect(shown).to_contain_text(escaped(text)[:30])
 
 
 def test_a_call_with_a_line_of_60_kb(look: Visit) -> None:

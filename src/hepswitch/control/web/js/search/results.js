@@ -2,6 +2,7 @@
 // call's row shows, and what in it is unusual. Not here: asking for calls.
 
 import { address } from "../api.js";
+import { oneLine } from "../call/text.js";
 import { fill, h, svg } from "../dom.js";
 import { copy } from "../notices.js";
 import { clock, date, micros, onZone, span, stamp } from "../time.js";
@@ -141,7 +142,7 @@ export class Results {
     return h("tr", { role: "row", tabindex: -1, "aria-selected": "false", dataset: { callId: call.call_id } },
       cell("pick", null, h("input", { type: "checkbox", tabindex: -1, "aria-label": "Choose this call", checked: this.#chosen.has(call.call_id) })),
       cell("start", null, h("span", { class: "day" }, `${date(start)} `), clock(start)),
-      cell("method", null, h("span", { class: "badge foreign" }, call.method ?? "?")),
+      cell("method", null, h("span", { class: "badge foreign" }, oneLine(call.method ?? "?"))),
       cell("from", { class: "cut" }, ...party(call.from_user, call.from_domain)),
       cell("to", { class: "cut" }, ...party(call.to_user, call.to_domain)),
       cell("setup", { class: `number ${slow ? "odd" : ""}`, title: slow ? "Slow: five seconds or more" : null }, call.setup === null ? "" : span(call.setup)),
@@ -150,7 +151,7 @@ export class Results {
       cell("legs", { class: "number" }, call.legs > 1 ? h("strong", null, call.legs) : call.legs),
       cell("messages", { class: "number" }, call.messages),
       cell("call-id", null, h("div", { class: "line" },
-        h("a", { class: "mono cut foreign", href: this.#link(call.call_id), tabindex: -1, title: call.call_id }, call.call_id),
+        h("a", { class: "mono cut foreign", href: this.#link(call.call_id), tabindex: -1, title: oneLine(call.call_id) }, oneLine(call.call_id)),
         h("button", { type: "button", class: "quiet", tabindex: -1, title: "Copy the Call-ID (c)", "aria-label": "Copy the Call-ID" }, copyMark()))));
   }
 }
@@ -160,13 +161,14 @@ function copyMark() {
     svg("rect", { x: 1.5, y: 4, width: 8, height: 8.5, rx: 1.5 }), svg("path", { d: "M4.5 4V2.6A1.1 1.1 0 0 1 5.6 1.5h5.8a1.1 1.1 0 0 1 1.1 1.1v6.3A1.1 1.1 0 0 1 11.4 10H9.5" }));
 }
 
-function party(user, domain) {
+function party(...parts) {
+  const [user, domain] = parts.map((part) => oneLine(part ?? ""));
   const whole = [user, domain].filter(Boolean).join("@");
-  return [h("span", { class: "foreign", title: whole }, user ?? "", domain ? h("span", { class: "domain" }, `${user ? "@" : ""}${domain}`) : null)];
+  return [h("span", { class: "foreign", title: whole }, user, domain ? h("span", { class: "domain" }, `${user ? "@" : ""}${domain}`) : null)];
 }
 
 function outcome({ status, reason }) {
   if (status === null) return [h("span", { class: "badge s1", title: "No final reply was seen" }, "open")];
   const kind = EXPECTED.has(status) ? "s1" : `s${Math.floor(status / 100)}`;
-  return [h("span", { class: `badge ${kind}` }, status), h("span", { class: "reason foreign muted", title: reason }, reason ?? "")];
+  return [h("span", { class: `badge ${kind}` }, status), h("span", { class: "reason foreign muted", title: oneLine(reason ?? "") }, oneLine(reason ?? ""))];
 }
