@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from hepswitch import books
 from hepswitch.control import metrics
+from hepswitch.control.agents import AgentList
 from hepswitch.control.vitals import Vitals
 from metering.scene import PROXY, UAC, Stage, rtcp
 from metering.test_calls import answered
@@ -27,7 +28,7 @@ def test_promtool_finds_nothing() -> None:
     ):  # fmt: skip
         stage.run(rtcp(report.encode(), proto_type=kind))
     book = books.close(books.empty() | {"meter": stage.meter.snapshot()}, 1.0)
-    text = metrics.exposition(book, Vitals())
+    text = metrics.exposition(book, Vitals(), AgentList([], 0))
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     samples = {
@@ -59,5 +60,5 @@ def test_every_family_of_quality_is_declared() -> None:
     stage = Stage()
     stage.run(rtcp(json.dumps(REPORT).encode()))
     assert stage.meter.snapshot()["means"].keys() <= metrics.quality.MEANS.keys()
-    empty = metrics.exposition(books.close(books.empty(), 0.0), Vitals())
+    empty = metrics.exposition(books.close(books.empty(), 0.0), Vitals(), AgentList([], 0))
     assert b"heplify" not in empty

@@ -69,9 +69,8 @@ def test_what_scripts_count_is_summed_over_workers() -> None:
     assert samples["hepswitch_script_depth",] == 5
     assert samples["hepswitch_table_entries", ("table", "seen")] == 2
     assert samples["hepswitch_table_evicted_total", ("table", "seen")] == 0
-    assert (
-        "# HELP hepswitch_script_calls_total Calls.\n" in metrics.exposition(books.close(book, 1.0), Vitals(), AgentList([], 0)).decode()
-    )
+    text = metrics.exposition(books.close(book, 1.0), Vitals(), AgentList([], 0)).decode()
+    assert "# HELP hepswitch_script_calls_total Calls.\n" in text
 
 
 def test_workers_with_two_versions_of_a_script_are_both_told() -> None:
