@@ -5,6 +5,7 @@ Not here: the legs of one call and their flow (`ladder`).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -120,6 +121,7 @@ def _meant(query: Query) -> tuple[dict[str, str], list[Any], list[Any]]:
     if query.call_id is not None and not is_pattern(query.call_id):
         # Said plainly, so that files and row groups which do not know the call are passed over.
         window, times = f"{window} and call_id = ?", [*times, query.call_id]
+        query = replace(query, call_id=None)
     if query.everything:
         return {"hits": "", "meant": "call_id is not null", "window": window}, times, times
     hits = f"hits as (select distinct call_id from messages where {condition} and {window} and call_id is not null),"  # noqa: S608
