@@ -55,6 +55,12 @@ def test_a_user_of_a_domain() -> None:
     assert condition == f'sip.call_id = "alice@example.com" or {read("sip:alice@example.com:5061")["filter"]}'
 
 
+def test_a_word_that_may_be_either_is_looked_for_as_both() -> None:
+    (condition,) = read("5c38d50d3b945e57").values()
+    assert condition.startswith('sip.call_id = "5c38d50d3b945e57" or sip.from_user = "5c38d50d3b945e57" or ')
+    assert read("5c38d50d*") == {"user": "5c38d50d*"}
+
+
 def test_a_condition_that_is_wrong_is_said_to_be() -> None:
     with pytest.raises(FilterError, match="a value is expected"):
         read("src_ip =")

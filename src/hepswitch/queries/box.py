@@ -2,6 +2,7 @@
 
     a84b4c76e66710@pc33.example.com   Call-ID (also one without @, when it is long enough to be one)
     +49 30 1234, 030/1234             number: whatever ends with it, without the zeros or the + in front: *301234
+    5c38d50d3b945e57                  a word with digits that may be a Call-ID or a user: both
     alice                             user of From, To, request URI or P-Asserted-Identity; `*` and `?` make patterns
     sip:alice@example.com             that user of that domain
     alice@example.com                 the same, or a Call-ID that looks like it
@@ -113,7 +114,10 @@ def _name(text: str) -> dict[str, Any]:
         return {"call_id": text}
     said = _user(text)
     if at and "filter" in said:  # a Call-ID may look like that, too
-        said["filter"] = f"sip.call_id = {_quoted(text)} or {said['filter']}"
+        return {"filter": f"sip.call_id = {_quoted(text)} or {said['filter']}"}
+    if _may_be_either(text):
+        users = " or ".join(f"sip.{side}_user = {_quoted(text)}" for side in ("from", "to", "ruri"))
+        return {"filter": f"sip.call_id = {_quoted(text)} or {users}"}
     return said
 
 
@@ -144,6 +148,11 @@ def _is_call_id(user: str) -> bool:
     if len(user) < _SHORT_ID or _number(user) is not None or any(map(str.isspace, user)):
         return False
     return len(user) > _MOST_DIGITS or (sum(map(str.isdigit, user)) >= 3 and any(map(str.isalpha, user)))
+
+
+def _may_be_either(text: str) -> bool:
+    """Whether this word is as well a Call-ID without an @ as a user."""
+    return not is_pattern(text) and _is_call_id(text)
 
 
 def _is_lone_id(text: str) -> bool:

@@ -67,13 +67,13 @@ def test_from_a_number_to_a_trace(visit: Visit, switch: RunningSwitch, tmp_path:
     assert read.count(CALL_ID) >= 4
 
     # The same packets are seen as they go by.
-    page.get_by_role("link", name="Live").click()
+    page.get_by_role("link", name="Live", exact=True).click()
     expect(page.get_by_role("status").filter(has_text="watching")).to_be_visible()
     replay(switch)
     expect(page.locator(".packet").filter(has_text="INVITE").first).to_be_visible()
 
     # A trace of the caller takes the call when it comes again.
-    page.get_by_role("link", name="Switch").click()
+    page.get_by_role("link", name="Switch", exact=True).click()
     page.get_by_role("button", name="Start a trace…").click()
     form = page.get_by_role("dialog", name="Start a trace")
     form.get_by_label("Name", exact=True).fill("case-1")

@@ -199,7 +199,7 @@ def test_a_call_with_a_line_of_60_kb(look: Visit) -> None:
 
 def test_live(look: Visit, stage: Stage) -> None:
     page = look("/live")
-    expect(page.locator("#state")).to_contain_text("ive")
+    expect(page.locator("#state")).to_contain_text("watching")
     number = 100
 
     def seen() -> bool:
@@ -216,4 +216,4 @@ def test_the_switch(look: Visit) -> None:
     page = look("/switch")
 
     expect(page.locator("main")).to_contain_text(IMAGE)
-    expect(page.get_by_role("region", name="Agents")).to_contain_text("10.0.0.1")
+    expect(page.get_by_role("region", name="Agents")).to_contain_text("127.0.0.1")
