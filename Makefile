@@ -6,20 +6,21 @@ BIN := .venv/bin
 CORE := $(shell find src/hepswitch -name '*.pyx' -o -name '*.pxd')
 CHECKED := src tests benchmarks examples docs tools fuzz setup.py
 
-.PHONY: help build run demo test lint docs site bench mustshow sanitize clean
+.PHONY: help build run demo test lint docs screenshots site bench mustshow sanitize clean
 
 help:
-	@echo 'make demo      a switch, a bundled capture of real calls, the books and a ladder'
-	@echo 'make run       the switch with zero configuration: HEP on 127.0.0.1:9060, a lake in ./captures'
-	@echo 'make build     .venv with hepswitch and its tools'
-	@echo 'make test      everything that must pass'
-	@echo 'make lint      the part of it that runs no tests'
-	@echo 'make bench     measure against a bare forwarder, write docs/performance.md'
-	@echo 'make mustshow  the promises under load: nothing lost, nothing doubled'
-	@echo 'make sanitize  fuzz the core built with AddressSanitizer and UBSan (COUNT=$(COUNT))'
-	@echo 'make docs      write the generated reference pages again'
-	@echo 'make site      the documentation as a site, in build/site'
-	@echo 'make clean     remove what was built'
+	@echo 'make demo        a switch, a bundled capture of real calls, the books and a ladder'
+	@echo 'make run         the switch with zero configuration: HEP on 127.0.0.1:9060, a lake in ./captures'
+	@echo 'make build       .venv with hepswitch and its tools'
+	@echo 'make test        everything that must pass'
+	@echo 'make lint        the part of it that runs no tests'
+	@echo 'make bench       measure against a bare forwarder, write docs/performance.md'
+	@echo 'make mustshow    the promises under load: nothing lost, nothing doubled'
+	@echo 'make sanitize    fuzz the core built with AddressSanitizer and UBSan (COUNT=$(COUNT))'
+	@echo 'make docs        write the generated reference pages again'
+	@echo 'make screenshots take the pictures of docs/tutorial.md again (chromium, pngquant)'
+	@echo 'make site        the documentation as a site, in build/site'
+	@echo 'make clean       remove what was built'
 
 # The environment: made again when its inputs change.
 .venv/.installed: pyproject.toml tools/venv.sh
@@ -53,6 +54,9 @@ test: lint
 
 docs: build
 	@$(BIN)/python docs/generate.py
+
+screenshots: build
+	@PYTHONPATH=. $(BIN)/python docs/screenshots.py
 
 site: build
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

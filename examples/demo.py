@@ -38,10 +38,11 @@ def show(*arguments: str) -> None:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[dict[str, Any]]:
-    """`hepswitch run` without a configuration, in `folder`; gives the log line that says where it listens."""
+def running(folder: Path, *options: str) -> Iterator[dict[str, Any]]:
+    """`hepswitch run`, without a configuration unless `options` name one, in `folder`; gives the log line that says where
+    it listens."""
     process = subprocess.Popen(
-        [*HEPSWITCH, "run"], cwd=folder, env=os.environ | FREE_PORTS, stderr=subprocess.PIPE, text=True
+        [*HEPSWITCH, "run", *options], cwd=folder, env=os.environ | FREE_PORTS, stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
     try:
@@ -100,6 +101,7 @@ def main() -> int:
             show("ladder", "--lake", lake, completed_call(lake))
             print(
                 "\nGo on:\n"
+                f"  {control} in a browser: find the call there\n"
                 f"  .venv/bin/hepswitch search --lake {lake} --method INVITE\n"
                 f"  .venv/bin/hepswitch stats --url {control} --watch 1\n"
                 f"  point a capture agent (heplify, Kamailio, OpenSIPS, sngrep …) at {udp}\n"

@@ -39,7 +39,7 @@ OTHERS = {"DBDriver": "mysql", "DBShema": "homer5", "LogLvl": "debug"}
 
 DETAILS = {
     "LokiURL": ("Loki",), "LineprotoURL": ("Lineproto",), "ESAddr": ("ES",), "ScriptEnable": ("Script",),
-    "PromTargetIP": ("PromTarget",), "ConfigHTTPAddr": ("ConfigHTTP",),
+    "PromTargetIP": ("PromTargetName",), "ConfigHTTPAddr": ("ConfigHTTP",),
     "DBUsageProtection": ("DBUsage", "DBPercentageUsage", "DBMaxSize", "DBProcDropLimit"), "HEPTLSAddr": ("TLSCertFolder",),
 }  # fmt: skip
 """How the keys begin that only say more of one that is named."""
@@ -132,6 +132,18 @@ def test_every_key_becomes_something_or_is_named(key: str, tmp_path: Path) -> No
 def test_a_key_without_counterpart_is_named_where_it_says_something(key: str, tmp_path: Path) -> None:
     assert not [note for note in _translated(tmp_path, {key: DEFAULTS[key]})[1] if key in note]
     assert f"heplify-server.toml:1: {key}: {WITHOUT[key]}" in _translated(tmp_path, {key: _other(key)})[1]
+
+
+def test_targets_of_metrics_go_together_one_by_one(tmp_path: Path) -> None:
+    said = {"PromTargetIP": "10.0.0.1, 10.0.0.2,nowhere,2001:db8::1", "PromTargetName": "sbc,core,gone, sbc"}
+    text, notes = _translated(tmp_path, said)
+    assert '[metrics.targets]\n"sbc" = ["10.0.0.1/32", "2001:db8::1/128"]\n"core" = ["10.0.0.2/32"]\n' in text
+    assert [note for note in notes if "nowhere" in note and "left out" in note]
+    assert "gone" not in text
+
+    text, notes = _translated(tmp_path, said | {"PromTargetName": "sbc"})
+    assert "metrics" not in text
+    assert "PromTargetIP: it and PromTargetName name different numbers" in "\n".join(notes)
 
 
 def test_keys_may_be_written_in_any_case(tmp_path: Path) -> None:

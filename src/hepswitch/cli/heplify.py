@@ -17,6 +17,7 @@ from urllib.parse import quote, urlencode
 from hepswitch.cli.heplify_keys import Settings
 from hepswitch.cli.terminal import safe
 from hepswitch.destinations.layout_tables import SipHeader
+from hepswitch.networks import network
 
 STORE = "homer"
 """What the store is called."""
@@ -55,6 +56,7 @@ def translate(path: Path) -> Translation:
         _censor(settings),
         _store(settings),
         _control(settings),
+        _targets(settings),
         _log(settings),
     ]
     parts = ["\n".join(lines) for lines in map(list, tables) if lines]
@@ -242,11 +244,30 @@ def _days(settings: Settings, key: str) -> str:
 def _control(settings: Settings) -> Iterator[str]:
     if settings.given("PromAddr") and settings.text("PromAddr"):
         address = _address(settings.text("PromAddr"))
-        yield "# /metrics for Prometheus, under names of our own. Where other machines reach it, it wants a token:"
+        yield "# /metrics for Prometheus, and the page. Where other machines reach it, it wants a token:"
         yield f"#   listen = {_text(address)}"
         yield '#   read_token = "file:read_token"'
         yield "[control]"
         yield f"listen = {_text('127.0.0.1:' + address.rpartition(':')[2])}"
+
+
+def _targets(settings: Settings) -> Iterator[str]:
+    """`[metrics.targets]`: the addresses by their names. There the two lists go together one by one."""
+    addresses, names = settings.parts("PromTargetIP"), settings.parts("PromTargetName")
+    if len(addresses) != len(names):
+        settings.note("PromTargetIP", "it and PromTargetName name different numbers of targets; none became of them")
+        return
+    targets: dict[str, list[str]] = {}
+    for address, name in dict(zip(addresses, names, strict=True)).items():
+        try:
+            found = str(network(address))
+        except ValueError as error:
+            settings.note("PromTargetIP", f"{error}; it is left out")
+        else:
+            targets.setdefault(name, []).append(found)
+    if targets:
+        yield "[metrics.targets]"
+        yield from (f"{_quoted(name)} = {_list(networks)}" for name, networks in targets.items())
 
 
 def _log(settings: Settings) -> Iterator[str]:

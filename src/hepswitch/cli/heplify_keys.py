@@ -55,7 +55,6 @@ WITHOUT: Final[dict[str, str]] = {
     "LokiURL": "packets are not sent to Loki (yet)",
     "LineprotoURL": "packets are not sent as line protocol (yet)",
     "ESAddr": "packets are not sent to Elasticsearch (yet)",
-    "PromTargetIP": "metrics are by listener, destination and store, not by target; calls are not counted (yet)",
     "ScriptEnable": "scripts are Python here: write route.py (`hepswitch init` has one to start from) for what they did",
     "ConfigHTTPAddr": "there is no form to edit the configuration; `hepswitch ctl reload` takes in a changed file",
     "LogDbg": "write [log] level = \"debug\" while you look for something",
@@ -118,6 +117,10 @@ class Settings:
         value = self[name]
         assert isinstance(value, list)
         return [str(each) for each in value]
+
+    def parts(self, name: str) -> list[str]:
+        """The value of a key that is a list in one text, between commas."""
+        return [part for part in (each.strip() for each in self.text(name).split(",")) if part]
 
     def file(self, name: str) -> str:
         """The value of a key that names a file, from the folder of this one; empty when there is none."""

@@ -36,7 +36,7 @@ def cli(remote: Remote, condition: str, payload: bool, as_json: bool, count: int
     \b
     Example:
       hepswitch tail
-      hepswitch tail --filter 'sip.method = INVITE and from_user = +4930*' --payload
+      hepswitch tail --filter 'sip.method = INVITE and callee = +493055502' --payload
       hepswitch tail --filter 'sip.status >= 500' --json | jq -r .call_id
     """
     query = urlencode({"filter": condition, "payload": "true" if payload else "false"})
