@@ -5,6 +5,7 @@ Not here: the legs of one call and their flow (`ladder`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -101,6 +102,22 @@ def calls(connection: duckdb.DuckDBPyConnection, query: Query) -> list[Row]:
     limit = [] if query.limit is None else [query.limit]
     sql = _CALLS.format(**words, columns=", ".join(LOOKED_AT), before=before, limit="limit ?" if limit else "")
     return fetched(connection.execute(sql, [*values, *place, *limit, *times]))
+
+
+def told_by(rows: Iterable[Row], call_id: str) -> Row | None:
+    """What is known of a call by its messages among `rows`; None when none of them carries its Call-ID."""
+    import pyarrow as pa
+
+    from hepswitch.destinations.schema import SCHEMA
+
+    table = pa.Table.from_pylist(
+        [{name: row[name] for name in LOOKED_AT} for row in rows if row["call_id"] == call_id],
+        pa.schema([SCHEMA.field(name) for name in LOOKED_AT]),
+    )
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        connection.register("messages", table)
+        return next(iter(calls(connection, Query())), None)
 
 
 def rate(connection: duckdb.DuckDBPyConnection, query: Query, start: datetime, step: int) -> list[Part]:

@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from hepswitch.lake.calls import told_by
 from hepswitch.lake.ladder import SIP, Event, build
-from hepswitch.lake.query import Query
 from hepswitch.lake.reader import Reader, Row, UnknownCallError
 from hepswitch.lake.rows import packet_id, plain
 from hepswitch.queries import answers
@@ -46,7 +46,7 @@ def call(reader: Reader, asked: Call, warnings: list[str]) -> answers.Ladder:
     endpoints = [answers.Endpoint(each.label, each.host, each.name) for each in ladder.endpoints]
     events = [_event(event, payloads) for event in ladder.events]
     return answers.Ladder(
-        call=_summary(reader, asked.call_id, rows, len(ladder.legs), ladder.outcome),
+        call=_summary(asked.call_id, rows, len(ladder.legs), ladder.outcome),
         legs=ladder.legs,
         endpoints=endpoints,
         events=events,
@@ -55,12 +55,10 @@ def call(reader: Reader, asked: Call, warnings: list[str]) -> answers.Ladder:
     )
 
 
-def _summary(reader: Reader, call_id: str, rows: list[Row], legs: int, outcome: str) -> answers.WholeCall:
+def _summary(call_id: str, rows: list[Row], legs: int, outcome: str) -> answers.WholeCall:
     """What a list of calls says of it; of what is known by a correlation id alone, the times."""
-    found = reader.calls(Query(call_id=call_id)) if any(row["call_id"] == call_id for row in rows) else []
-    if found:
-        known = found[0]
-    else:
+    known = told_by(rows, call_id)
+    if known is None:
         known = dict.fromkeys(answers.FoundCall.__struct_fields__) | {
             "call_id": call_id, "start": rows[0]["ts"], "end": rows[-1]["ts"], "messages": len(rows),
         }  # fmt: skip
