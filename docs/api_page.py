@@ -99,7 +99,7 @@ def _kind(schema: Mapping[str, Any]) -> str:
 def _kinds(schema: Mapping[str, Any]) -> Iterator[str]:
     if reference := schema.get("$ref"):
         name = reference.rpartition("/")[2]
-        yield f"[{name}](#{name.lower()})"
+        yield f"[{name}](#{name.lower().replace('.', '')})"
     for part in schema.get("anyOf", ()):
         yield from _kinds(part)
     if values := schema.get("enum"):

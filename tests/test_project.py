@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 import hepswitch
 from hepswitch.config import load
+from hepswitch.filters.language import parse
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
@@ -67,6 +69,31 @@ def test_configurations_in_the_how_tos_are_accepted(
             path = tmp_path / f"{number}.toml"
             path.write_text(text)
             load(path, environment={})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_filters_in_commands_are_valid(page: Path) -> None:
+    for text in re.findall(r"--filter '([^']+)'", page.read_text(encoding="utf-8")):
+        parse(text, ["fraud"])
+
+
+def test_the_pages_become_a_site(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)],
+        cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    for page in ROOT.glob("docs/**/*.md"):
+        assert (tmp_path / page.relative_to(ROOT / "docs").with_suffix("") / "index.html").exists(), _name(page)
+    for image in ROOT.glob("docs/images/*.png"):
+        assert (tmp_path / "images" / image.name).exists()
+
+
+def test_every_picture_is_shown_and_small() -> None:
+    shown = {(page.parent / target).resolve() for page in PAGES for target in LINK.findall(page.read_text("utf-8"))}
+    for image in ROOT.glob("docs/images/*"):
+        assert image in shown, f"{_name(image)} is shown nowhere"
+        assert image.stat().st_size <= 200_000, f"{_name(image)} is larger than a page should load"
 
 
 def test_the_generated_pages_are_current() -> None:
