@@ -175,7 +175,7 @@ def configure(folder: Path, far_end: str) -> None:
 
 def block(language: str, mark: str) -> str:
     """The code in the tutorial in which `mark` stands."""
-    blocks = re.findall(rf"^```{language}\n(.*?)^```", TUTORIAL, re.MULTILINE | re.DOTALL)
+    blocks: list[str] = re.findall(rf"^```{language}\n(.*?)^```", TUTORIAL, re.MULTILINE | re.DOTALL)
     return next(text for text in blocks if mark in text)
 
 
