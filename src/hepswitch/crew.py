@@ -23,6 +23,8 @@ log = structlog.get_logger("hepswitch.supervisor")
 
 POLL = 1.0
 """Seconds between two looks at a worker's books; what a killed worker did after the last look is not counted."""
+PROMPT = 2.0
+"""Seconds for an answer that somebody waits for: Prometheus, a page. One worker that hangs must not cost all answers."""
 RESTART_DELAYS = (0.1, 0.5, 1.0, 2.0, 5.0)
 
 Restart = Callable[[Worker], Awaitable[None]]
@@ -36,6 +38,7 @@ class Crew:
         self.workers = workers
         self._past: list[books.Snapshot] = []
         self._ending = False
+        self._asked: set[asyncio.Future[dict[str, Any]]] = set()
 
     async def start(self, config: Config) -> None:
         """Start all of them. Raises WorkerError."""
@@ -63,15 +66,14 @@ class Crew:
                 delay = RESTART_DELAYS[min(failures, len(RESTART_DELAYS) - 1)]
                 log.error("worker died", worker=worker.number, status=status, restart_in=delay)
                 self._past = [books.merge([*self._past, worker.died()])]
-                worker.last = books.empty()
                 failures += 1
                 await asyncio.sleep(delay)
                 if self._ending:
                     return
                 try:
                     await restart(worker)
-                except WorkerError as error:
-                    log.error("worker cannot start", worker=worker.number, error=str(error))
+                except (WorkerError, OSError) as error:
+                    log.error("worker cannot start", worker=worker.number, error=logs.words(error))
 
     def missing(self) -> list[str]:
         """Those that do not run, in words."""
@@ -80,9 +82,8 @@ class Crew:
     # ── asked ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def look(self) -> None:
-        """Look at the books of all, now. One that is being started has none yet and is not waited for."""
-        asked = (worker.ask(do="stats") for worker in self.workers if worker.listening)
-        await asyncio.gather(*asked, return_exceptions=True)
+        """Look at the books of all, now."""
+        await self.ask(do="stats")
 
     def book(self) -> books.Snapshot:
         """The books of all as last seen, those of the dead included."""
@@ -93,10 +94,19 @@ class Crew:
         return with_lags(book, [worker.ages for worker in self.workers])
 
     async def ask(self, **message: Any) -> list[dict[str, Any]]:
-        """The answers of those that answer: one that does not is about to be replaced, or is being started."""
-        asked = (worker.ask(**message) for worker in self.workers if worker.listening)
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        return [answer for answer in answers if isinstance(answer, dict)]
+        """The answers of those that answer within PROMPT seconds: one that does not hangs, is about to be replaced, or is
+        being started. Its answer is waited for by nobody, and taken all the same: the line must not be cut for that."""
+        asked = [asyncio.ensure_future(worker.ask(**message)) for worker in self.workers if worker.listening]
+        self._asked.update(asked)
+        for each in asked:
+            each.add_done_callback(self._answered)
+        done, _ = await asyncio.wait(asked, timeout=PROMPT) if asked else (set(), None)
+        return [each.result() for each in asked if each in done and each.exception() is None]
+
+    def _answered(self, asked: asyncio.Future[dict[str, Any]]) -> None:
+        self._asked.discard(asked)
+        if not asked.cancelled():
+            asked.exception()  # `care` finds the same and says it
 
     async def watched(self, ids: Sequence[int]) -> tuple[list[dict[int, Found]], bool]:
         """What each has found since it was asked last, and whether all have answered."""

@@ -100,7 +100,6 @@ class Worker:
             "bus": self._bus,
         }
         shared = [*([] if self._memory is None else [self._memory]), *chain(*self._bus)]
-        self.last = books.empty()
         self.starts += 1
         self.listening = False
         step = "starting its process"
@@ -197,24 +196,28 @@ class Worker:
 
     def died(self) -> books.Snapshot:
         """The books of the dead process as far as they are known: what it had queued is gone, what it had spooled its
-        successor will find on disk and account for."""
-        for listener in self.last["received"].values():
-            # Gauges, and the drops that the kernel counts with the socket: the successor reports them again.
+        successor will find on disk and account for.
+
+        What is kept as its `last`, until the successor speaks, are the drops that the kernel counts with the sockets: the
+        successor reports them again."""
+        last, self.last = self.last, books.empty()
+        for url, listener in last["received"].items():
+            self.last["received"][url] = books.Listener(url, kernel_drops=listener["kernel_drops"]).snapshot()
             listener["kernel_drops"] = listener["connections"] = 0
-        for row in (*self.last["destinations"].values(), *self.last["stores"].values()):
+        for row in (*last["destinations"].values(), *last["stores"].values()):
             books.hand_over(row, "worker died")
-        if meter := self.last["meter"]:
+        if meter := last["meter"]:
             meter["agents"]["known"] = 0
             meter["means"] = {}
             meter.get("sip", {})["active"] = 0
-        script = self.last["script"]
+        script = last["script"]
         script["gauges"] = {}
-        self.last["tracer"]["calls"] = 0
+        last["tracer"]["calls"] = 0
         for counter in script["counters"].values():
             counter.pop("help", None)  # the successor says it, in the words of its own script
         for table in script["tables"].values():
             table["entries"] = 0
-        return self.last
+        return last
 
 
 class Attendant:

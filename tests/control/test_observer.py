@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -62,6 +64,29 @@ async def test_a_loop_that_is_late_shows_for_a_while(monkeypatch: pytest.MonkeyP
     vitals = await watched.vitals(capturing=False)
     assert vitals.loop_lag > 0.2
     assert not vitals.capturing
+
+
+async def test_what_cannot_be_looked_at_costs_a_look_and_not_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observer, "PERIOD", 0.01)
+    looks: list[None] = []
+    processes = [ProcessInfo(os.getpid(), "supervisor")]
+
+    def fail() -> None:
+        looks.append(None)
+        raise OSError(errno.EIO, "the disk fails")
+
+    watched = Observer(Config(), lambda: processes, [fail])
+    watching = asyncio.create_task(watched.watch())
+    await until(lambda: looks, "a look")
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limit[1]))  # nothing can be opened any more
+    try:
+        seen = len(looks)
+        await until(lambda: len(looks) > seen + 1, "a look without descriptors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    assert not watching.done()
+    watching.cancel()
 
 
 async def test_buffers_are_those_of_udp_and_disks_those_of_folders_that_may_come(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Who looks how the switch itself is: once a second at what would be missed otherwise, at the rest when somebody asks.
 
-CPU time goes on over restarts of a process: a dead one's is kept as it was last seen. Not here: what it is that is looked
+CPU time goes on over restarts of a process: a dead one's is kept as it was last seen. What cannot be looked at (no more
+descriptors, a disk that fails) costs that look, and never the switch. Not here: what it is that is looked
 at (`vitals`), packets (`books`).
 """
 
@@ -15,6 +16,8 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import structlog
+
 from hepswitch.config import Config
 from hepswitch.control.protocol import ProcessInfo
 from hepswitch.control.vitals import Disk, Vitals
@@ -22,13 +25,19 @@ from hepswitch.destinations import figures
 from hepswitch.destinations.databases import DatabaseStore, spool_of
 from hepswitch.destinations.figures import KeeperFigures, LoaderFigures
 from hepswitch.destinations.lake import LakeStore
+from hepswitch.logs import Throttle, words
 from hepswitch.net.sockets import given_receive_buffer
+
+log = structlog.get_logger("hepswitch.supervisor")
 
 PERIOD = 1.0
 """Seconds between two looks."""
 
 REMEMBERED = 60
 """Looks whose delays are remembered: the worst of the last minute is told."""
+
+LOG_EVERY = 60.0
+"""Seconds between two log lines about the same error."""
 
 SPOOL = "spool"
 
@@ -58,6 +67,7 @@ class Observer:
         self._cpu: dict[str, tuple[int, float]] = {}
         self._past: dict[str, float] = defaultdict(float)
         self._restarts: dict[str, int] = {}
+        self._throttle = Throttle(LOG_EVERY)
 
     def bound(self, listener: str, sockets: Iterable[socket.socket]) -> None:
         """These are the sockets of a listener."""
@@ -72,9 +82,12 @@ class Observer:
             due = loop.time() + PERIOD
             await asyncio.sleep(PERIOD)
             self._delays.append(max(0.0, loop.time() - due))
-            self._look()
-            for look in self._looks:
-                look()
+            for look in (self._look, *self._looks):
+                try:
+                    look()
+                except OSError as error:
+                    if (unsaid := self._throttle.due(error.errno)) is not None:
+                        log.error("the switch cannot look after itself", error=words(error), not_logged=unsaid)
 
     def _look(self) -> dict[str, tuple[int, int]]:
         """Take down the CPU time of the processes that there are; gives the process id and bytes of memory of each."""
