@@ -14,13 +14,16 @@ from pathlib import Path
 
 import pytest
 import trustme
+from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from control.doors import PASSWORD, TOKEN, basic, bearer, guarded_table, request, user
 from control.stand_in import LIBRARY, Switch
+from hepswitch.control import server
 from hepswitch.control.http import Control
 from hepswitch.control.listeners import Listening, listen
 from hepswitch.control.logins import logins_of
+from hepswitch.control.server import Server
 from hepswitch.control_table import ControlTable, parse_listener
 from hepswitch.net.sockets import listen_tcp
 from hepswitch.units import Endpoint
@@ -218,6 +221,34 @@ async def test_over_tls_a_page_without_tls_is_foreign(tmp_path: Path) -> None:
             assert (await reader.read()).split()[1] == expected
             writer.close()
     assert switch.capturing is False
+
+
+async def test_who_does_not_take_an_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "STALLED", 0.1)
+    gone = asyncio.Event()
+
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+        async def talk() -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            while True:
+                await send({"type": "http.response.body", "body": bytes(65536), "more_body": True})
+
+        talking = asyncio.create_task(talk())
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+        talking.cancel()
+
+    (listening,) = listen([parse_listener("127.0.0.1:0")])
+    serving = Server(endless, listening)
+    running = asyncio.create_task(serving.serve())
+    with socket.create_connection(listening.socket.getsockname()) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+        async with asyncio.timeout(10.0):
+            await gone.wait()
+    serving.should_exit = True
+    await running
+    listening.close()
 
 
 def test_what_travels_unencrypted_is_warned_of(tmp_path: Path) -> None:

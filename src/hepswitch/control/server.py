@@ -31,12 +31,17 @@ MOST_HEAD = 256 << 10
 """Bytes of a request line with its headers: the longest question there is, written as a URL writes it."""
 HANDSHAKE = 10.0
 """Seconds for TLS."""
+STALLED = 30.0
+"""Seconds in which a client takes hardly anything of an answer (less than asyncio's buffer for a connection, 64 KiB): then
+it is cut off. It would hold a reader process for as long as it liked."""
 
 
 class Connection(H11Protocol):
-    """A connection whose requests have to come in time, and who is at its other end, where the kernel says that at once."""
+    """A connection whose requests have to come in time and whose answers have to be taken, and who is at its other end, where
+    the kernel says that at once."""
 
     _deadline: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in H11Protocol
         if len(self.connections) >= MOST_CONNECTIONS:
@@ -52,7 +57,16 @@ class Connection(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._taken()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(STALLED, self._too_slow)
+
+    def resume_writing(self) -> None:
+        self._taken()
+        super().resume_writing()
 
     def handle_events(self) -> None:
         super().handle_events()
@@ -88,6 +102,11 @@ class Connection(H11Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _taken(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def _too_slow(self) -> None:
         self.transport.abort()
