@@ -132,7 +132,7 @@ class Switch:
         table = self.config.metrics
         calls = self._memory[self.config.duplicates.room :] if table.sip else None
         meter = Meter(table.agents, table.nodes, calls)
-        meter.name_targets(table.targets)
+        meter.tell_apart(meter.prepare(table.targets))
         return meter
 
     def _gate(self, config: Config) -> Gate | None:
@@ -251,7 +251,7 @@ class Switch:
             check_policies(config, routes.policies)
         guarded = (config.access, config.limits) != (self.config.access, self.config.limits)
         gate = self._gate(config) if guarded else self.gate
-        self.meter.name_targets(config.metrics.targets)
+        targets = self.meter.prepare(config.metrics.targets)
         traces = await self.traces.prepare(config.traces)
         try:
             plan = await self.sets.prepare(config.destinations, functools.partial(self._destination, config, means))
@@ -266,6 +266,7 @@ class Switch:
         self.context.masks.update(means.masks)
         if guarded:
             self._guard(gate)
+        self.meter.tell_apart(targets)
         self.traces.change(traces)
         self.traces.relist(means.lists)
         self.taps.relist(means.lists)

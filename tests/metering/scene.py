@@ -79,6 +79,10 @@ class Stage:
         """A reply on the hop from UAC to PROXY unless it says another."""
         self.say(status, at, cseq, **{"source": PROXY, "target": UAC, "to_tag": "callee", **said})
 
+    def tell_apart(self, **targets: list[str]) -> None:
+        """From now on these networks have names."""
+        self.meter.tell_apart(self.meter.prepare(targets))
+
     # ── what was counted ───────────────────────────────────────────────────────────────────────────────────────────
 
     @property

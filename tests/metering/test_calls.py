@@ -7,7 +7,8 @@ import itertools
 import pytest
 
 from hepswitch import books
-from metering.scene import OTHER, PROXY, UAC, UAS, Stage
+from hepswitch.metering import words
+from metering.scene import OTHER, PROXY, START, UAC, UAS, Stage
 
 
 def answered(stage: Stage, **said: str) -> None:
@@ -212,7 +213,7 @@ def test_workers_share_what_they_know() -> None:
 
 def test_targets_have_calls_of_their_own() -> None:
     stage = Stage()
-    stage.meter.name_targets({"access": ["10.0.0.1"], "carrier": ["10.0.0.3/32", "2001:db8::/32"]})
+    stage.tell_apart(access=["10.0.0.1"], carrier=["10.0.0.3/32", "2001:db8::/32"])
     stage.say("INVITE", 0.0)  # access → proxy
     stage.say("INVITE", 0.01, branch="p", source=PROXY, target=UAS)  # proxy → carrier
     stage.reply(486, 1.0, branch="p", source=UAS, target=PROXY)
@@ -225,10 +226,46 @@ def test_targets_have_calls_of_their_own() -> None:
     assert stage.messages("access", "dst") == {"INVITE/486": 1}
     assert stage.messages("carrier", "src") == {"INVITE/486": 1}
     assert stage.messages() == {"OPTIONS/OPTIONS": 1}
-    stage.meter.name_targets({"north": ["10.0.0.1"]})
+    stage.tell_apart(north=["10.0.0.1"])
     stage.say("INVITE", 9.0, call_id="later")
     assert stage.calls("north", "src")["attempts"] == 1
     assert stage.calls("access", "src")["attempts"] == 1, "what was counted stays"
+
+
+def test_what_happens_inside_a_target_is_not_what_happens_outside() -> None:
+    stage = Stage()
+    stage.tell_apart(access=["10.0.0.1", "10.0.0.4"])
+    stage.say("INVITE", 0.0, source=UAC, target=OTHER)
+    stage.say("INVITE", 0.0, source=PROXY, target=UAS, branch="on")
+    assert stage.calls("access", "src")["attempts"] == stage.calls()["attempts"] == 1
+
+
+def test_absurd_times_overflow_no_sum() -> None:
+    stage = Stage()
+    for number in range(3):
+        stage.say("INVITE", -START, call_id=f"c{number}")  # no time: now
+        stage.say("INVITE", -START + 1, call_id=f"d{number}")
+        stage.reply(200, 2**32 - 1 - START, call_id=f"d{number}")
+    setup = stage.calls()["setup"]
+    assert (setup["counts"]["13"], setup["sum"]) == (3, 3 * 86400.0)
+
+
+def test_messages_that_are_made_up_have_bounded_series() -> None:
+    stage = Stage(nodes=40, transactions=100_000)
+    sent = 0
+    for node in range(40):
+        for response in words.RESPONSES[15:]:
+            for method in words.METHODS:
+                sent += 1
+                stage.say(int(response), 0.0, f"1 {method}", call_id=f"c{sent}", agent=node)
+    series = [
+        count
+        for methods in stage.sip["messages"]["unknown"][""].values()
+        for responses in methods.values()
+        for count in responses.values()
+    ]
+    assert sum(series) == sent > 40_000
+    assert 30_000 <= len(series) <= 30_000 + 40
 
 
 def test_second_legs_of_asterisk_belong_to_the_first() -> None:

@@ -19,7 +19,7 @@ from metering.test_quality import REPORT
 def test_promtool_finds_nothing() -> None:
     stage = Stage()
     answered(stage)
-    stage.meter.name_targets({"access": [UAC]})
+    stage.tell_apart(access=[UAC])
     answered(stage, call_id="second")
     stage.say("BYE", 5, "9 BYE", to_tag="t", headers="Reason: Q.850;cause=16\r\nX-RTP-Stat: CS=1000;PL=1,2\r\n")
     for kind, report in (

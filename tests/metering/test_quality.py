@@ -28,7 +28,7 @@ def value(snapshot: dict[str, Any], name: str) -> dict[str, float]:
 
 def test_rtcp_by_node_and_target() -> None:
     stage = Stage()
-    stage.meter.name_targets({"access": [UAC]})
+    stage.tell_apart(access=[UAC])
     stage.run(rtcp(json.dumps(REPORT).encode(), node_name="edge"))
     means = stage.meter.snapshot()["means"]
     whose = "target_name=access&direction=src&node_id=edge"

@@ -180,20 +180,23 @@ cdef class Agents:
     def rows(self) -> list:
         """An object for each agent, as `GET /agents` gives them; `timed` and `skew` (seconds) of the clock."""
         cdef Agent* agent
+        cdef uint64_t packets
+        cdef bint used[VERSIONS]
         cdef int at, version, type
         found = []
         for at in range(self.count):
             agent = &self.agents[at]
             number, name, address, listener = self.who[at]
             types = {}
-            versions = []
-            for version in range(VERSIONS):
-                if any([agent.packets[version][type] for type in range(TYPES)]):
-                    versions.append(version + 1)
-            for type in range(len(words.TYPES)):
-                packets = sum([agent.packets[version][type] for version in range(VERSIONS)])
+            used[0] = used[1] = used[2] = False
+            for type in range(TYPES):
+                packets = 0
+                for version in range(VERSIONS):
+                    packets += agent.packets[version][type]
+                    used[version] |= agent.packets[version][type] > 0
                 if packets:
                     types[words.TYPES[type]] = packets
+            versions = [version + 1 for version in range(VERSIONS) if used[version]]
             found.append({
                 "captagent_id": number, "node_name": name, "src_ip": address, "listener": listener, "versions": versions,
                 "packets": _packets(agent), "bytes": agent.bytes, "rate": agent.rate, "types": types,
@@ -233,16 +236,15 @@ cdef int _add(dict sums, Agent* agent, str listener, str node) except -1:
     """Add an agent's packets to `sums`, (packets, bytes) by (listener, version, type) and by (node, type)."""
     cdef int version, type
     cdef uint64_t packets
-    for type in range(len(words.TYPES)):
-        word = words.TYPES[type]
+    for type in range(TYPES):
         packets = 0
         for version in range(VERSIONS):
             if agent.packets[version][type]:
                 packets += agent.packets[version][type]
-                key = (listener, str(version + 1), word)
+                key = (listener, str(version + 1), words.TYPES[type])
                 before, _ = sums.get(key, (0, 0))
                 sums[key] = (before + agent.packets[version][type], 0)
         if packets:
-            before, octets = sums.get((node, word), (0, 0))
-            sums[node, word] = (before + packets, octets + agent.payload[type])
+            before, octets = sums.get((node, words.TYPES[type]), (0, 0))
+            sums[node, words.TYPES[type]] = (before + packets, octets + agent.payload[type])
     return 0

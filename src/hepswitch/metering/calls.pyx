@@ -41,6 +41,8 @@ cdef uint64_t SHORT = 32_000_000         # RFC 3261: 64 × T1, after which a tra
 cdef uint64_t LONG = 300_000_000         # … or an INVITE without final reply: timer C is more than three minutes
 cdef uint64_t TALK = 14_400_000_000      # an answered call whose BYE nobody sees
 
+cdef uint64_t DAY = 86_400_000_000       # µs
+
 cdef uint8_t outcomes[700]
 
 assert sizeof(Set) == 512
@@ -56,6 +58,11 @@ def room(Py_ssize_t entries):
 
 cdef inline bint challenge(int status) noexcept nogil:
     return status == 401 or status == 402 or status == 407
+
+
+cdef inline uint64_t elapsed(uint64_t start, uint64_t end) noexcept nogil:
+    """µs. Times are what agents say: whatever that is, nothing ends before it began, and no sum of it overflows."""
+    return min(end - start, DAY) if end > start else 0
 
 
 cdef inline uint64_t hashed(Bytes p, Span span, uint64_t seed) noexcept nogil:
@@ -80,7 +87,7 @@ cdef class Calls:
     cdef bint see(self, Bytes p, Said* said, const Capture* capture, uint64_t now, Event* event) noexcept nogil:
         """Take note of a message. True when it counts as one of its transaction; `event` says what it meant."""
         cdef uint64_t pair = fold(
-            self.seed ^ <uint64_t> (self.tally.tags[capture.source] ^ self.tally.tags[capture.target]), 0x9E3779B97F4A7C15u
+            self.seed ^ (<uint64_t> self.tally.tags[capture.source] + self.tally.tags[capture.target]), 0x9E3779B97F4A7C15u
         )
         cdef uint64_t key = hashed(p, said.call_id, self.seed ^ pair)
         cdef int method = INVITE if said.method == ACK else said.method
@@ -158,7 +165,7 @@ cdef class Calls:
             if this.flags & (ASKED | REPLIED | TIMED | INITIAL) == ASKED | REPLIED | INITIAL:
                 this.flags |= TIMED
                 event.delayed = True
-                event.delay = this.replied - this.asked if this.replied > this.asked else 0
+                event.delay = elapsed(this.asked, this.replied)
             if this.flags & (INITIAL | SETTLED) == INITIAL and this.status and (this.status < 300 or not this.open):
                 this.flags |= SETTLED
                 event.status = this.status
@@ -208,7 +215,7 @@ cdef class Calls:
             this.state, this.until = OVER, now + SHORT
             self.tally.delay(
                 self.tally.number_of(this.source), self.tally.number_of(this.target), DURATION,
-                capture.time - this.answered if capture.time > this.answered else 0,
+                elapsed(this.answered, capture.time),
             )
         release(&set.lock)
 

@@ -13,8 +13,11 @@ class Meter(MeterBase):
     agents: Agents
     calls: Calls | None
     def __init__(self, agents: int, nodes: int, memory: bytearray | memoryview | mmap | None = None) -> None: ...
-    def name_targets(self, targets: Mapping[str, Iterable[str]]) -> None:
-        """From now on `targets` (networks by name) are told apart. ValueError when there have been too many names."""
+    def prepare(self, targets: Mapping[str, Iterable[str]]) -> dict[str, int]:
+        """What `tell_apart` needs to tell `targets` (networks by name) apart. ValueError when there have been too many
+        names."""
+    def tell_apart(self, numbers: dict[str, int]) -> None:
+        """From now on the targets that were prepared are told apart, and no others."""
     def sweep(self, worker: int = 0, workers: int = 1) -> None:
         """To be called about once a second: what is over ends, rates and means go on. This is `worker` of `workers`."""
     def snapshot(self) -> dict[str, Any]:

@@ -64,15 +64,18 @@ cdef class Meter(MeterBase):
     def __dealloc__(self):
         free(self.known)
 
-    def name_targets(self, targets not None) -> None:
-        """From now on `targets` (networks by name) are told apart. ValueError when there have been too many names."""
+    def prepare(self, targets not None) -> dict:
+        """What `tell_apart` needs to tell `targets` (networks by name) apart. ValueError when there have been too many names."""
         numbers = {}
-        if self.calls is None:
-            return
-        for name, networks in targets.items():
-            number = self.calls.tally.name(name)
-            for network in Networks(networks):
-                numbers[network] = number
+        if self.calls is not None:
+            for name, networks in targets.items():
+                number = self.calls.tally.name(name)
+                for network in Networks(networks):
+                    numbers[network] = number
+        return numbers
+
+    def tell_apart(self, dict numbers not None) -> None:
+        """From now on the targets that were prepared are told apart, and no others."""
         self.networks, self.target_numbers = Networks(numbers) if numbers else None, numbers
         memset(self.known, 0, REMEMBERED * sizeof(Known))
 
@@ -151,10 +154,10 @@ cdef class Meter(MeterBase):
             capture.source = self.target_of(packet, SRC_IP4, SRC_IP6)
             capture.target = self.target_of(packet, DST_IP4, DST_IP6)
         if self.calls.see(p, said, &capture, self.now, &event):
-            self.calls.tally.row(first_place(capture.source, capture.target), agent.node).counts[said.method][said.response] += 1
+            self.calls.tally.count(first_place(capture.source, capture.target), agent.node, said.method, said.response)
             place = second_place(capture.source, capture.target)
             if place:
-                self.calls.tally.row(place, 0).counts[said.method][said.response] += 1
+                self.calls.tally.count(place, 0, said.method, said.response)
             if said.reason.size or said.rtp_stat.size:
                 self.rare(p, said, capture.source)
         if event.delayed and (said.method == INVITE or said.method == REGISTER):

@@ -27,7 +27,7 @@ class MetricsTable(Table):
     agents: int = Field(
         1000,
         ge=1,
-        le=100_000,
+        le=10_000,
         description="Capture agents that are remembered (capture id, node name, address, listener). Of more, the one that "
         "has not sent for longest is forgotten; its packets stay counted.",
     )

@@ -16,6 +16,9 @@ cdef enum:                   # delays
     DURATION = 2             # session duration time, 4.5
     DELAYS = 3
 
+cdef enum:
+    MOST_SERIES = 30000      # kinds of messages, of all nodes and targets, that are counted apart
+
 
 cdef struct Histogram:
     uint64_t counts[BUCKETS]             # by the first bound that is not below the value; the last: beyond all
@@ -39,11 +42,13 @@ cdef class Tally:
     cdef Place* places[PLACES]           # those of the targets there are, and 0
     cdef Row** rows                      # by node at place 0, then by place; NULL: nothing yet
     cdef Py_ssize_t nodes
+    cdef int series          # how many counts of messages are not 0
     cdef uint32_t tags[MOST_TARGETS + 1] # of each target's name: what memory that processes share can hold
     cdef readonly list targets           # their names; number 0 is none
     cdef uint64_t seed
 
     cdef Row* row(self, int place, int node) except NULL
+    cdef int count(self, int place, int node, int method, int response) except -1
     cdef int number_of(self, uint32_t tag) noexcept nogil
     cdef void attempt(self, int source, int target, bint registration) noexcept nogil
     cdef void outcome(self, int source, int target, bint registration, int what) noexcept nogil

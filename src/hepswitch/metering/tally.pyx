@@ -9,7 +9,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from hepswitch.metering.digest cimport digest
-from hepswitch.metering.message cimport METHODS, RESPONSES
+from hepswitch.metering.message cimport METHODS, RESPONSES, UNKNOWN as UNKNOWN_METHOD
 
 from urllib.parse import urlencode
 
@@ -80,6 +80,19 @@ cdef class Tally:
             if at[0] == NULL:
                 raise MemoryError()
         return at[0]
+
+    cdef int count(self, int place, int node, int method, int response) except -1:
+        """A message. Beyond MOST_SERIES kinds of messages those of a new one are "other" ones of their node or target: what
+        is made up to have many makes no more."""
+        cdef Row* row = self.row(place, node)
+        cdef uint64_t* counted = &row.counts[method][response]
+        if counted[0] == 0:
+            if self.series >= MOST_SERIES:
+                counted = &row.counts[UNKNOWN_METHOD][UNKNOWN_METHOD]
+            else:
+                self.series += 1
+        counted[0] += 1
+        return 0
 
     cdef int number_of(self, uint32_t tag) noexcept nogil:
         """The target of this tag; 0: none, or one that this worker does not know."""
