@@ -138,7 +138,7 @@ class Carried(Struct, kw_only=True):
     payload_base64: str | UnsetType = UNSET
 
 
-class Event(Struct, kw_only=True):
+class LadderEvent(Struct, kw_only=True):
     """An arrow of the ladder or, when source is target, a note."""
 
     id: str
@@ -172,7 +172,7 @@ class Ladder(Struct, kw_only=True):
     call: WholeCall
     legs: Annotated[list[str], Meta(description="Call-IDs in the order in which they appear.")]
     endpoints: list[Endpoint]
-    events: list[Event]
+    events: list[LadderEvent]
     warnings: list[str]
     seconds: Seconds
 

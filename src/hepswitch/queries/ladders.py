@@ -66,7 +66,7 @@ def _summary(call_id: str, rows: list[Row], legs: int, outcome: str) -> answers.
     return answers.WholeCall(**plain(known), legs=max(1, legs), outcome=outcome)
 
 
-def _event(event: Event, payload: bool) -> answers.Event:
+def _event(event: Event, payload: bool) -> answers.LadderEvent:
     row = event.row
     octets = row["payload"] or b""
     carried: dict[str, Any] = {
@@ -77,7 +77,7 @@ def _event(event: Event, payload: bool) -> answers.Event:
     if payload:
         carried |= plain({"payload": octets})
     quality = event.quality
-    return answers.Event(
+    return answers.LadderEvent(
         id=packet_id(row), at=plain(event.at), offset=event.offset, kind=event.kind, source=event.source,
         target=event.target, label=event.label, leg=event.leg, status=event.status,
         method=row["method"] or row["cseq_method"],
