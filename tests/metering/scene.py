@@ -63,8 +63,9 @@ class Stage:
     ) -> None:
         line = f"SIP/2.0 {start} Whatever" if isinstance(start, int) else f"{start} sip:bob@example.net SIP/2.0"
         to = f";tag={to_tag}" if to_tag else ""
+        via = f"Via: SIP/2.0/UDP 10.9.9.9;branch=z9hG4bK{branch}\r\n" if branch else ""
         payload = (
-            f"{line}\r\nVia: SIP/2.0/UDP 10.9.9.9;branch=z9hG4bK{branch}\r\nFrom: <sip:alice@a>;tag={from_tag}\r\n"
+            f"{line}\r\n{via}From: <sip:alice@a>;tag={from_tag}\r\n"
             f"To: <sip:bob@b>{to}\r\nCall-ID: {call_id}\r\nCSeq: {cseq}\r\n{headers}Content-Length: 0\r\n\r\n"
         )
         packet = bytes(

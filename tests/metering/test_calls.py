@@ -120,6 +120,18 @@ def test_a_canceled_call() -> None:
     assert stage.messages()["CANCEL/CANCEL"] == stage.messages()["CANCEL/200"] == 1
 
 
+def test_a_reply_traced_without_via_is_that_to_the_caller() -> None:
+    stage = Stage()
+    stage.say("INVITE", 0.0)
+    stage.say("INVITE", 0.01, branch="f1", source=PROXY, target=UAS)
+    stage.reply(180, 0.5, branch="f1", source=UAS, target=PROXY)
+    stage.reply(180, 0.51, branch="")
+    stage.reply(487, 5.0, branch="f1", source=UAS, target=PROXY)
+    assert stage.outcomes() == {}
+    stage.reply(487, 5.01, branch="")
+    assert stage.outcomes() == {"canceled": 1}
+
+
 def test_a_redirected_call_is_another_attempt() -> None:
     stage = Stage()
     stage.say("INVITE", 0.0)

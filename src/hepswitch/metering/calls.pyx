@@ -131,8 +131,11 @@ cdef class Calls:
         event.first = not known
         seen[0] |= bit
         if said.method != ACK:
-            while leg < this.legs and this.branches[leg] != branch:
-                leg += 1
+            # Servers trace replies as they hand them on, some without their own Via, and then without any: that is the
+            # caller's leg.
+            if not (said.status and said.branch.size == 0):
+                while leg < this.legs and this.branches[leg] != branch:
+                    leg += 1
             if leg == this.legs and leg < LEGS:
                 this.branches[leg] = branch
                 this.legs += 1
