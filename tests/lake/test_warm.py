@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -59,6 +60,25 @@ def test_rows_of_the_journal_are_made_once(tmp_path: Path, monkeypatch: pytest.M
             assert len(lake.search(Query())) == start + 50
             assert lake.calls(Query())
     assert made == [50, 50, 50]
+    lake.close()
+
+
+def test_who_is_interrupted_while_the_journal_is_read_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = WarmLake(tmp_path, MEMORY)
+    with lakes.journal_of(tmp_path) as log:
+        for start in (0, 40):
+            log.append(lakes.records(PACKETS[start : start + 40]))
+
+            class Cancelled(Records):
+                def batch(self, start: int, stop: int) -> NoReturn:
+                    raise KeyboardInterrupt
+
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(warm, "Records", Cancelled)
+                lake.search(Query())
+            same(lake, tmp_path, start + 40)
     lake.close()
 
 

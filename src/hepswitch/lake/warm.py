@@ -67,26 +67,29 @@ class WarmLake(Lake):
             yield connection
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Segment:
     """The rows of a segment up to `end`."""
 
     end: int = 0
     batches: list[pa.RecordBatch] = field(default_factory=list)
 
-    def read_on(self, stream: BinaryIO) -> None:
-        """Take what was written since."""
+    def read_on(self, stream: BinaryIO) -> _Segment:
+        """With what was written since. A new one: whoever is interrupted half-way, or has no memory for it, reads it again."""
         records = Records()
-        for block in journal.read_blocks(stream, self.end):
+        end = self.end
+        for block in journal.read_blocks(stream, end):
             records.add(block.data, block.lengths)
-            self.end = block.end
+            end = block.end
+        batches = list(self.batches)
         start = 0
         while start < len(records):
             batch, start = records.batch(start, min(len(records), start + BATCH))
-            if self.batches and len(self.batches[-1]) < SMALL:
-                both = pa.Table.from_batches([self.batches.pop(), batch], SCHEMA)
+            if batches and len(batches[-1]) < SMALL:
+                both = pa.Table.from_batches([batches.pop(), batch], SCHEMA)
                 (batch,) = both.combine_chunks().to_batches()
-            self.batches.append(batch)
+            batches.append(batch)
+        return _Segment(end, batches)
 
     @property
     def size(self) -> int:
@@ -108,14 +111,14 @@ class JournalRows:
         room = self._room
         others: list[BinaryIO] = []
         for name, stream in named.items():
-            segment = self._segments.setdefault(name, _Segment())
+            segment = self._segments.get(name, _Segment())
             # Rows take about as much as the bytes that they are made of.
             if segment.size + os.fstat(stream.fileno()).st_size - segment.end > room:
-                del self._segments[name]
+                self._segments.pop(name, None)
                 others.append(stream)
                 continue
-            segment.read_on(stream)
-            room -= segment.size
+            self._segments[name] = segment.read_on(stream)
+            room -= self._segments[name].size
         batches = [batch for segment in self._segments.values() for batch in segment.batches]
         return pa.Table.from_batches(batches, SCHEMA) if batches else None, others
 
