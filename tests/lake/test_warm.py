@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NoReturn
 
+import duckdb
 import pytest
 
 import lakes
 from hepswitch.destinations.records import Records
-from hepswitch.lake import warm
+from hepswitch.lake import parquet, warm
 from hepswitch.lake.lake import Lake
 from hepswitch.lake.query import Query
 from hepswitch.lake.warm import WarmLake
@@ -79,6 +80,36 @@ def test_who_is_interrupted_while_the_journal_is_read_loses_nothing(
                 patch.setattr(warm, "Records", Cancelled)
                 lake.search(Query())
             same(lake, tmp_path, start + 40)
+    lake.close()
+
+
+def test_every_question_is_told_of_a_damaged_file_until_it_is_whole_again(tmp_path: Path) -> None:
+    lakes.store(tmp_path, PACKETS)
+    lakes.sealed(tmp_path)
+    (path, *_) = tmp_path.glob("date=*/*/*.parquet")
+    whole = path.read_bytes()
+    said: list[str] = []
+    lake = WarmLake(tmp_path, MEMORY, said.append)
+    path.write_bytes(whole[: len(whole) // 2])
+    for _ in range(2):
+        lake.begin()
+        lake.search(Query())
+        assert [words.removeprefix(f"{path}: ") for words in said] == ["cannot be read and is left out"]
+        said.clear()
+    path.write_bytes(whole)
+    lake.begin()
+    assert len(lake.search(Query())) == len(PACKETS)
+    assert said == []
+    lake.close()
+
+
+def test_too_little_memory_is_no_reason_to_read_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lakes.store(tmp_path, [hep(message) for message in calls(3000)])
+    lakes.sealed(tmp_path)
+    monkeypatch.setattr(parquet, "is_readable", lambda _: pytest.fail("the lake is read to its end"))
+    lake = WarmLake(tmp_path, 4 << 20)
+    with pytest.raises(duckdb.OutOfMemoryException):
+        lake.search(Query())
     lake.close()
 
 

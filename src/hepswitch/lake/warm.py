@@ -19,7 +19,7 @@ import pyarrow as pa
 from hepswitch import journal
 from hepswitch.destinations.records import Records
 from hepswitch.destinations.schema import SCHEMA
-from hepswitch.lake.lake import Lake, listed, view
+from hepswitch.lake.lake import LEFT_OUT, Lake, listed, view
 from hepswitch.lake.snapshot import BATCH, Snapshot
 
 MOST_THREADS = 4
@@ -38,6 +38,7 @@ class WarmLake(Lake):
     def __init__(self, path: Path | str, memory: int, warn: Callable[[str], None] | None = None) -> None:
         super().__init__(path, warn)
         self._rows = JournalRows(memory // 4)
+        self._known: dict[Path, tuple[int, int, int] | None] = {}
         self._duckdb = duckdb.connect(
             config={
                 "memory_limit": f"{memory // 2}B",
@@ -50,6 +51,17 @@ class WarmLake(Lake):
         self._duckdb.execute(f"set allowed_directories = [{listed([self.path])}]")
         self._duckdb.execute("set enable_external_access = false")
         self._duckdb.execute("set lock_configuration = true")
+
+    def begin(self) -> None:
+        """A question begins: it is told of the files that earlier ones found damaged. One that was replaced is tried again."""
+        self._damaged = {path for path in self._damaged if self._known.get(path) == _version(path)}
+        for path in sorted(self._damaged):
+            self._warn(f"{path}: {LEFT_OUT}")
+
+    def _leave_out(self, files: Sequence[Path]) -> bool:
+        found = super()._leave_out(files)
+        self._known = {path: _version(path) for path in self._damaged}
+        return found
 
     def close(self) -> None:
         """Let go of DuckDB."""
@@ -121,6 +133,14 @@ class JournalRows:
             room -= self._segments[name].size
         batches = [batch for segment in self._segments.values() for batch in segment.batches]
         return pa.Table.from_batches(batches, SCHEMA) if batches else None, others
+
+
+def _version(path: Path) -> tuple[int, int, int] | None:
+    try:
+        about = path.stat()
+    except FileNotFoundError:
+        return None
+    return about.st_ino, about.st_size, about.st_mtime_ns
 
 
 def _identity(stream: BinaryIO) -> Identity:
