@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
+import duckdb
 import pytest
 
 import lakes
 from hepswitch.destinations.records import Records
-from hepswitch.lake import warm
+from hepswitch.lake import parquet, warm
 from hepswitch.lake.lake import Lake
 from hepswitch.lake.query import Query
 from hepswitch.lake.warm import WarmLake
@@ -59,6 +61,55 @@ def test_rows_of_the_journal_are_made_once(tmp_path: Path, monkeypatch: pytest.M
             assert len(lake.search(Query())) == start + 50
             assert lake.calls(Query())
     assert made == [50, 50, 50]
+    lake.close()
+
+
+def test_who_is_interrupted_while_the_journal_is_read_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = WarmLake(tmp_path, MEMORY)
+    with lakes.journal_of(tmp_path) as log:
+        for start in (0, 40):
+            log.append(lakes.records(PACKETS[start : start + 40]))
+
+            class Cancelled(Records):
+                def batch(self, start: int, stop: int) -> NoReturn:
+                    raise KeyboardInterrupt
+
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(warm, "Records", Cancelled)
+                lake.search(Query())
+            same(lake, tmp_path, start + 40)
+    lake.close()
+
+
+def test_every_question_is_told_of_a_damaged_file_until_it_is_whole_again(tmp_path: Path) -> None:
+    lakes.store(tmp_path, PACKETS)
+    lakes.sealed(tmp_path)
+    (path, *_) = tmp_path.glob("date=*/*/*.parquet")
+    whole = path.read_bytes()
+    said: list[str] = []
+    lake = WarmLake(tmp_path, MEMORY, said.append)
+    path.write_bytes(whole[: len(whole) // 2])
+    for _ in range(2):
+        lake.begin()
+        lake.search(Query())
+        assert [words.removeprefix(f"{path}: ") for words in said] == ["cannot be read and is left out"]
+        said.clear()
+    path.write_bytes(whole)
+    lake.begin()
+    assert len(lake.search(Query())) == len(PACKETS)
+    assert said == []
+    lake.close()
+
+
+def test_too_little_memory_is_no_reason_to_read_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lakes.store(tmp_path, [hep(message) for message in calls(3000)])
+    lakes.sealed(tmp_path)
+    monkeypatch.setattr(parquet, "is_readable", lambda _: pytest.fail("the lake is read to its end"))
+    lake = WarmLake(tmp_path, 4 << 20)
+    with pytest.raises(duckdb.OutOfMemoryException):
+        lake.search(Query())
     lake.close()
 
 

@@ -20,9 +20,11 @@ from hepswitch.lake.query import Query
 from hepswitch.lake.reader import TIES, Reader, Row, Tie, prepare, searched, streamed
 from hepswitch.lake.snapshot import ATTEMPTS, LakeBusyError, Snapshot, snapshot
 
-ASKED_WRONGLY = (duckdb.ProgrammingError, duckdb.DataError)
+ASKED_WRONGLY = (duckdb.ProgrammingError, duckdb.DataError, duckdb.OutOfMemoryException)
 """DuckDB's errors that are the question's fault, but for InvalidInputException, which a broken file gives too. There is no
 one error for those: a page that cannot be unpacked gives the most general there is."""
+
+LEFT_OUT = "cannot be read and is left out"
 
 Answer = TypeVar("Answer")
 
@@ -164,7 +166,7 @@ class Lake(Reader):
         # Most damaged files are cut ones; reading each to its end takes its time.
         damaged = [path for path in files if not is_whole(path)] or [path for path in files if not is_readable(path)]
         for path in damaged:
-            self._warn(f"{path}: cannot be read and is left out")
+            self._warn(f"{path}: {LEFT_OUT}")
         self._damaged.update(damaged)
         return bool(damaged)
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 from hepswitch import journal
 from hepswitch.destinations.records import Records
 from hepswitch.destinations.schema import SCHEMA
-from hepswitch.lake.lake import Lake, listed, view
+from hepswitch.lake.lake import LEFT_OUT, Lake, listed, view
 from hepswitch.lake.snapshot import BATCH, Snapshot
 
 MOST_THREADS = 4
@@ -38,6 +38,7 @@ class WarmLake(Lake):
     def __init__(self, path: Path | str, memory: int, warn: Callable[[str], None] | None = None) -> None:
         super().__init__(path, warn)
         self._rows = JournalRows(memory // 4)
+        self._known: dict[Path, tuple[int, int, int] | None] = {}
         self._duckdb = duckdb.connect(
             config={
                 "memory_limit": f"{memory // 2}B",
@@ -50,6 +51,17 @@ class WarmLake(Lake):
         self._duckdb.execute(f"set allowed_directories = [{listed([self.path])}]")
         self._duckdb.execute("set enable_external_access = false")
         self._duckdb.execute("set lock_configuration = true")
+
+    def begin(self) -> None:
+        """A question begins: it is told of the files that earlier ones found damaged. One that was replaced is tried again."""
+        self._damaged = {path for path in self._damaged if self._known.get(path) == _version(path)}
+        for path in sorted(self._damaged):
+            self._warn(f"{path}: {LEFT_OUT}")
+
+    def _leave_out(self, files: Sequence[Path]) -> bool:
+        found = super()._leave_out(files)
+        self._known = {path: _version(path) for path in self._damaged}
+        return found
 
     def close(self) -> None:
         """Let go of DuckDB."""
@@ -67,26 +79,29 @@ class WarmLake(Lake):
             yield connection
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Segment:
     """The rows of a segment up to `end`."""
 
     end: int = 0
     batches: list[pa.RecordBatch] = field(default_factory=list)
 
-    def read_on(self, stream: BinaryIO) -> None:
-        """Take what was written since."""
+    def read_on(self, stream: BinaryIO) -> _Segment:
+        """With what was written since. A new one: whoever is interrupted half-way, or has no memory for it, reads it again."""
         records = Records()
-        for block in journal.read_blocks(stream, self.end):
+        end = self.end
+        for block in journal.read_blocks(stream, end):
             records.add(block.data, block.lengths)
-            self.end = block.end
+            end = block.end
+        batches = list(self.batches)
         start = 0
         while start < len(records):
             batch, start = records.batch(start, min(len(records), start + BATCH))
-            if self.batches and len(self.batches[-1]) < SMALL:
-                both = pa.Table.from_batches([self.batches.pop(), batch], SCHEMA)
+            if batches and len(batches[-1]) < SMALL:
+                both = pa.Table.from_batches([batches.pop(), batch], SCHEMA)
                 (batch,) = both.combine_chunks().to_batches()
-            self.batches.append(batch)
+            batches.append(batch)
+        return _Segment(end, batches)
 
     @property
     def size(self) -> int:
@@ -108,16 +123,24 @@ class JournalRows:
         room = self._room
         others: list[BinaryIO] = []
         for name, stream in named.items():
-            segment = self._segments.setdefault(name, _Segment())
+            segment = self._segments.get(name, _Segment())
             # Rows take about as much as the bytes that they are made of.
             if segment.size + os.fstat(stream.fileno()).st_size - segment.end > room:
-                del self._segments[name]
+                self._segments.pop(name, None)
                 others.append(stream)
                 continue
-            segment.read_on(stream)
-            room -= segment.size
+            self._segments[name] = segment.read_on(stream)
+            room -= self._segments[name].size
         batches = [batch for segment in self._segments.values() for batch in segment.batches]
         return pa.Table.from_batches(batches, SCHEMA) if batches else None, others
+
+
+def _version(path: Path) -> tuple[int, int, int] | None:
+    try:
+        about = path.stat()
+    except FileNotFoundError:
+        return None
+    return about.st_ino, about.st_size, about.st_mtime_ns
 
 
 def _identity(stream: BinaryIO) -> Identity:

@@ -113,6 +113,7 @@ class Asking:
             self._lakes[store.path] = WarmLake(store.path, memory, self._warn)
         lake = self._lakes[store.path]
         lake.place = f"store {name}"
+        lake.begin()
         yield lake
 
     def _warn(self, words: str) -> None:

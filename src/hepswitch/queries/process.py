@@ -30,6 +30,9 @@ log = structlog.get_logger("hepswitch.queries")
 
 NICE = 5
 
+INTERRUPTED = "Query interrupted"
+"""What DuckDB's RuntimeError says when a signal came while it was at work, instead of letting KeyboardInterrupt through."""
+
 TOO_MUCH = "the answer takes more memory than [control] query_memory allows: ask about less time"
 
 
@@ -96,6 +99,8 @@ def answer(to: Line, asking: Asking, asked: bytes) -> None:
     except (BrokenError, ConnectionError):
         raise
     except Exception as error:
+        if isinstance(error, RuntimeError) and str(error) == INTERRUPTED:
+            raise KeyboardInterrupt from error
         log.exception("a question cannot be answered")
         why = logs.words(error) if isinstance(error, OSError) else f"{type(error).__name__}; the switch's log says more"
         refuse(out, 503, f"the question cannot be answered: {why}")
