@@ -226,17 +226,23 @@ cdef class Calls:
 
     cdef Entry* find(self, Set* set, uint64_t key, uint64_t now, bint make) noexcept nogil:
         """The entry of `key`; without one NULL, or a new one (all zero). The set is locked."""
-        cdef int i, oldest = 0
+        cdef int i, oldest = -1
         for i in range(WAYS):
             if set.keys[i] == key:
                 if set.entries[i].until > now:
                     return &set.entries[i]
                 oldest = i                       # over: the same again is something new
                 break
-            if set.entries[i].until < set.entries[oldest].until:
-                oldest = i
         if not make:
             return NULL
+        if oldest < 0:                           # only now: each entry is a cache line of its own
+            oldest = 0
+            for i in range(WAYS):
+                if set.keys[i] == 0:
+                    oldest = i
+                    break
+                if set.entries[i].until < set.entries[oldest].until:
+                    oldest = i
         if set.keys[oldest]:
             self.displace(set.keys[oldest], &set.entries[oldest], now)
         set.keys[oldest] = key
