@@ -14,6 +14,9 @@ A **call** (or registration) is a Call-ID. It is attempted by a request without 
 is no new attempt, as after 401, 402 and 407 (challenges, RFC 6076 section 4). With targets all of this is for each pair
 of them by itself, so each hop that they tell apart counts.
 
+Whoever holds a lock for too long is taken for dead, and may write all the same when it was only stopped: so an entry may hold
+anything, and nothing that is read from it is an index before it was bounded.
+
 An entry has a time until which it is needed; when there is no room, the one that ends first gives way. Hashes stand for
 texts. Not here: reading messages (`message`), counts (`tally`).
 """
@@ -131,7 +134,7 @@ cdef class Calls:
         event.first = not known
         seen[0] |= bit
         if said.method != ACK:
-            while leg < this.legs and this.branches[leg] != branch:
+            while leg < LEGS and leg < this.legs and this.branches[leg] != branch:
                 leg += 1
             if leg == this.legs and leg < LEGS:
                 this.branches[leg] = branch
@@ -256,7 +259,7 @@ cdef class Calls:
         elif key & 1 and entry.call.state == PENDING:
             self.tally.outcome(
                 self.tally.number_of(entry.call.source), self.tally.number_of(entry.call.target),
-                entry.call.registration, REGISTER_UNFINISHED if entry.call.registration else UNFINISHED,
+                entry.call.registration != 0, REGISTER_UNFINISHED if entry.call.registration else UNFINISHED,
             )
 
     def sweep(self, uint64_t now, Py_ssize_t worker=0, Py_ssize_t workers=1) -> None:
