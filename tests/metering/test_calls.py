@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import struct
 
 import pytest
 
 from hepswitch import books
 from hepswitch.metering import words
+from hepswitch.wire.hep import Hep
 from metering.scene import OTHER, PROXY, START, UAC, UAS, Stage
 
 
@@ -278,6 +280,43 @@ def test_messages_that_are_made_up_have_bounded_series() -> None:
     ]
     assert sum(series) == sent > 40_000
     assert 30_000 <= len(series) <= 30_000 + 40
+
+
+def test_headers_that_are_passed_over_hide_none_and_fold_as_others() -> None:
+    """What is not read is not taken apart: names in any case, compact ones, folds and broken lines among the others."""
+    stage = Stage()
+    plain = b"INVITE sip:bob@b SIP/2.0\r\n%b\r\n"
+    headers = (
+        b"Max-Forwards: 70\r\n f: <sip:x>;tag=no\r\n\tCall-ID: no\r\nno colon here\r\n@: what\r\n"
+        b"V: SIP/2.0/UDP h;branch=z9hG4bKb1\r\nUser-Agent:\r\n i: no\r\nf: <sip:a@a>;tag=caller\r\nt: <sip:b@b>\r\n"
+        b"I: call-1\r\nAllow: INVITE\r\ncsEQ: 1 INVITE\r\n"
+    )
+    stage.run(bytes(Hep.new(plain % headers, src_ip=UAC, dst_ip=PROXY, time=START)))
+    stage.reply(486, 1.0)
+    assert stage.outcomes() == {"user": 1}, "the reply belongs to it: Call-ID, tag, CSeq and branch are the same"
+    stage.run(bytes(Hep.new(plain % b"Max-Forwards: 70\r\n i: folded\r\n", src_ip=UAC, dst_ip=PROXY, time=START)))
+    assert stage.sip["unreadable"] == 1
+
+
+def test_an_entry_that_another_worker_has_spoilt_does_no_harm() -> None:
+    stage = Stage(transactions=64)
+    stage.say("INVITE", 0.0)
+    call, until, registration, legs = 1, 0, 29, 59  # the bit of its key, and offsets in calls.pxd
+    for start in range(512, len(stage.memory), 512):
+        for way in range(7):
+            (key,) = struct.unpack_from("<Q", stage.memory, start + 8 + 8 * way)
+            entry = start + 64 + 64 * way
+            if key & call:
+                struct.pack_into("<Q", stage.memory, entry + until, 1)
+                stage.memory[entry + registration] = 0xFF
+            elif key:
+                stage.memory[entry + legs] = 0xFF
+    stage.reply(180, 1.0, branch="unheard")
+    for _ in range(8):
+        stage.meter.sweep()
+    row = stage.calls()
+    assert (row["registered"]["unfinished"], row["outcomes"]["unfinished"]) == (1, 0)
+    assert stage.messages() == {"INVITE/INVITE": 1, "INVITE/180": 1}
 
 
 def test_second_legs_of_asterisk_belong_to_the_first() -> None:

@@ -75,7 +75,7 @@ def _watch(console: Any, shoot: Callable[[], Any], picture: Callable[..., Any], 
 @contextlib.contextmanager
 def _keys() -> Iterator[Callable[[float], str | None]]:
     """A function that waits so many seconds for a key and gives it. Where nobody has a keyboard it only waits."""
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         yield time.sleep
         return
     import termios

@@ -20,7 +20,6 @@ from hepswitch.books import label
 from hepswitch.metering import words
 
 cdef enum:
-    NODE_NAME = 0x13
     FIRST_ROOM = 16
     NOBODY = -1
 
@@ -54,17 +53,15 @@ cdef class Agents:
     def __len__(self) -> int:
         return self.count
 
-    cdef Agent* see(self, Packet packet, int type, const Sender* sender, str listener, uint64_t listener_key,
-                    uint64_t arrived) except NULL:
+    cdef Agent* see(self, Packet packet, const Marks* marks, int type, const Sender* sender, str listener,
+                    uint64_t listener_key, uint64_t arrived) except NULL:
         """Count a packet for who sent it. The agent stays valid until the next packet."""
-        cdef Chunk* name = packet.find(0, NODE_NAME)
-        cdef Chunk* payload = packet.find(0, PAYLOAD)
-        cdef Chunk* stamp = packet.find(0, TIMESTAMP)
+        cdef Chunk* name = marks.first[NODE_NAME]
+        cdef Chunk* payload = marks.first[PAYLOAD]
         cdef Agent* agent
-        cdef uint64_t number = 0, key
+        cdef uint64_t number = number_of(packet, marks.first[CAPTAGENT_ID]), key
         cdef double skew
         cdef int at
-        packet.number(CAPTAGENT_ID, &number)
         key = fold(number ^ sender.words[0] ^ listener_key, sender.words[1] ^ self.seed)
         if name != NULL:
             key = digest(packet.data + name.at, name.size, key)
@@ -84,8 +81,8 @@ cdef class Agents:
         if payload != NULL:
             agent.payload[type] += payload.size
         agent.last = arrived
-        if stamp != NULL and sender.words[1]:            # who captures here has our clock
-            skew = <double> packet.captured_us() - <double> arrived
+        if marks.first[TIMESTAMP] != NULL and sender.words[1]:       # who captures here has our clock
+            skew = <double> marks.captured - <double> arrived
             if -LIVE < skew < LIVE and skew:
                 agent.timed += 1
                 agent.skew += (skew - agent.skew) * max(SKEW_SHARE, 1.0 / agent.timed)

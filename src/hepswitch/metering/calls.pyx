@@ -14,6 +14,9 @@ A **call** (or registration) is a Call-ID. It is attempted by a request without 
 is no new attempt, as after 401, 402 and 407 (challenges, RFC 6076 section 4). With targets all of this is for each pair
 of them by itself, so each hop that they tell apart counts.
 
+Whoever holds a lock for too long is taken for dead, and may write all the same when it was only stopped: so an entry may hold
+anything, and nothing that is read from it is an index before it was bounded.
+
 An entry has a time until which it is needed; when there is no room, the one that ends first gives way. Hashes stand for
 texts. Not here: reading messages (`message`), counts (`tally`).
 """
@@ -134,7 +137,7 @@ cdef class Calls:
             # Servers trace replies as they hand them on, some without their own Via, and then without any: that is the
             # caller's leg.
             if not (said.status and said.branch.size == 0):
-                while leg < this.legs and this.branches[leg] != branch:
+                while leg < LEGS and leg < this.legs and this.branches[leg] != branch:
                     leg += 1
             if leg == this.legs and leg < LEGS:
                 this.branches[leg] = branch
@@ -229,17 +232,23 @@ cdef class Calls:
 
     cdef Entry* find(self, Set* set, uint64_t key, uint64_t now, bint make) noexcept nogil:
         """The entry of `key`; without one NULL, or a new one (all zero). The set is locked."""
-        cdef int i, oldest = 0
+        cdef int i, oldest = -1
         for i in range(WAYS):
             if set.keys[i] == key:
                 if set.entries[i].until > now:
                     return &set.entries[i]
                 oldest = i                       # over: the same again is something new
                 break
-            if set.entries[i].until < set.entries[oldest].until:
-                oldest = i
         if not make:
             return NULL
+        if oldest < 0:                           # only now: each entry is a cache line of its own
+            oldest = 0
+            for i in range(WAYS):
+                if set.keys[i] == 0:
+                    oldest = i
+                    break
+                if set.entries[i].until < set.entries[oldest].until:
+                    oldest = i
         if set.keys[oldest]:
             self.displace(set.keys[oldest], &set.entries[oldest], now)
         set.keys[oldest] = key
@@ -253,7 +262,7 @@ cdef class Calls:
         elif key & 1 and entry.call.state == PENDING:
             self.tally.outcome(
                 self.tally.number_of(entry.call.source), self.tally.number_of(entry.call.target),
-                entry.call.registration, REGISTER_UNFINISHED if entry.call.registration else UNFINISHED,
+                entry.call.registration != 0, REGISTER_UNFINISHED if entry.call.registration else UNFINISHED,
             )
 
     def sweep(self, uint64_t now, Py_ssize_t worker=0, Py_ssize_t workers=1) -> None:

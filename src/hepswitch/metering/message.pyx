@@ -7,8 +7,9 @@
 from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t
 from libc.string cimport memcmp, memset
 
-from hepswitch.wire.sip_scan cimport SipFields, sip_start
-from hepswitch.wire.sip_text cimport Bytes, Header, Span, bounded, find, lower, next_header, put, same, space
+from hepswitch.wire.sip_text cimport (
+    Bytes, Header, Span, blank, bounded, find, first_line, line_end, lower, next_header, put, same, space,
+)
 from hepswitch.wire.sip_values cimport address, element_end, parameter
 
 from hepswitch.metering import words
@@ -28,6 +29,7 @@ cdef enum:
     CALL_ID = 8
     CSEQ = 16
     ALL = 31
+    LETTERS = 1 << 2 | 1 << 5 | 1 << 8 | 1 << 17 | 1 << 19 | 1 << 21 | 1 << 23    # c f i r t v x: of the headers read
     MOST_STATUS = 700
     TAIL = 6                 # of "_b2b-1", which Asterisk's and others' second leg has behind the first one's Call-ID
 
@@ -107,26 +109,57 @@ cdef inline bint late(Said* out) noexcept nogil:
     return out.status >= 300 or out.method == BYE or out.method == CANCEL
 
 
+cdef inline bint start_line(Bytes p, Py_ssize_t n, Py_ssize_t* head, Said* out) noexcept nogil:
+    """The status, or the method; `head`: where headers begin. False when `response` is none."""
+    cdef Py_ssize_t at = first_line(p, n), end = line_end(p, at, n), start = at
+    cdef Span method
+    head[0] = min(end + 1, n)
+    while at < end and not blank(p[at]):
+        at += 1
+    if at - start > 4 and same(p + start, 4, b"sip/", 4):
+        while at < end and blank(p[at]):
+            at += 1
+        start = at
+        while at < end and at < start + 3 and 48 <= p[at] <= 57:
+            out.status = out.status * 10 + (p[at] - 48)
+            at += 1
+        if not 100 <= out.status < MOST_STATUS:
+            return False
+        out.response = response_of[out.status]
+        return True
+    method.at, method.size = <uint32_t> start, <uint32_t> (at - start)
+    out.method = out.response = method_number(p, method)
+    return True
+
+
+cdef inline Py_ssize_t relevant(Bytes p, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
+    """Where the next line begins, from `at` on, that may be a header to be read, or ends them. Most begin with another letter."""
+    cdef unsigned char c
+    while at < n:
+        c = p[at] | 0x20
+        if not 97 <= c <= 122 or LETTERS >> (c - 97) & 1:
+            break
+        at = line_end(p, at, n) + 1
+        while at < n and blank(p[at]):
+            at = line_end(p, at, n) + 1
+    return min(at, n)
+
+
 cdef bint read_message(Bytes p, Py_ssize_t n, Said* out) noexcept nogil:
-    cdef SipFields start
     cdef Header header
     cdef Span spare
-    cdef Py_ssize_t at, size
+    cdef Py_ssize_t at = 0, size
     cdef int found = 0, this
     cdef unsigned char c
     memset(out, 0, sizeof(Said))
     out.method = -1
     n = bounded(n)
-    sip_start(p, n, &start)
-    out.status = start.status
-    if start.is_request:
-        out.method = out.response = method_number(p, start.method)
-    elif 100 <= start.status < MOST_STATUS:
-        out.response = response_of[start.status]
-    else:
+    if not start_line(p, n, &at, out):
         return False
-    at = start.head
-    while next_header(p, n, &at, &header):
+    while True:
+        at = relevant(p, at, n)
+        if not next_header(p, n, &at, &header):
+            break
         size = header.name_end - header.name
         if size == 0:
             continue

@@ -1,6 +1,6 @@
 from libc.stdint cimport uint64_t
 
-from hepswitch.metering.agents cimport Agent, Agents
+from hepswitch.metering.agents cimport Agent, Agents, Marks
 from hepswitch.metering.calls cimport Calls
 from hepswitch.metering.message cimport Said
 from hepswitch.routing.packet cimport MeterBase, Packet
@@ -31,8 +31,8 @@ cdef class Meter(MeterBase):
     cdef uint64_t listener_key, arrived, now
     cdef Sender sender
 
-    cdef int sip(self, Packet packet, Agent* agent) except -1
-    cdef int count(self, Bytes p, Said* said, Packet packet, Agent* agent) except -1
+    cdef int sip(self, Packet packet, const Marks* marks, Agent* agent) except -1
+    cdef int count(self, Bytes p, Said* said, Packet packet, uint64_t captured, Agent* agent) except -1
     cdef int report(self, Packet packet, int kind, str node) except -1
     cdef int target_of(self, Packet packet, int four, int six) except -1
     cdef int rare(self, Bytes p, Said* said, int source) except -1

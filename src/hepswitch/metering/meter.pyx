@@ -10,7 +10,7 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
 
 from hepswitch.buckets cimport mix, monotonic
-from hepswitch.metering.agents cimport Agent, Agents
+from hepswitch.metering.agents cimport Agent, Agents, Marks, mark, number_of
 from hepswitch.metering.calls cimport Calls, Capture, Event
 from hepswitch.metering.digest cimport digest
 from hepswitch.metering.message cimport INVITE, REGISTER, Said, read_message
@@ -95,18 +95,22 @@ cdef class Meter(MeterBase):
         return 0
 
     cdef int see(self, Packet packet, Item* item) except -1:
-        cdef uint64_t kind = 0
+        cdef uint64_t kind = SIP                 # versions 1 and 2 carry nothing else, and do not say so
+        cdef Marks marks
         cdef Agent* agent
-        packet.number(PROTO_TYPE, &kind)
+        mark(packet, &marks)
+        if marks.first[PROTO_TYPE] != NULL or packet._version == 3:
+            kind = number_of(packet, marks.first[PROTO_TYPE])
         if item.sender_size:
             read_sender(&self.sender, item)
         agent = self.agents.see(
-            packet, type_numbers[min(kind, <uint64_t> 255)], &self.sender, self.listener, self.listener_key, self.arrived
+            packet, &marks, type_numbers[min(kind, <uint64_t> 255)], &self.sender, self.listener, self.listener_key,
+            self.arrived,
         )
         if self.calls is None:
             return 0
         if kind <= SIP or kind == SIP_JSON:
-            self.sip(packet, agent)
+            self.sip(packet, &marks, agent)
         elif kind == RTCP or kind == RTP_AGENT or kind == VQ_RTCPXR or kind == HORACLIFIX:
             self.report(packet, <int> kind, self.agents.nodes[agent.node])
         return 0
@@ -125,7 +129,7 @@ cdef class Meter(MeterBase):
         )
         return 0
 
-    cdef int sip(self, Packet packet, Agent* agent) except -1:
+    cdef int sip(self, Packet packet, const Marks* marks, Agent* agent) except -1:
         cdef Bytes p = NULL
         cdef Py_ssize_t n = 0
         cdef Said said
@@ -138,16 +142,16 @@ cdef class Meter(MeterBase):
                 return 0
             p, n = inner.raw, len(inner.raw)
         if sip_looks(p, n) and read_message(p, n, &said):
-            return self.count(p, &said, packet, agent)
+            return self.count(p, &said, packet, marks.captured, agent)
         self.unreadable += 1
         return 0
 
-    cdef int count(self, Bytes p, Said* said, Packet packet, Agent* agent) except -1:
+    cdef int count(self, Bytes p, Said* said, Packet packet, uint64_t captured, Agent* agent) except -1:
         cdef Capture capture
         cdef Event event
         cdef Row* row
         cdef int place, what
-        capture.time = packet.captured_us()
+        capture.time = captured
         capture.agent = agent.key
         capture.source = capture.target = 0
         if self.networks is not None:
