@@ -140,7 +140,7 @@ def test_arrows_lead_from_column_to_column_in_the_colour_of_their_dialog(visit: 
     signalling = {event["id"]: event for event in told["events"] if event["kind"] in ("request", "reply")}
 
     arrows = page.locator(".event").evaluate_all(
-        "rows => rows.map(row => { const x = [...row.querySelectorAll('.life')].map(life => life.x1.baseVal.value);"
+        "rows => rows.map(row => { const x = [...row.querySelector('.life').getAttribute('d').matchAll(/M([\\d.]+)/g)].map(found => Number(found[1]));"
         " const shaft = row.querySelector('line.shaft'); return shaft && [row.dataset.id,"
         " x.indexOf(shaft.x1.baseVal.value), shaft.x2.baseVal.value, x, getComputedStyle(shaft).stroke]; })"
     )
@@ -260,6 +260,21 @@ def test_sdp_is_explained_and_the_parsed_message_has_its_headers(visit: Visit, s
     table = opened(page).get_by_role("table").last
     expect(table.get_by_role("row", name="Call-ID")).to_contain_text(forked_call.CALL_ID)
     expect(opened(page).get_by_role("row", name="audio RTP/AVP")).to_contain_text("sendonly")
+
+
+def test_names_that_every_object_has_are_no_words_of_sdp(visit: Visit, stage: Stage) -> None:
+    page = seen(visit, stage.address())
+    names = ["constructor", "toString", "__proto__", "hasOwnProperty"]
+    body = ["v=0", f"m=audio 1 RTP/AVP {' '.join(names)}", *(f"a={name}" for name in names)]
+    text = "\r\n".join(["INVITE sip:b SIP/2.0", "Content-Type: application/sdp", "", *body])
+
+    lines = page.evaluate(
+        "async (text) => (await import('/web/js/call/highlight.js')).highlighted(text, 'request')"
+        ".map(line => [line.textContent, line.dataset.note ?? ''])",
+        text,
+    )
+    assert [line for line, _ in lines] == text.split("\r\n")
+    assert [note for _, note in lines][-5:] == [f"audio to port 1: {', '.join(names)}", "", "", "", ""]
 
 
 def test_two_messages_are_compared_word_by_word(visit: Visit, stage: Stage) -> None:

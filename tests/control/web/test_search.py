@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from datetime import datetime
@@ -282,6 +283,48 @@ def test_the_live_end_brings_new_calls_and_keeps_the_place(visit: Visit, switch:
     expect(page.locator(ROWS)).to_have_count(101, timeout=20_000)
     assert ids(page)[1:] == before
     expect(page.locator(f'{ROWS}[aria-selected="true"]')).to_have_attribute("data-call-id", before[0])
+
+
+def test_what_came_unseen_is_not_left_out_by_the_live_end(visit: Visit, switch: RunningSwitch) -> None:
+    page = opened(visit, switch)
+    kept = page.evaluate(
+        """async (calls) => {
+            const { Results } = await import("/web/js/search/results.js");
+            const body = document.createElement("tbody");
+            const results = new Results(body, () => {});
+            const shown = () => [...body.rows].map((row) => row.dataset.callId);
+            results.show(calls.slice(100), "");
+            const gap = results.renew(calls.slice(0, 50), 1000);
+            const joined = results.renew(calls.slice(50, 150), 1000);
+            const full = results.renew(calls.slice(0, 100), 100);
+            return [gap, joined, full, shown()];
+        }""",
+        [{**call, "call_id": f"{number}"} for number, call in enumerate(found(switch, limit=200))],
+    )
+    assert kept == [False, True, False, [f"{number}" for number in range(50, 200)]]
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("?since=T", "T"),
+        ("?since=yesTerday&until=Tomorrow", "yesTerday"),
+        ("?since=2026-02-31T99:99:99Z", "2026-02-31T99:99:99Z"),
+        ("?since=2026-11-18T11:00", "2026-11-18 11:00:00"),
+        ("?since=2026-11-18T11:00:00.000001Z", "2026-11-18 11:00:00.000001"),
+        ("?q=%00%ff&store=%3Cimg%3E&since=__proto__&live=1", "__proto__"),
+    ],
+)
+def test_whatever_the_address_says_there_is_an_answer(
+    visit: Visit, switch: RunningSwitch, query: str, shown: str
+) -> None:
+    page = visit(f"{switch.control}/{query}")
+    expect(page.get_by_label("from")).to_have_value(shown)
+    expect(page.locator(f"{ROWS}, #trouble .bad").first).to_be_attached()
+    page.complaints.clear()  # the browser tells of every 400
+    page.get_by_label("from").fill("1h")
+    page.get_by_label("from").press("Enter")
+    page.wait_for_url(re.compile(r"since=1h"))
 
 
 def test_nothing_found_says_what_to_do(page: Page) -> None:

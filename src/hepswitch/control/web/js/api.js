@@ -30,7 +30,7 @@ export const endpoint = (path, params) => address(ROOT + path, params);
 
 /** What the endpoint tells. Raises ApiError. */
 export async function get(path, params, signal) {
-  return (await ask(endpoint(path, params), { signal })).json();
+  return body(await ask(endpoint(path, params), { signal }), "json");
 }
 
 /** Saves what the endpoint gives as a file, under the name that the server gave it. Raises ApiError: a plain link would show
@@ -38,15 +38,15 @@ export async function get(path, params, signal) {
 export async function download(path, params, signal) {
   const answer = await ask(endpoint(path, params), { signal });
   const name = /filename="([^"]+)"/.exec(answer.headers.get("Content-Disposition") ?? "")?.[1] ?? "download";
-  const url = URL.createObjectURL(await answer.blob());
+  const url = URL.createObjectURL(await body(answer, "blob"));
   h("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
 /** A change. Raises ApiError. */
-export async function post(path, body) {
+export async function post(path, change) {
   const headers = { "Content-Type": "application/json" };
-  return (await ask(endpoint(path), { method: "POST", headers, body: JSON.stringify(body) })).json();
+  return body(await ask(endpoint(path), { method: "POST", headers, body: JSON.stringify(change) }), "json");
 }
 
 /** One question at a time: a new one gives up the one before it. `ask(signal)` makes the promise. */
@@ -120,6 +120,16 @@ async function ask(url, init) {
   }
   if (answer.ok) return answer;
   throw new ApiError(await reason(answer), answer.status);
+}
+
+/** All of the answer, as `kind`: it may break off, or be somebody else's (a proxy's). */
+async function body(answer, kind) {
+  try {
+    return await answer[kind]();
+  } catch (error) {
+    if (gaveUp(error)) throw error;
+    throw new ApiError("The answer broke off: the switch's log may say why. Ask again, or about less", answer.status);
+  }
 }
 
 async function reason(answer) {

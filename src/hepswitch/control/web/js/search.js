@@ -16,6 +16,7 @@ const BUCKETS = 120;
 const TYPED = 300; // ms without a key before what was typed is asked
 const SLOW = 1000; // ms before a person may cancel
 const FOLLOW = 5000; // ms between two looks at the live end
+const MOST = 1000; // calls that the live end leaves on the page
 
 const form = byId("question");
 const [box, store, since, until, live] = ["q", "store", "since", "until", "live"].map(byId);
@@ -71,8 +72,7 @@ async function ask() {
     const rate = get("/rate", { ...asked, buckets: BUCKETS }, signal).then(drawn);
     try {
       const answer = await get("/calls", { ...asked, limit: PAGE }, signal);
-      found = answer;
-      results.show(answer.calls, question.store);
+      begin(answer);
       told(answer);
       await rate;
     } catch (error) {
@@ -85,6 +85,14 @@ async function ask() {
   });
 }
 
+/** These are the newest calls; others come below them. */
+function begin(answer) {
+  paging.giveUp();
+  found = answer;
+  results.show(answer.calls, question.store);
+  older();
+}
+
 /** The newest calls once more, in the place of what has changed. */
 async function follow() {
   if (document.hidden) return rested();
@@ -92,7 +100,8 @@ async function follow() {
     const asked = { q: question.q.trim(), store: question.store, since: question.since };
     try {
       const [answer, rate] = await Promise.all([get("/calls", { ...asked, limit: PAGE }, signal), get("/rate", { ...asked, buckets: BUCKETS }, signal)]);
-      results.renew(answer.calls);
+      if (results.renew(answer.calls, answer.next ? MOST : Infinity)) found = { ...found, seconds: answer.seconds };
+      else begin(answer);
       drawn(rate);
       trouble(null, answer.warnings);
     } catch (error) {
@@ -140,7 +149,6 @@ function told(answer) {
   trouble(null, answer.warnings);
   const asked = Object.entries(answer.asked).filter(([, value]) => value !== null && value !== "");
   fill(byId("read"), asked.length ? "read as" : null, asked.map(([name, value]) => h("span", { class: "asked" }, `${name.replaceAll("_", " ")} `, h("b", { class: "foreign" }, String(value)))));
-  older();
 }
 
 function drawn(rate) {
@@ -218,7 +226,8 @@ async function exportChosen() {
 function submit() {
   const times = [since, until].map((field) => {
     try {
-      const time = written(field.value);
+      const before = question[field.id]; // what was not touched stays exact, and in an hour that comes twice the same
+      const time = field.value === shown(before) ? before : written(field.value);
       field.removeAttribute("aria-invalid");
       return time;
     } catch (error) {

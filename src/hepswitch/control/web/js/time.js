@@ -2,15 +2,21 @@
 // A time is a number of microseconds since 1970, exact: 2^53 µs are 285 years.
 
 const KEY = "hepswitch.zone";
+const ISO = /^(\d{4}-\d\d-\d\d)(?:(T\d\d:\d\d(?::\d\d)?)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)?)?$/i;
 const changed = new EventTarget();
 let utc = localStorage.getItem(KEY) === "utc";
 
 /** µs since 1970 of an ISO 8601 time. */
 export function micros(iso) {
-  const [, whole, fraction = "", zone] = /^(.*?)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)$/i.exec(iso) ?? [];
-  const ms = Date.parse(whole + zone);
-  if (Number.isNaN(ms)) throw new Error(`${iso} is not a time`);
-  return ms * 1000 + Number(fraction.padEnd(6, "0").slice(0, 6));
+  const us = moment(iso);
+  if (Number.isNaN(us)) throw new Error(`${iso} is not a time`);
+  return us;
+}
+
+/** The same of what may be no such time: then NaN. As for the API, it is UTC unless it says otherwise. */
+export function moment(text) {
+  const [, day, time = "T00:00", fraction = "", zone = "Z"] = ISO.exec(text.trim()) ?? [];
+  return Date.parse(day + time + zone) * 1000 + Number(fraction.padEnd(6, "0").slice(0, 6));
 }
 
 /** The ISO 8601 time of that many µs, UTC. */

@@ -58,7 +58,7 @@ function judged(quality) {
   return ["", "odd", "bad"].findLast((_, place) => !place || Object.keys(LIMITS).some((name) => beyond(name, place - 1)));
 }
 
-const lives = (at, height) => at.map((x) => svg("line", { class: "life", x1: x, x2: x, y1: 0, y2: height }));
+const lives = (at, height) => svg("path", { class: "life", d: at.map((x) => `M${x} 0v${height}`).join("") });
 
 function arrow(row, from, to, width) {
   const middle = (from + to) / 2;

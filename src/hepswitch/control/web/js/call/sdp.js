@@ -17,6 +17,9 @@ const ATTRIBUTES = {
   group: "streams that go together", ssrc: "source of RTP", fmtp: "parameters of the codec", maxptime: "longest packet, ms", T38FaxVersion: "fax over UDP (T.38)",
 };
 
+/** What a table says of a name, which may be that of something every object has. */
+const of = (table, name) => (Object.hasOwn(table, name) ? table[name] : undefined);
+
 /** The words for each line of a body, "" where there are none. */
 export function explained(lines) {
   const codecs = rtpmaps(lines);
@@ -50,16 +53,16 @@ function words(kind, value, codecs) {
 
 function media([type, port, proto, ...formats], codecs) {
   if (!proto) return "";
-  const names = formats.map((format) => codecs[format] ?? STATIC[format] ?? format).join(", ");
+  const names = formats.map((format) => of(codecs, format) ?? of(STATIC, format) ?? format).join(", ");
   const secure = proto.includes("SAVP") ? ", encrypted" : "";
   return /^0(\/|$)/.test(port) ? `${type} refused: port 0` : `${type} to port ${port}${secure}: ${names}`;
 }
 
 function attribute(value) {
   const [name, rest = ""] = value.split(/:(.*)/s);
-  if (DIRECTIONS[name]) return DIRECTIONS[name];
+  if (of(DIRECTIONS, name)) return DIRECTIONS[name];
   const [, type, codec, rate, channels] = /^\s*(\d+)\s+([^/\s]+)\/(\d+)(?:\/(\d+))?/.exec(rest) ?? [];
   if (name === "rtpmap") return type ? `${type} is ${codec}, ${rate} Hz${channels > 1 ? `, ${channels} channels` : ""}` : "";
   if (name === "ptime") return `${rest.trim()} ms of sound a packet`;
-  return Object.hasOwn(ATTRIBUTES, name) ? ATTRIBUTES[name] : "";
+  return of(ATTRIBUTES, name) ?? "";
 }

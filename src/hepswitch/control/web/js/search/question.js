@@ -1,7 +1,7 @@
 // What is asked, as the URL, the form and the API have it. A time is ISO 8601 or "so long ago" (2h), or nothing (the server's
 // default, or now).
 
-import { date, instant, iso, micros, now, stamp } from "../time.js";
+import { date, instant, iso, moment, micros, now, stamp } from "../time.js";
 
 const NAMES = ["q", "store", "since", "until", "live"];
 const AGO = /^(\d+(\.\d+)?(s|m|h|d|w))+$/;
@@ -13,13 +13,13 @@ export function fromUrl(search) {
 }
 
 /** Does the end of this question move with the clock? */
-export const followsNow = (question) => !question.until && !question.since.includes("T");
+export const followsNow = (question) => !question.until && Number.isNaN(moment(question.since));
 
-/** A time of a question as a person reads it. */
+/** A time of a question as a person reads it; what is no time of a day as it is. */
 export function shown(time) {
-  if (!time.includes("T")) return time;
-  const us = micros(time);
-  return us % 1e6 ? stamp(us) : stamp(us, 0);
+  const us = moment(time);
+  if (Number.isNaN(us)) return time;
+  return us % 1e3 ? stamp(us, 6) : us % 1e6 ? stamp(us) : stamp(us, 0);
 }
 
 /** The time of a question that a person wrote: "2h", "14:30", "2026-11-25", "2026-11-25 14:30:05.250", ISO 8601, "now". Raises
@@ -37,7 +37,7 @@ export function written(text) {
 
 /** Raises Error when the question's times are the wrong way round. */
 export function check({ since, until }) {
-  if (since.includes("T") && until.includes("T") && micros(since) >= micros(until)) {
+  if (moment(since) >= moment(until)) {
     throw new Error("“from” is not before “to”: nothing lies between them");
   }
 }

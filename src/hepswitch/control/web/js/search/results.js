@@ -49,12 +49,16 @@ export class Results {
     this.#tell();
   }
 
-  /** The newest calls as they are now, over those that are there: new ones on top, others as they have become. */
-  renew(calls) {
+  /** The newest calls as they are now, over those that are there: new ones on top, others as they have become. Gives false,
+   *  and changes nothing, where calls may be missing between both, or there would be more than `most`. */
+  renew(calls, most) {
     const newest = new Set(calls.map((call) => call.call_id));
+    const known = calls.filter((call) => this.#rows.has(call.call_id)).length;
+    if (most < Infinity && (!known || this.#rows.size + calls.length - known > most)) return false;
     const oldest = calls.length ? micros(calls.at(-1).start) : Infinity;
     const older = [...this.#rows.values()].map((entry) => entry.call);
     this.show([...calls, ...older.filter((call) => !newest.has(call.call_id) && micros(call.start) <= oldest)], this.#store);
+    return true;
   }
 
   /** The Call-IDs for an export: those that are chosen, else the one that the keyboard is at. */
