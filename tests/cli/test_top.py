@@ -19,7 +19,7 @@ from rich.console import Console
 
 from far_ends import UdpSink
 from hepswitch import books
-from hepswitch.cli import main
+from hepswitch.cli import main, top
 from hepswitch.cli.top_picture import Shot, fitting, picture
 from hepswitch.testing import invite
 from running import running_switch
@@ -212,6 +212,12 @@ def _watched(url: str) -> str:
         assert process.wait(30) == 0, written.decode()
     os.close(ours)
     return written.decode()
+
+
+def test_where_there_is_no_standard_input_it_only_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # as Python has it when it was started with `<&-`
+    with top._keys() as key:
+        assert key(0.0) is None
 
 
 def test_no_switch() -> None:

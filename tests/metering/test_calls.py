@@ -83,6 +83,18 @@ def test_two_agents_on_one_hop_are_no_retransmission() -> None:
     assert stage.messages() == {"INVITE/INVITE": 1, "INVITE/200": 1}
 
 
+def test_what_one_agent_says_late_is_no_retransmission() -> None:
+    """Two workers: the other agent's copy of the request comes between the first agent's reply and its request."""
+    stage = Stage()
+    stage.reply(100, 0.02, to_tag="", agent=7)
+    stage.say("INVITE", 0.0, agent=8)
+    stage.say("INVITE", 0.0, agent=7)
+    assert stage.calls()["retransmissions"] == {"requests": 0, "replies": 0}
+    stage.say("INVITE", 0.5, agent=8)
+    stage.say("INVITE", 0.5, agent=7)
+    assert stage.calls()["retransmissions"] == {"requests": 1, "replies": 0}
+
+
 def test_a_forked_call_is_answered_once() -> None:
     stage = Stage()
     stage.say("INVITE", 0.0)

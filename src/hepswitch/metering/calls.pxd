@@ -14,6 +14,7 @@ cdef enum:                   # flags of a transaction
     TIMED = 4                # the delay is counted
     INITIAL = 8              # the request came, without To tag: it may begin a call or a registration
     SETTLED = 16             # the final reply is told to the call
+    HEARD = 32               # the request came on the first leg by the agent that captured it
 
 cdef enum:                   # states of a call
     PENDING = 0

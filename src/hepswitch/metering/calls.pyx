@@ -144,7 +144,9 @@ cdef class Calls:
                 this.legs += 1
             own = leg == 0 and agent == this.agent
             if said.status == 0:
-                event.again = known and own
+                if own:
+                    event.again = this.flags & HEARD
+                    this.flags |= HEARD
                 if leg == 0 and not this.flags & ASKED:
                     this.asked = capture.time
                     this.flags |= ASKED
