@@ -12,11 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import msgspec
-
 from hepswitch.books import label
 from hepswitch.metering.means import Means
 from hepswitch.wire import rtcp
+from hepswitch.wire.values import json_object
 
 LONGEST = 16_384
 """Bytes of a report; a longer one is not read."""
@@ -107,7 +106,7 @@ class Quality:
         self._reports[name if understood else "unreadable"] += 1
 
     def _rtcp(self, payload: bytes, whose: dict[str, str]) -> bool:
-        value = _object(payload)
+        value = json_object(payload)
         report = rtcp.view(payload) if value is not None else None
         if value is None or report is None:
             return False
@@ -134,7 +133,7 @@ class Quality:
         total[0] += score
 
     def _rtp_agent(self, payload: bytes, whose: dict[str, str]) -> bool:
-        found = _numbers(_object(payload) or {}, _RTP_AGENT)
+        found = _numbers(json_object(payload) or {}, _RTP_AGENT)
         self._note("heplify_rtpagent", found, {"node_id": whose["node_id"]})
         return bool(found)
 
@@ -145,7 +144,7 @@ class Quality:
         return bool(found)
 
     def _horaclifix(self, payload: bytes, whose: dict[str, str]) -> bool:
-        value = _object(payload)
+        value = json_object(payload)
         if value is None:
             return False
         names = ("NAME", "INC_REALM", "OUT_REALM")
@@ -187,14 +186,6 @@ class Quality:
     def _note(self, group: str, found: Mapping[str, float], labels: dict[str, str]) -> None:
         for name, value in found.items():
             self._means.note(f"{group}_{name}", value, **labels)
-
-
-def _object(payload: bytes) -> dict[str, Any] | None:
-    try:
-        value = msgspec.json.decode(payload.rstrip(b"\0"))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _number(value: object) -> float | None:

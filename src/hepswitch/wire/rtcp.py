@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from hepswitch.wire.values import json_object
+
 SENDER_REPORT, RECEIVER_REPORT, SOURCE_DESCRIPTION, EXTENDED_REPORT = 200, 201, 202, 207
 
 _LONGEST = 60
@@ -63,7 +65,7 @@ that have more (Opus, G.722 in wideband terms) are told apart by nothing that a 
 
 def quality(payload: bytes) -> Quality | None:
     """The figures in an RTCP (5) or quality report (34, 35) payload; None when there is none. Raises nothing."""
-    value = _object(payload)
+    value = json_object(payload)
     report = view(payload)
     if value is None or report is None:
         return None
@@ -94,7 +96,7 @@ def _figure(said: dict[str, Any], *names: str) -> float | None:
 
 def view(payload: bytes) -> Report | None:
     """The report in a type 5 payload, None when that is no JSON object. Raises nothing."""
-    value = _object(payload)
+    value = json_object(payload)
     if value is None:
         return None
     sender = value.get("sender_information")
@@ -114,7 +116,7 @@ def view(payload: bytes) -> Report | None:
 
 def summary(payload: bytes) -> str:
     """One line about an RTCP (5) or quality report (34, 35) payload, JSON or text. Raises nothing."""
-    value = _object(payload)
+    value = json_object(payload)
     if value is None:
         return _shorten(payload.decode("utf-8", "replace"))
     report = view(payload)
@@ -151,14 +153,6 @@ _REPORTED = (
     "MOS", "RFACTOR", "R_FACTOR", "JITTER", "DELTA", "PACKET_LOSS", "MEAN_MOS", "MEAN_RFACTOR", "MEAN_JITTER",
     "TOTAL_PK", "NLR", "JDR", "IAJ", "MOSLQ", "MOSCQ", "CODEC_NAME",
 )  # fmt: skip
-
-
-def _object(payload: bytes) -> dict[str, Any] | None:
-    try:
-        value = msgspec.json.decode(payload.rstrip(b"\0"))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _number(value: object) -> int | None:

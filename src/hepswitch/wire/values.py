@@ -9,7 +9,9 @@ import json
 import re
 import socket
 import zlib
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from hepswitch.wire.chunks import TYPES
 
@@ -126,3 +128,12 @@ def unwrap(raw: bytes) -> bytes | None:
         return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else None
     except (ValueError, RecursionError):
         return None
+
+
+def json_object(payload: bytes) -> dict[str, Any] | None:
+    """The JSON object that a payload is; NULs at its end are left out. None for whatever else it is."""
+    try:
+        value = msgspec.json.decode(payload.rstrip(b"\0"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
