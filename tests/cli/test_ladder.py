@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from cli import recorded
 from hepswitch.cli.drawing import draw
 from hepswitch.cli.ladder import cli
+from hepswitch.destinations.schema import SCHEMA
 from hepswitch.lake.ladder import build
 
 
@@ -151,3 +152,29 @@ def test_whatever_is_captured_can_be_drawn(
     for line in draw(model, width, times, full=True, unicode=unicode):
         assert line.plain.isprintable() or "\t" in line.plain
         assert unicode or line.plain.isascii()
+
+
+@given(st.lists(st.tuples(st.integers(0, 300), st.integers(1, 3)), max_size=30))
+def test_copies_and_retransmissions_of_one_message(seen: list[tuple[int, int]]) -> None:
+    """Each agent's packet is a copy of the first event within 250 ms that it has not been seen in, else an event itself."""
+    rows, expected, at = [], [], recorded_time()
+    for milliseconds, agent in seen:
+        at += timedelta(milliseconds=milliseconds)
+        rows.append(row_of(at, agent))
+        event = next((one for one in expected if agent not in one[1] and at - one[0] < timedelta(milliseconds=250)), None)
+        if event is None:
+            expected.append((at, {agent}))
+        else:
+            event[1].add(agent)
+    events = build(rows).events
+    assert [(event.at, event.copies) for event in events] == [(at, len(agents)) for at, agents in expected]
+    assert [event.retransmission for event in events] == [bool(place) for place in range(len(events))]
+
+
+def recorded_time() -> datetime:
+    return datetime(2026, 11, 18, tzinfo=UTC)
+
+
+def row_of(at: datetime, agent: int) -> dict[str, Any]:
+    said = {"ts": at, "proto_type": 1, "method": "OPTIONS", "call_id": "a", "captagent_id": agent, "payload": b"x"}
+    return dict.fromkeys(SCHEMA.names) | said

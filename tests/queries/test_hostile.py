@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 import lakes
 from cli import recorded
 from hepswitch.destinations.lake import LakeStore
+from hepswitch.lake import lake
 from hepswitch.queries import ladders
 from hepswitch.queries.questions import Call, Calls, Export, Message, Messages
+from hepswitch.queries.selection import Place, cursor_of
 from queries import asked
 
 SINCE = "2026-11-01T00:00"
@@ -68,6 +71,44 @@ def test_hostile_messages(tmp_path: Path) -> None:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ladders, "MOST_EVENTS", 2400)
     monkeypatch.setattr(ladders, "WITH_PAYLOADS", 100)
+
+
+def test_a_call_is_put_in_order_in_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lake, "PORTION", 7)
+    moments = [0, 1, *[2] * 40, *range(3, 30), *[30] * 8]
+
+    def packet(number: int) -> bytes:
+        payload = recorded.sip("OPTIONS sip:bob@example.net SIP/2.0", "huge", f"{number} OPTIONS")
+        return recorded.hep(moments[number], recorded.CALLER, recorded.PROXY, payload, correlation_id=b"huge")
+
+    stores = stored(tmp_path, [packet(number) for number in range(len(moments))])
+    found: list[Any] = json.loads(stores.ask(Export(call_id=["huge"], format="json")).body)
+    assert sorted(packet["cseq"] for packet in found) == list(range(len(moments)))
+    times = [packet["ts"] for packet in found]
+    assert times == sorted(times)
+    for packet_found in found:
+        assert stores.told(Message(call_id="huge", id=packet_found["id"]))["cseq"] == packet_found["cseq"]
+    for wrong in ("", "x", "-", found[0]["id"] + "0", "f" * 200, "6608b1340cf18"):
+        stores.told(Message(call_id="huge", id=wrong), 404)
+
+
+def test_a_call_of_long_packets_comes_without_their_payloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ladders, "MOST_PAYLOAD", 50_000)
+    more = {"proto_type": 100, "correlation_id": b"long"}
+    line = recorded.hep(0, recorded.CALLER, recorded.PROXY, b"word " * 8_000, **more)
+    one, two = (stored(tmp_path / str(count), [line] * count) for count in (1, 2))
+    assert one.told(Call(call_id="long"))["events"][0]["message"]["payload"] == "word " * 8_000
+    event = two.told(Call(call_id="long"))["events"][0]
+    assert "payload" not in event["message"]
+    assert event["label"].endswith("word…")
+    assert len(event["label"]) == 400
+
+
+def test_times_at_the_end_of_the_calendar(tmp_path: Path) -> None:
+    stores = stored(tmp_path, [])
+    assert stores.told(Calls(until="0001-01-01T00:10"))["since"] == "0001-01-01T00:00:00.000000Z"
+    place = Place(None, None, datetime.max.replace(tzinfo=UTC), "x")
+    assert stores.told(Messages(cursor=cursor_of(place)))["messages"] == []
 
 
 def test_a_huge_call(tmp_path: Path, small: None) -> None:

@@ -130,9 +130,13 @@ class DatabaseReader(Reader):
         """The different values of TIES in the packets of which one is among `ids`."""
         return {(row["call_id"], row["correlation_id"], row["callid_aleg"]) for row in self.tied(ids)}
 
-    def tied(self, ids: Collection[str]) -> Iterator[Row]:
-        """The packets of which one of TIES is among `ids`; far apart in time, only what an index finds."""
+    def tied(self, ids: Collection[str], at: datetime | None = None) -> Iterator[Row]:
+        """The packets (of the moment `at`) of which one of TIES is among `ids`; far apart in time, only what an index finds."""
         found: list[Row] = []
+        if at is not None:
+            for table in self._found.tables:
+                found += self._tied(table, TIES, ids, (Since(at), Until(at)))
+            return iter([row for row in found if row["ts"] == at])
         for table in self._found.tables:
             found += self._tied(table, table.view.indexed, ids)
         moments = [row["ts"] for row in found]

@@ -22,6 +22,9 @@ REPORTS = (34, 35)
 COPY = timedelta(milliseconds=250)
 """The same message from another agent within this time is one packet seen twice: SIP repeats after 500 ms (RFC 3261, T1)."""
 
+LONGEST_LABEL = 400
+"""Characters; the packet has the rest."""
+
 Address = tuple[str, int | None]
 
 
@@ -98,20 +101,14 @@ def build(rows: Iterable[Mapping[str, Any]]) -> Ladder:
     ]
     legs: dict[str, int] = {}
     dialogs = _Dialogs()
-    drawn: dict[object, list[tuple[Event, set[object]]]] = {}
+    drawn: dict[object, _Drawn] = {}
     for row in rows:
         event = _event(row, (row["ts"] - rows[0]["ts"]).total_seconds(), columns, legs)
         if row["proto_type"] == SIP:
             event.dialog = dialogs.of(row)
-            before = drawn.setdefault(_identity(row), [])
-            agent = row["captagent_id"], row["node_name"]
-            copied = next((seen for seen in before if agent not in seen[1] and event.at - seen[0].at < COPY), None)
-            if copied is not None:
-                copied[0].copies += 1
-                copied[1].add(agent)
+            before = drawn.setdefault(_identity(row), _Drawn())
+            if before.copied(event, (row["captagent_id"], row["node_name"])):
                 continue
-            event.retransmission = bool(before)
-            before.append((event, {agent}))
         ladder.events.append(event)
     ladder.legs = list(legs)
     return ladder
@@ -131,6 +128,29 @@ class _Columns:
 
     def of(self, ip: str | None, port: int | None) -> int:
         return self.numbers[self.key(ip, port)]
+
+
+class _Drawn:
+    """The events of one message, repeated and seen by several agents. Each event is passed once an agent, so a flood of
+    the same packet takes no longer than one of different ones."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        self._late = 0
+        self._passed: dict[object, int] = {}
+
+    def copied(self, event: Event, agent: object) -> bool:
+        """Whether the agent's event is a copy of the first one that it has not sent yet; else it is one of its own."""
+        while self._late < len(self._events) and event.at - self._events[self._late].at >= COPY:
+            self._late += 1
+        place = max(self._late, self._passed.get(agent, 0))
+        self._passed[agent] = place + 1
+        if place < len(self._events):
+            self._events[place].copies += 1
+            return True
+        event.retransmission = bool(self._events)
+        self._events.append(event)
+        return False
 
 
 class _Dialogs:
@@ -206,6 +226,8 @@ def endpoint(ip: str, port: int | None) -> str:
 def _event(row: Mapping[str, Any], offset: float, columns: _Columns, legs: dict[str, int]) -> Event:
     source, target = columns.of(row["src_ip"], row["src_port"]), columns.of(row["dst_ip"], row["dst_port"])
     kind, label = _kind_and_label(row)
+    if len(label) > LONGEST_LABEL:
+        label = f"{label[: LONGEST_LABEL - 1]}…"
     if kind == "log":
         target = source
     leg = legs.setdefault(row["call_id"], len(legs)) if row["call_id"] else legs.get(row["correlation_id"])

@@ -7,15 +7,17 @@ packet once while the lake is being sealed and merged. Not here: which files cou
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
 
 from hepswitch.lake.calls import Part, calls, rate
+from hepswitch.lake.conditions import Sql
 from hepswitch.lake.query import Query
 from hepswitch.lake.reader import TIES, Reader, Row, Tie, prepare, searched, streamed
 from hepswitch.lake.snapshot import ATTEMPTS, LakeBusyError, Snapshot, snapshot
@@ -23,6 +25,12 @@ from hepswitch.lake.snapshot import ATTEMPTS, LakeBusyError, Snapshot, snapshot
 ASKED_WRONGLY = (duckdb.ProgrammingError, duckdb.DataError, duckdb.OutOfMemoryException)
 """DuckDB's errors that are the question's fault, but for InvalidInputException, which a broken file gives too. There is no
 one error for those: a page that cannot be unpacked gives the most general there is."""
+
+BEGINNING, END = (moment.replace(tzinfo=UTC) for moment in (datetime.min, datetime.max))
+MICROSECOND = timedelta(microseconds=1)
+
+PORTION = 4_000
+"""Packets of a call that are put in order at once. Beyond 5,000 DuckDB sorts all there are, however few are wanted."""
 
 LEFT_OUT = "cannot be read and is left out"
 
@@ -73,14 +81,29 @@ class Lake(Reader):
 
     def ties(self, ids: Collection[str]) -> set[Tie]:
         """The different values of TIES in the packets of which one is among `ids`."""
-        sql, values, needles = _tied(f"select distinct {', '.join(TIES)} from messages", ids)  # noqa: S608 (names)
-        return self._ask(lambda connection: set(connection.execute(sql, values).fetchall()), Query(), needles)
+        sql, values = _tied(f"select distinct {', '.join(TIES)} from messages", ids, BEGINNING, END)  # noqa: S608 (names)
+        return self._ask(lambda connection: set(connection.execute(sql, values).fetchall()), Query(), _needles(ids))
 
-    def tied(self, ids: Collection[str]) -> Iterator[Row]:
-        """The packets of which one of TIES is among `ids`, in the order of time."""
-        sql, values, needles = _tied("select * from messages", ids)
-        sql = f"from ({sql}) order by ts, received_ts"
-        return self._stream(lambda connection: streamed(connection.execute(sql, values)), Query(), needles)
+    def tied(self, ids: Collection[str], at: datetime | None = None) -> Iterator[Row]:
+        """The packets (of the moment `at`) of which one of TIES is among `ids`, in the order of time."""
+        needles = _needles(ids)
+        if at is not None:
+            return self._stream(lambda connection: _in_order(connection, ids, at, at + MICROSECOND), Query(), needles)
+
+        def found(connection: duckdb.DuckDBPyConnection) -> Iterator[Row]:
+            first = list(_in_order(connection, ids, BEGINNING, END, f" limit {PORTION + 1}"))
+            if len(first) <= PORTION:
+                yield from first
+                return
+            # To put all packets of a large call in order takes as much memory as their payloads: in portions, then.
+            sql, values = _tied("select ts from messages", ids, BEGINNING, END)
+            numbered = f"select ts, row_number() over (order by ts) as place from ({sql})"  # noqa: S608 (values are bound)
+            sql = f"select distinct ts from ({numbered}) where place % {PORTION} = 1 order by ts"  # noqa: S608
+            starts = [moment for (moment,) in connection.execute(sql, values).fetchall()]
+            for since, until in itertools.pairwise([*starts, END]):
+                yield from _in_order(connection, ids, since, until)
+
+        return self._stream(found, Query(), needles)
 
     def sql(self, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Run one read-only statement over the view `messages`: (names of the columns, rows).
@@ -200,13 +223,30 @@ def listed(paths: Iterable[Path]) -> str:
     return ", ".join(_text(str(path)) for path in paths)
 
 
-def _tied(select: str, ids: Collection[str]) -> tuple[str, list[str], list[bytes]]:
-    """The rows of `select` of which one of TIES is among `ids`: SQL, its values, and bytes one of which each packet has."""
+def _in_order(
+    connection: duckdb.DuckDBPyConnection, ids: Collection[str], since: datetime, until: datetime, more: str = ""
+) -> Iterator[Row]:
+    sql, values = _tied("select * from messages", ids, since, until)
+    return streamed(connection.execute(f"from ({sql}) order by ts, received_ts{more}", values))
+
+
+def _tied(select: str, ids: Collection[str], since: datetime, until: datetime) -> Sql:
+    """The rows of `select` between two moments of which one of TIES is among `ids`; each once."""
+    among = f"in ({', '.join('?' * len(ids))})"
     wanted = sorted(ids)
-    marks = ", ".join("?" * len(wanted))
+    parts: list[str] = []
+    values: list[Any] = []
     # Each column by itself, so that files and row groups which do not know the ids are passed over.
-    sql = " union ".join(f"{select} where {name} in ({marks})" for name in TIES)
-    return sql, wanted * len(TIES), [name.encode("utf-8", "surrogateescape") for name in wanted]
+    for place, name in enumerate(TIES):
+        others = "".join(f" and ({other} {among}) is not true" for other in TIES[:place])
+        parts.append(f"{select} where ts >= ? and ts < ? and {name} {among}{others}")
+        values += [since, until, *wanted * (place + 1)]
+    return " union all ".join(parts), values
+
+
+def _needles(ids: Collection[str]) -> list[bytes]:
+    """Bytes one of which is in each packet of which one of TIES is among `ids`."""
+    return [name.encode("utf-8", "surrogateescape") for name in ids]
 
 
 def _nothing() -> str:

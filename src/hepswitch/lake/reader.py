@@ -83,8 +83,8 @@ class Reader(ABC):
         """The different values of TIES in the packets of which one is among `ids`."""
 
     @abstractmethod
-    def tied(self, ids: Collection[str]) -> Iterator[Row]:
-        """The packets of which one of TIES is among `ids`, in the order of time."""
+    def tied(self, ids: Collection[str], at: datetime | None = None) -> Iterator[Row]:
+        """The packets (of the moment `at`) of which one of TIES is among `ids`, in the order of time."""
 
     def legs(self, call_id: str) -> set[str]:
         """What ties a call together: its Call-ID, and all that packets share with it or with one another.

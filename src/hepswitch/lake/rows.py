@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 _NAMED_BY = (
     "ts", "received_ts", "received_ip", "received_port", "captagent_id", "node_name", "proto_id", "proto_type",
@@ -21,11 +24,19 @@ _NAMED_BY = (
 def packet_id(row: Mapping[str, Any]) -> str:
     """A name of the packet that is the same whenever it is asked for, wherever it lies: of what it says and how it came.
 
-    Packets that are the same in all of that have the same name.
+    Packets that are the same in all of that have the same name. It begins with the packet's time, by which it is found.
     """
     digest = blake2b(repr([row[name] for name in _NAMED_BY]).encode("utf-8", "backslashreplace"), digest_size=12)
     digest.update(row["payload"] or b"")
-    return digest.hexdigest()
+    return f"{(row['ts'] - EPOCH) // MICROSECOND:x}-{digest.hexdigest()}"
+
+
+def moment_of(packet_id: str) -> datetime | None:
+    """The time of the packet with that name; None when no packet is called so."""
+    try:
+        return EPOCH + int(packet_id.partition("-")[0], 16) * MICROSECOND
+    except (ValueError, OverflowError):
+        return None
 
 
 def plain(value: Any) -> Any:

@@ -25,6 +25,8 @@ from hepswitch.queries.selection import USUAL, Place, cursor_of, moment, place_o
 
 MICROSECOND = timedelta(microseconds=1)
 
+LATEST = datetime.max.replace(tzinfo=UTC) - MICROSECOND
+
 STEPS = 2
 """Steps from leg to leg that are gone to count the legs of calls in a list; `Reader.legs` goes further for one call."""
 
@@ -115,7 +117,7 @@ def moment_and_id(row: Row) -> tuple[datetime, str]:
 def _after(reader: Reader, query: Query, place: Place | None, count: int) -> list[Row]:
     """The `count` packets that come after a place, each with its `id`."""
     if place is not None:
-        until = place.moment + MICROSECOND
+        until = min(place.moment, LATEST) + MICROSECOND
         query = replace(query, until=until if query.until is None else min(until, query.until))
     size = count
     while True:

@@ -14,7 +14,7 @@ from typing import Any
 from hepswitch.lake.calls import told_by
 from hepswitch.lake.ladder import SIP, Event, build
 from hepswitch.lake.reader import Reader, Row, UnknownCallError
-from hepswitch.lake.rows import packet_id, plain
+from hepswitch.lake.rows import moment_of, packet_id, plain
 from hepswitch.queries import answers
 from hepswitch.queries.finding import message_fields
 from hepswitch.queries.questions import Call, Message
@@ -27,6 +27,9 @@ MOST_EVENTS = 20_000
 
 WITH_PAYLOADS = 2_000
 """Packets of a call, at most, that come with their payloads."""
+
+MOST_PAYLOAD = 8 << 20
+"""Bytes of those payloads, at most."""
 
 
 def rows_of(reader: Reader, call_ids: list[str], legs: str) -> Iterator[Row]:
@@ -42,7 +45,7 @@ def call(reader: Reader, asked: Call, warnings: list[str]) -> answers.Ladder:
         rows.pop()
         warnings.append(f"the call has more than {MOST_EVENTS} packets: the first are shown, an export has them all")
     ladder = build(rows)
-    payloads = len(rows) <= WITH_PAYLOADS
+    payloads = len(rows) <= WITH_PAYLOADS and sum(len(row["payload"] or b"") for row in rows) <= MOST_PAYLOAD
     endpoints = [answers.Endpoint(each.label, each.host, each.name) for each in ladder.endpoints]
     events = [_event(event, payloads) for event in ladder.events]
     return answers.Ladder(
@@ -92,7 +95,8 @@ def _event(event: Event, payload: bool) -> answers.LadderEvent:
 
 def message(reader: Reader, asked: Message) -> Row:
     """The packet that is meant. Raises UnknownCallError."""
-    for row in reader.tied({asked.call_id}):
+    at = moment_of(asked.id)
+    for row in () if at is None else reader.tied({asked.call_id}, at):
         if packet_id(row) == asked.id:
             return row
     raise UnknownCallError(f"no message {asked.id!r} of {asked.call_id!r} in {reader.place}")

@@ -29,6 +29,8 @@ USUAL = timedelta(hours=1)
 SAID = ("call_id", "from_user", "to_user", "user", "method", "status", "ip", "user_agent", "filter")
 """What a selection and a Query have in common, but for the time."""
 
+EARLIEST = datetime.min.replace(tzinfo=UTC)
+
 _BOTH = " and "
 
 
@@ -76,7 +78,8 @@ def _times(asked: Selection, query: Query) -> tuple[datetime | None, datetime | 
     since = None if asked.since is None else parse_moment(asked.since)
     until = None if asked.until is None else parse_moment(asked.until)
     if since is None and (query.call_id is None or is_pattern(query.call_id)):
-        since = (until or datetime.now(UTC)) - USUAL
+        end = until or datetime.now(UTC)
+        since = max(end, EARLIEST + USUAL) - USUAL
     if since is not None and until is not None and since >= until:
         raise WrongQuestionError(f"since ({plain(since)}) is not before until ({plain(until)})")
     return since, until
