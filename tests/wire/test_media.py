@@ -39,8 +39,8 @@ def test_what_is_far_too_long_for_an_address_is_not_remembered() -> None:
     assert media._packed.cache_info().currsize == before
 
 
-def test_of_a_description_only_lines_that_say_addresses_are_read() -> None:
-    assert len(sdp._LINES.findall(b"a=x\n" * 10_000 + described(4000))) == 2
+def test_of_a_description_only_lines_that_say_something_are_read() -> None:
+    assert len(sdp._LINES.findall(b"a=x\n" * 10_000 + described(4000))) == 3
     assert sdp.parse(b"m=audio 8 RTP/AVP 0\rc=IN IP4 10.0.0.9\ra= rtcp:77\r") == sdp.Sdp(
         media=[sdp.Media("audio", 8, "RTP/AVP", ["0"], "10.0.0.9", 77)]
     )

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from hepswitch.lake.calls import told_by
-from hepswitch.lake.ladder import SIP, Event, build
+from hepswitch.lake.ladder import SIP, Event, Ladder, build
+from hepswitch.lake.query import Query
 from hepswitch.lake.reader import Reader, Row, UnknownCallError
 from hepswitch.lake.rows import moment_of, packet_id, plain
 from hepswitch.queries import answers
@@ -41,15 +42,17 @@ def call(reader: Reader, asked: Call, warnings: list[str]) -> answers.Ladder:
     """The ladder of a call. Raises UnknownCallError."""
     begun = time.perf_counter()
     rows = list(itertools.islice(rows_of(reader, [asked.call_id], asked.legs), MOST_EVENTS + 1))
+    known = None
     if len(rows) > MOST_EVENTS:
         rows.pop()
+        known = next(iter(reader.calls(Query(call_id=asked.call_id))), None)
         warnings.append(f"the call has more than {MOST_EVENTS} packets: the first are shown, an export has them all")
     ladder = build(rows)
     payloads = len(rows) <= WITH_PAYLOADS and sum(len(row["payload"] or b"") for row in rows) <= MOST_PAYLOAD
     endpoints = [answers.Endpoint(each.label, each.host, each.name) for each in ladder.endpoints]
     events = [_event(event, payloads) for event in ladder.events]
     return answers.Ladder(
-        call=_summary(asked.call_id, rows, len(ladder.legs), ladder.outcome),
+        call=_summary(known or told_by(rows, asked.call_id), asked.call_id, rows, ladder),
         legs=ladder.legs,
         endpoints=endpoints,
         events=events,
@@ -58,15 +61,14 @@ def call(reader: Reader, asked: Call, warnings: list[str]) -> answers.Ladder:
     )
 
 
-def _summary(call_id: str, rows: list[Row], legs: int, outcome: str) -> answers.WholeCall:
-    """What a list of calls says of it; of what is known by a correlation id alone, the times."""
-    known = told_by(rows, call_id)
+def _summary(known: Row | None, call_id: str, rows: list[Row], ladder: Ladder) -> answers.WholeCall:
+    """What a list of calls says of it (`known`); of what is known by a correlation id alone, the times."""
     if known is None:
         known = dict.fromkeys(answers.FoundCall.__struct_fields__) | {
             "call_id": call_id, "start": rows[0]["ts"], "end": rows[-1]["ts"], "messages": len(rows),
         }  # fmt: skip
         del known["legs"]
-    return answers.WholeCall(**plain(known), legs=max(1, legs), outcome=outcome)
+    return answers.WholeCall(**plain(known), legs=max(1, len(ladder.legs)), outcome=ladder.outcome)
 
 
 def _event(event: Event, payload: bool) -> answers.LadderEvent:

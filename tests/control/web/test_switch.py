@@ -144,13 +144,15 @@ def test_the_books_show_their_sums(visit: Visit, stage: Stage) -> None:
 
 def test_a_destination_that_is_down_shows_so_with_its_spool(visit: Visit, stage: Stage) -> None:
     stage.send(5, seed=3)
-    spooled = stage.switch.wait_stats(lambda book: book["destinations"]["quality"]["spooled"] >= 5, "a spool")
+    stage.switch.wait_stats(lambda book: book["destinations"]["quality"]["spooled"] >= 5, "a spool")
     page = visit(f"{stage.switch.control}/switch")
 
+    def spooled() -> bool:
+        told = stage.switch.stats()["destinations"]["quality"]["spooled"]
+        return figure(page, "Destinations", stage.dead, "spooled").inner_text() == f"{told:,}"
+
     expect(figure(page, "Destinations", stage.dead, "state")).to_contain_text("inactive")
-    expect(figure(page, "Destinations", stage.dead, "spooled")).to_have_text(
-        f"{spooled['destinations']['quality']['spooled']:,}"
-    )
+    wait_for(spooled, "the spool on the page")
     expect(figure(page, "Destinations", stage.dead, "last error")).to_contain_text("Connect call failed")
 
 
