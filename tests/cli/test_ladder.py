@@ -161,7 +161,9 @@ def test_copies_and_retransmissions_of_one_message(seen: list[tuple[int, int]]) 
     for milliseconds, agent in seen:
         at += timedelta(milliseconds=milliseconds)
         rows.append(row_of(at, agent))
-        event = next((one for one in expected if agent not in one[1] and at - one[0] < timedelta(milliseconds=250)), None)
+        event = next(
+            (one for one in expected if agent not in one[1] and at - one[0] < timedelta(milliseconds=250)), None
+        )
         if event is None:
             expected.append((at, {agent}))
         else:

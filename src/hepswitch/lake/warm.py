@@ -53,7 +53,7 @@ class WarmLake(Lake):
         self._duckdb.execute("set lock_configuration = true")
 
     def begin(self) -> None:
-        """A question begins: it is told of the files that earlier ones found damaged. One that was replaced is tried again."""
+        """A question begins: it is told of files that earlier ones found damaged. One that was replaced is tried again."""
         self._damaged = {path for path in self._damaged if self._known.get(path) == _version(path)}
         for path in sorted(self._damaged):
             self._warn(f"{path}: {LEFT_OUT}")
@@ -87,7 +87,7 @@ class _Segment:
     batches: list[pa.RecordBatch] = field(default_factory=list)
 
     def read_on(self, stream: BinaryIO) -> _Segment:
-        """With what was written since. A new one: whoever is interrupted half-way, or has no memory for it, reads it again."""
+        """With what was written since. A new one: who is interrupted half-way, or has no memory for it, reads it again."""
         records = Records()
         end = self.end
         for block in journal.read_blocks(stream, end):

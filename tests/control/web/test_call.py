@@ -140,7 +140,8 @@ def test_arrows_lead_from_column_to_column_in_the_colour_of_their_dialog(visit: 
     signalling = {event["id"]: event for event in told["events"] if event["kind"] in ("request", "reply")}
 
     arrows = page.locator(".event").evaluate_all(
-        "rows => rows.map(row => { const x = [...row.querySelector('.life').getAttribute('d').matchAll(/M([\\d.]+)/g)].map(found => Number(found[1]));"
+        "rows => rows.map(row => { const lives = row.querySelector('.life').getAttribute('d').matchAll(/M([\\d.]+)/g);"
+        " const x = [...lives].map(found => Number(found[1]));"
         " const shaft = row.querySelector('line.shaft'); return shaft && [row.dataset.id,"
         " x.indexOf(shaft.x1.baseVal.value), shaft.x2.baseVal.value, x, getComputedStyle(shaft).stroke]; })"
     )
