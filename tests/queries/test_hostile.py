@@ -12,7 +12,7 @@ import pytest
 import lakes
 from cli import recorded
 from hepswitch.destinations.lake import LakeStore
-from hepswitch.lake import lake
+from hepswitch.lake import lake, reader
 from hepswitch.queries import ladders
 from hepswitch.queries.questions import Call, Calls, Export, Message, Messages
 from hepswitch.queries.selection import Place, cursor_of
@@ -102,6 +102,27 @@ def test_a_call_of_long_packets_comes_without_their_payloads(tmp_path: Path, mon
     assert "payload" not in event["message"]
     assert event["label"].endswith("word…")
     assert len(event["label"]) == 400
+
+
+def test_an_id_that_an_agent_gives_to_all_its_packets_ties_none_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "MOST_LEGS", 3)
+
+    def packet(number: int) -> bytes:
+        payload = recorded.sip("OPTIONS sip:bob@example.net SIP/2.0", f"call-{number}", "1 OPTIONS")
+        shared = b"0" if number < 4 else b"pair"
+        return recorded.hep(number, recorded.CALLER, recorded.PROXY, payload, correlation_id=shared)
+
+    stores = stored(tmp_path, [packet(number) for number in range(6)])
+    calls = stores.told(Calls(since=SINCE))["calls"]
+    assert [(call["call_id"], call["legs"]) for call in calls] == [
+        ("call-5", 2), ("call-4", 2), ("call-3", 1), ("call-2", 1), ("call-1", 1), ("call-0", 1),
+    ]  # fmt: skip
+    alone, pair = (stores.told(Call(call_id=name)) for name in ("call-2", "call-4"))
+    assert alone["legs"] == ["call-2"]
+    assert alone["warnings"] == ["0: more than 3 calls have this id in common, so it ties none together"]
+    assert (pair["legs"], pair["warnings"]) == (["call-4", "call-5"], [])
 
 
 def test_times_at_the_end_of_the_calendar(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ it is cut off. It would hold a reader process for as long as it liked."""
 
 
 class Connection(H11Protocol):
-    """A connection whose requests have to come in time and whose answers have to be taken, and who is at its other end,
+    """A connection whose requests have to come, and whose answers have to be taken, in time; and who is at its other end,
     where the kernel says that at once."""
 
     _deadline: asyncio.TimerHandle | None = None

@@ -131,7 +131,7 @@ class DatabaseReader(Reader):
         return {(row["call_id"], row["correlation_id"], row["callid_aleg"]) for row in self.tied(ids)}
 
     def tied(self, ids: Collection[str], at: datetime | None = None) -> Iterator[Row]:
-        """The packets (of the moment `at`) of which one of TIES is among `ids`; far apart in time, what an index finds."""
+        """The packets (of the moment `at`) of which one of TIES is among `ids`; far apart, only what an index finds."""
         found: list[Row] = []
         if at is not None:
             for table in self._found.tables:

@@ -33,6 +33,9 @@ TIES = ("call_id", "correlation_id", "callid_aleg")
 HOPS = 20
 """Steps from leg to leg that belong to one call; each asks the store once."""
 
+MOST_LEGS = 500
+"""Call-IDs that one id ties together. An id that more of them have in common says nothing: its agent gives it to all."""
+
 TAKEN = 1_000
 """Rows of an answer that become Python's objects together."""
 
@@ -89,16 +92,21 @@ class Reader(ABC):
     def legs(self, call_id: str) -> set[str]:
         """What ties a call together: its Call-ID, and all that packets share with it or with one another.
 
-        HOPS steps are gone from one to the next. Nothing when there is no such call.
+        HOPS steps are gone from one to the next, none by an id that MOST_LEGS share. Nothing when there is no such call.
         """
         known: set[str] = set()
+        passed: set[str] = set()
         new = {call_id}
         for _ in range(HOPS):
             found = self.ties(new)
             if not found and not known:
                 return set()
-            known |= new
-            new = {name for tie in found for name in tie if name} - known
+            for name in common(found, new):
+                self._warn(f"{name}: more than {MOST_LEGS} calls have this id in common, so it ties none together")
+                passed.add(name)
+            known |= new - passed | {call_id}
+            new = {name for tie in found if passed.isdisjoint(tie) or tie[0] in known for name in tie if name}
+            new -= known | passed
             if not new:
                 break
         else:
@@ -155,6 +163,16 @@ class Reader(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def common(ties: Iterable[Tie], ids: Collection[str]) -> set[str]:
+    """Those of `ids` that too many Call-IDs have in common to say anything; `ties` are all that there are of them."""
+    calls: dict[str, set[str]] = {name: set() for name in ids}
+    for call_id, *others in ties:
+        for name in others:
+            if name in calls and call_id:
+                calls[name].add(call_id)
+    return {name for name, tied in calls.items() if len(tied) > MOST_LEGS}
 
 
 def searched(connection: duckdb.DuckDBPyConnection, query: Query, columns: Sequence[str]) -> list[Row]:

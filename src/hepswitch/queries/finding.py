@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hepswitch.lake.query import Query
-from hepswitch.lake.reader import Reader, Row, Tie
+from hepswitch.lake.reader import Reader, Row, Tie, common
 from hepswitch.lake.rows import packet_id, plain
 from hepswitch.queries.answers import Bucket, FoundCall, FoundCalls, FoundMessage, FoundMessages, Rates
 from hepswitch.queries.questions import Calls, Messages, Rate
@@ -56,17 +56,19 @@ def count_legs(reader: Reader, call_ids: Collection[str]) -> dict[str, int]:
     """How many Call-IDs are tied to each of these calls, itself included, as far as STEPS steps lead."""
     ties: set[Tie] = set()
     known: set[str] = set()
+    passed: set[str] = set()
     new = set(call_ids)
     for _ in range(STEPS):
         if not new:
             break
         known |= new
         found = reader.ties(new)
+        passed |= common(found, new)
         ties |= found
         new = {name for tie in found for name in tie if name} - known
     tied = _Ties()
     for tie in ties:
-        tied.join([name for name in tie if name])
+        tied.join([name for name in tie if name and name not in passed])
     legs: dict[str, set[str]] = {}
     for call_id in {call_id for call_id, _, _ in ties if call_id} | set(call_ids):
         legs.setdefault(tied.of(call_id), set()).add(call_id)
