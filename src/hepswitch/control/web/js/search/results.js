@@ -168,7 +168,7 @@ function copyMark() {
 function party(...parts) {
   const [user, domain] = parts.map((part) => oneLine(part ?? ""));
   const whole = [user, domain].filter(Boolean).join("@");
-  return [h("span", { class: "foreign", title: whole }, user, domain ? h("span", { class: "domain" }, `${user ? "@" : ""}${domain}`) : null)];
+  return [h("span", { class: "foreign", title: whole }, user, domain && user ? h("span", { class: "domain" }, `@${domain}`) : domain)];
 }
 
 function outcome({ status, reason }) {
