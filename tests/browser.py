@@ -1,5 +1,7 @@
-"""A person before the page: Debian's chromium by Playwright. Whatever the browser complains about fails the test: console
-errors, exceptions, requests that failed, violations of the content security policy.
+"""A person before the page: Debian's chromium by Playwright, without windows of its own where there is that package.
+
+That is half the work. Whatever the browser complains about fails the test: console errors, exceptions, requests that failed,
+violations of the content security policy.
 
 `browser` and `visit` are fixtures: a test module imports them. The browser is a module's own, because Playwright's
 synchronous API holds an event loop for as long as it lives: no asynchronous test may stand in the same module.
@@ -15,6 +17,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 SCREENSHOTS = Path(__file__).parents[1] / "build" / "screenshots"
+PROGRAMS = ("chromium-headless-shell", "chromium")
 DESK = {"width": 1280, "height": 720}
 PHONE = {"width": 390, "height": 844}
 FLAGS = [
@@ -41,8 +44,8 @@ Visit = Callable[..., Page]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium")
-    assert program, "chromium is missing: apt-get install chromium"
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    assert program, f"chromium is missing: sudo apt-get install {PROGRAMS[0]}"
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=program, args=FLAGS)
         yield chromium

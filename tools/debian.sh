@@ -15,7 +15,7 @@ want ip iproute2
 want rsyslogd rsyslog
 want mariadbd mariadb-server
 want promtool prometheus
-want chromium chromium
+if grep -qs '^ID=ubuntu' /etc/os-release; then want chromium chromium; else want chromium-headless-shell chromium-headless-shell; fi
 want systemd-analyze systemd
 want clickhouse-server clickhouse-server
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need="$need postgresql"
