@@ -122,8 +122,9 @@ class ReaderProcess:
             self._writer.close()
         if self._process is None:
             return None
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
         status = await self._process.wait()
         self._process = None
         self._ready = self._answering = False
@@ -153,6 +154,11 @@ class ReaderProcess:
         self._ready = kind == line.READY
 
     async def _gone(self, reason: str) -> GoneError:
+        if self._process is not None:
+            # Whoever signals a process that has just ended may take its status from under asyncio, which then says 255.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    await self._process.wait()
         status = await self.kill()
         log.error("a reader process ended", process=self.name, status=status, reason=reason or None)
         why = reason or ("it was killed" if status == -signal.SIGKILL else f"exit status {status}")

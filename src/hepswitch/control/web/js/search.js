@@ -70,6 +70,7 @@ async function ask() {
   await asking.ask(async (signal) => {
     const asked = { q: question.q.trim(), store: question.store, since: question.since, until: question.until };
     const rate = get("/rate", { ...asked, buckets: BUCKETS }, signal).then(drawn);
+    rate.catch(() => {}); // its trouble is told where it is waited for, or is that of the calls
     try {
       const answer = await get("/calls", { ...asked, limit: PAGE }, signal);
       begin(answer);
@@ -77,7 +78,6 @@ async function ask() {
       await rate;
     } catch (error) {
       if (!gaveUp(error)) trouble(error);
-      rate.catch(() => {}); // its trouble is that of the calls, or it was given up with them
     } finally {
       clearInterval(slow);
       if (!signal.aborted) rested();
