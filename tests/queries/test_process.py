@@ -14,7 +14,7 @@ from hepswitch.queries import line, process
 from hepswitch.queries.answering import Asking, Out
 from hepswitch.queries.questions import Question
 
-LONG = "select count(*) from range(3000000) a, range(5000) b where (a.range * b.range) % 7 = 3"
+LONG = "select max(md5(range::varchar)) from range(400000000)"
 
 
 class Long(Asking):
