@@ -24,7 +24,7 @@ process.serve(line.Line(theirs), Long({}, 1 << 30))
 assert ours.recv(1 << 16) == line.frame(line.CANCELLED)
 print("cancelled")
 """
-"""DuckDB is at work when the interrupt comes. A process of its own: beside a test runner DuckDB does not look for signals."""
+"""DuckDB is at work when the interrupt comes. A process of its own: beside a test runner it does not look for signals."""
 
 
 def test_an_interrupt_that_duckdb_gets_is_a_cancelled_question() -> None:
