@@ -39,6 +39,8 @@ function go(changes, { typed = false } = {}) {
   try {
     check(next);
   } catch (error) {
+    asking.giveUp(); // its answer would take the place of these words
+    rested();
     return trouble(error);
   }
   question = next;
