@@ -1,7 +1,7 @@
 """What must hold for the API and the page under load: the check `page` of `mustshow`.
 
 A million messages are in the lake. A number is looked for over all of it, and a call is opened, while the switch is idle and
-while packets come at 20,000/s: the answers of the idle one come in time, and no packet is lost to those of the other. Seconds
+while packets come at 20,000/s: the answers of the idle one come in time, no packet is lost to those of the other. Seconds
 are those of whole HTTP requests, so the page's part in the browser is not in them. Not here: what a row costs (`stores`).
 """
 
