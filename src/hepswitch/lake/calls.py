@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import duckdb
@@ -15,6 +15,7 @@ import duckdb
 from hepswitch.lake.conditions import is_pattern
 from hepswitch.lake.query import Query
 from hepswitch.lake.reader import Row, fetched
+from hepswitch.lake.rows import unix_us
 
 COLUMNS = (
     "start", "end", "method", "from_user", "from_domain", "to_user", "to_domain",
@@ -29,8 +30,6 @@ LOOKED_AT = (
     "ts", "call_id", "method", "cseq_method", "from_user", "from_domain", "to_user", "to_domain", "status", "reason",
 )  # fmt: skip
 """The columns of messages that all of this is known from."""
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 EXPECTED = (401, 407, 487)
 """Final replies that are no failure: a challenge, which the next request answers, and a caller who gave up."""
@@ -127,8 +126,7 @@ def rate(connection: duckdb.DuckDBPyConnection, query: Query, start: datetime, s
     """
     words, values, _ = _meant(query)
     sql = _RATE.format(**words, expected=EXPECTED)
-    begin = (start - EPOCH) // timedelta(microseconds=1)
-    return [Part(*row) for row in connection.execute(sql, [*values, begin, step]).fetchall()]
+    return [Part(*row) for row in connection.execute(sql, [*values, unix_us(start), step]).fetchall()]
 
 
 def _meant(query: Query) -> tuple[dict[str, str], list[Any], list[Any]]:

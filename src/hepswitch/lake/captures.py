@@ -7,20 +7,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 from typing import BinaryIO, Literal
 
 from hepswitch.lake.ladder import SIP
 from hepswitch.lake.reader import Row
+from hepswitch.lake.rows import unix_us
 from hepswitch.wire.chunks import PROTO_TYPES
 from hepswitch.wire.ip import UDP, FrameBuilder
 from hepswitch.wire.pcap import Writer
 from hepswitch.wire.values import unwrap
 
 Form = Literal["pcap", "pcapng"]
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 
 
 def fits(row: Row) -> bool:
@@ -40,11 +37,10 @@ def write(file: BinaryIO, rows: Iterable[Row], form: Form) -> tuple[int, Counter
             name = PROTO_TYPES.get(kind, f"type {kind}")
             left_out["SIP without addresses or payload" if kind == SIP else f"{name} (text, not packets)"] += 1
             continue
-        time_us = (row["ts"] - EPOCH) // MICROSECOND
         ends = row["src_ip"], row["src_port"] or 0, row["dst_ip"], row["dst_port"] or 0
         payload = row["payload"]
         message = unwrap(payload) if payload.startswith(b"{") else None
         for frame in builder.frames(row["proto_id"] or UDP, *ends, message or payload):
-            writer.write(time_us, frame)
+            writer.write(unix_us(row["ts"]), frame)
         count += 1
     return count, left_out

@@ -10,7 +10,7 @@ import contextlib
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from hepswitch.lake.calls import Part, calls, rate
 from hepswitch.lake.conditions import Sql
 from hepswitch.lake.query import Query
 from hepswitch.lake.reader import TIES, Reader, Row, Tie, prepare, searched, streamed
+from hepswitch.lake.rows import MICROSECOND
 from hepswitch.lake.snapshot import ATTEMPTS, LakeBusyError, Snapshot, snapshot
 
 ASKED_WRONGLY = (duckdb.ProgrammingError, duckdb.DataError, duckdb.OutOfMemoryException)
@@ -27,7 +28,6 @@ ASKED_WRONGLY = (duckdb.ProgrammingError, duckdb.DataError, duckdb.OutOfMemoryEx
 one error for those: a page that cannot be unpacked gives the most general there is."""
 
 BEGINNING, END = (moment.replace(tzinfo=UTC) for moment in (datetime.min, datetime.max))
-MICROSECOND = timedelta(microseconds=1)
 
 PORTION = 4_000
 """Packets of a call that are put in order at once. Beyond 5,000 DuckDB sorts all there are, however few are wanted."""

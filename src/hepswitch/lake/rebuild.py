@@ -9,16 +9,14 @@ from __future__ import annotations
 import ipaddress
 import struct
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
+from hepswitch.lake.rows import unix_us
 from hepswitch.wire.values import deflate
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LARGEST = 0xFFFF
 IPV4, IPV6 = 2, 10
-MICROSECOND = timedelta(microseconds=1)
 
 
 def packet(row: Mapping[str, Any]) -> bytes:
@@ -47,7 +45,7 @@ def _chunks(row: Mapping[str, Any], compress: bool) -> Iterator[tuple[int, bytes
             yield (other if six else four), _packed(text)
     yield from _number(row, "src_port", 0x07, ">H")
     yield from _number(row, "dst_port", 0x08, ">H")
-    seconds, microseconds = divmod((row["ts"] - EPOCH) // MICROSECOND, 1_000_000)
+    seconds, microseconds = divmod(unix_us(row["ts"]), 1_000_000)
     yield 0x09, struct.pack(">I", seconds)
     yield 0x0A, struct.pack(">I", microseconds)
     yield from _number(row, "proto_type", 0x0B, ">B")

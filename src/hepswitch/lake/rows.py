@@ -21,6 +21,11 @@ _NAMED_BY = (
 """Columns that make a packet this one, beside its payload. Every kind of store has them, or null, whenever it is asked."""
 
 
+def unix_us(moment: datetime) -> int:
+    """Microseconds since 1970."""
+    return (moment - EPOCH) // MICROSECOND
+
+
 def packet_id(row: Mapping[str, Any]) -> str:
     """A name of the packet that is the same whenever it is asked for, wherever it lies: of what it says and how it came.
 
@@ -28,7 +33,7 @@ def packet_id(row: Mapping[str, Any]) -> str:
     """
     digest = blake2b(repr([row[name] for name in _NAMED_BY]).encode("utf-8", "backslashreplace"), digest_size=12)
     digest.update(row["payload"] or b"")
-    return f"{(row['ts'] - EPOCH) // MICROSECOND:x}-{digest.hexdigest()}"
+    return f"{unix_us(row['ts']):x}-{digest.hexdigest()}"
 
 
 def moment_of(packet_id: str) -> datetime | None:

@@ -111,9 +111,7 @@ def snapshot(root: Path, wanted: Callable[[int], bool] = lambda _: True) -> Iter
     Raises FileNotFoundError when there is no lake, LakeBusyError when it does not hold still.
     """
     if not root.is_dir():
-        raise FileNotFoundError(
-            f"{root}: there is no lake here; name its folder with --lake, or let the switch store first"
-        )
+        raise FileNotFoundError(f"{root}: there is no lake here: nothing was stored yet, or it is another folder")
     for _ in range(ATTEMPTS):
         with contextlib.ExitStack() as stack:
             segments = _open_segments(root, stack)

@@ -59,7 +59,7 @@ class Asking:
         except StoreError as error:
             refuse(out, 503, str(error))
         except (FileNotFoundError, LakeBusyError) as error:
-            refuse(out, 503, str(error).replace("; name its folder with --lake, or let the switch store first", ""))
+            refuse(out, 503, str(error))
         except duckdb.OutOfMemoryException as error:
             raise MemoryError from error
         except WrongQuestionError as error:

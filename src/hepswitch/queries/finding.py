@@ -13,17 +13,15 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from hepswitch.lake.query import Query
 from hepswitch.lake.reader import Reader, Row, Tie, common
-from hepswitch.lake.rows import packet_id, plain
+from hepswitch.lake.rows import MICROSECOND, packet_id, plain
 from hepswitch.queries.answers import Bucket, FoundCall, FoundCalls, FoundMessage, FoundMessages, Rates
 from hepswitch.queries.questions import Calls, Messages, Rate
 from hepswitch.queries.selection import USUAL, Place, cursor_of, moment, place_of, query_of, told
-
-MICROSECOND = timedelta(microseconds=1)
 
 LATEST = datetime.max.replace(tzinfo=UTC) - MICROSECOND
 

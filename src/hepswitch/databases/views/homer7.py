@@ -19,7 +19,6 @@ from hepswitch.databases.dialects import Dialect
 from hepswitch.databases.views.view import (
     IDENTITY,
     IN_ONE_LINE,
-    MICROSECOND,
     NEVER,
     OF_SIP,
     PORT,
@@ -35,6 +34,7 @@ from hepswitch.databases.views.view import (
 )
 from hepswitch.destinations.layout_tables import Homer7Tables
 from hepswitch.lake.reader import Row
+from hepswitch.lake.rows import MICROSECOND
 
 SIP_TABLES, ISUP_TABLES = r"hep_proto_1_\w+", r"hep_proto_54_\w+"
 

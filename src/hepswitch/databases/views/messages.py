@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from hepswitch.databases.dialects import Dialect
 from hepswitch.databases.layouts.messages import FIELDS, as_in_lake
-from hepswitch.databases.views.view import MICROSECOND, Clock, Held, Kind, View
+from hepswitch.databases.views.view import Clock, Held, Kind, View
 from hepswitch.lake.reader import TIES
+from hepswitch.lake.rows import MICROSECOND
 
 _TEXTS = [field.name for field in FIELDS if pa.types.is_string(field.type)]
 _NUMBERS = [field.name for field in FIELDS if pa.types.is_integer(field.type)]

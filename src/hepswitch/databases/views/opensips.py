@@ -15,7 +15,6 @@ from hepswitch.databases.dialects import Dialect
 from hepswitch.databases.layouts.opensips import Opensips
 from hepswitch.databases.layouts.shape import Shape
 from hepswitch.databases.views.view import (
-    EPOCH,
     IN_ONE_LINE,
     LARGEST,
     NEVER,
@@ -36,6 +35,7 @@ from hepswitch.databases.views.view import (
 )
 from hepswitch.destinations.layout_tables import OpensipsTables
 from hepswitch.lake.reader import Row
+from hepswitch.lake.rows import EPOCH
 from hepswitch.wire.chunks import IP_PROTOCOLS
 
 _NUMBERS = {name.lower(): number for number, name in IP_PROTOCOLS.items()}

@@ -10,15 +10,15 @@ import ipaddress
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from functools import lru_cache
 from typing import Any
 
 from hepswitch.lake.reader import Row
+from hepswitch.lake.rows import EPOCH, MICROSECOND
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-SECOND, MICROSECOND = timedelta(seconds=1), timedelta(microseconds=1)
+SECOND = timedelta(seconds=1)
 
 SIP = 1
 PORT, LARGEST = 0xFFFF, 0xFFFFFFFF
