@@ -18,6 +18,15 @@ from typing import Any
 
 DEADLINE = 30.0
 
+TWO_WORKERS = """
+    listen = ["udp://127.0.0.1:0"]
+    workers = 2
+    [hep_route]
+    script = "route.py"
+    mode = "script"
+"""
+"""The configuration of a switch whose packets go through a script, in two processes."""
+
 
 def wait_for(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
     """The condition's first true value; AssertionError naming `what` when it does not come in time."""

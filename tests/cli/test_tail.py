@@ -18,15 +18,7 @@ from click.testing import CliRunner
 
 from hepswitch.cli import main, tail
 from hepswitch.testing import hep_packet, invite, rtcp, sip
-from running import RunningSwitch, running_switch, wait_for
-
-CONFIG = """
-    listen = ["udp://127.0.0.1:0"]
-    workers = 2
-    [hep_route]
-    script = "route.py"
-    mode = "script"
-"""
+from running import TWO_WORKERS, RunningSwitch, running_switch, wait_for
 
 ROUTE = """
 from hepswitch import hep_route
@@ -41,7 +33,7 @@ def route(hep):
 def switch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSwitch]:
     folder = tmp_path_factory.mktemp("tail")
     (folder / "route.py").write_text(ROUTE)
-    with running_switch(folder, CONFIG) as running:
+    with running_switch(folder, TWO_WORKERS) as running:
         yield running
 
 
@@ -163,7 +155,7 @@ def test_a_wrong_filter_is_shown(switch: RunningSwitch) -> None:
 
 def test_the_switch_goes_away(tmp_path: Path) -> None:
     (tmp_path / "route.py").write_text(ROUTE)
-    with running_switch(tmp_path, CONFIG) as switch, tailing(switch) as tail:
+    with running_switch(tmp_path, TWO_WORKERS) as switch, tailing(switch) as tail:
         assert switch.stop() == 0
         status, words = tail.end()
         assert status == 1

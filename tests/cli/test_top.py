@@ -22,7 +22,7 @@ from hepswitch import books
 from hepswitch.cli import main, top
 from hepswitch.cli.top_picture import Shot, fitting, picture
 from hepswitch.testing import invite
-from running import running_switch
+from running import TWO_WORKERS, running_switch
 
 URL, NODE = "udp://127.0.0.1:9060", "udp://10.0.0.1:9060"
 
@@ -122,7 +122,7 @@ def test_what_is_wrong_is_said() -> None:
 
 
 def test_a_switch_without_agents_and_the_first_picture() -> None:
-    first = shot(10.0, 0, agents=None, events={"events": []})
+    first = shot(10.0, 0, agents={"agents": [], "forgotten": 0}, events={"events": []})
     text = "\n".join(drawn(first, first))
     assert "- packets/s" in text
     assert "last seen" not in text
@@ -154,14 +154,9 @@ def test_lines_are_shared(wanted: list[int], room: int, shown: list[int]) -> Non
     assert fitting(wanted, room) == shown
 
 
-CONFIG = """
-    listen = ["udp://127.0.0.1:0"]
-    workers = 2
-    [hep_route]
-    script = "route.py"
-    mode = "script"
+CONFIG = f"""{TWO_WORKERS}
     [destinations.homer]
-    urls = ["{url}"]
+    urls = ["{{url}}"]
 """
 
 ROUTE = """

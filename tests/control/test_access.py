@@ -38,11 +38,6 @@ def _unknown_users_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def switch() -> Switch:
-    return Switch()
-
-
-@pytest.fixture
 async def guarded(switch: Switch, tmp_path: Path) -> AsyncIterator[str]:
     table = guarded_table(tmp_path, user("alice", "operate"), user("bob", "read"))
     async with Control(switch, LIBRARY, table) as url:

@@ -3,25 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
-import pytest
-
-from control.stand_in import ANY_PORT, LIBRARY, Switch, ask
+from control.stand_in import LIBRARY, Switch, ask
 from hepswitch.control.api import Api
 from hepswitch.control.endpoints import PREFIX
-from hepswitch.control.http import Control
-
-
-@pytest.fixture
-def switch() -> Switch:
-    return Switch()
-
-
-@pytest.fixture
-async def url(switch: Switch) -> AsyncIterator[str]:
-    async with Control(switch, LIBRARY, ANY_PORT) as url:
-        yield url
 
 
 async def test_the_document_has_every_endpoint_with_its_words(url: str, switch: Switch) -> None:

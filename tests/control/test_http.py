@@ -8,29 +8,16 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from control.stand_in import ANY_PORT, LIBRARY, Switch, ask
+from control.stand_in import Switch, ask
 from hepswitch.control.endpoints import MOST_BODY
-from hepswitch.control.http import Control
 from hepswitch.destinations.sets import NodeChange
 from hepswitch.tracing.dynamic import TraceStart
 
 CHANGE = {"set": "homer", "node": "udp://10.0.0.1:9060", "state": "paused"}
-
-
-@pytest.fixture
-def switch() -> Switch:
-    return Switch()
-
-
-@pytest.fixture
-async def url(switch: Switch) -> AsyncIterator[str]:
-    async with Control(switch, LIBRARY, ANY_PORT) as url:
-        yield url
 
 
 async def test_the_sets_are_listed(url: str) -> None:

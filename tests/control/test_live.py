@@ -29,7 +29,7 @@ from hepswitch.control.refusal import RefusedError
 from hepswitch.control_table import ControlTable
 from hepswitch.testing import invite, sip
 from hepswitch.tracing.taps import Found
-from running import RunningSwitch, running_switch, wait_for
+from running import TWO_WORKERS, RunningSwitch, running_switch, wait_for
 from traffic import calls, hep
 
 
@@ -168,14 +168,6 @@ async def test_over_http() -> None:
 
 # ── a real switch ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-CONFIG = """
-    listen = ["udp://127.0.0.1:0"]
-    workers = 2
-    [hep_route]
-    script = "route.py"
-    mode = "script"
-"""
-
 ROUTE = """
 import os
 from hepswitch import hep_route
@@ -234,7 +226,7 @@ class Viewer:
 def switch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSwitch]:
     folder = tmp_path_factory.mktemp("live")
     (folder / "route.py").write_text(ROUTE)
-    with running_switch(folder, CONFIG) as running:
+    with running_switch(folder, TWO_WORKERS) as running:
         yield running
 
 
@@ -302,7 +294,7 @@ def test_errors_of_scripts_are_told_with_their_worker(switch: RunningSwitch) -> 
 
 def test_streams_end_with_the_switch(tmp_path: Path) -> None:
     (tmp_path / "route.py").write_text(ROUTE)
-    with running_switch(tmp_path, CONFIG) as switch:
+    with running_switch(tmp_path, TWO_WORKERS) as switch:
         viewer = Viewer(switch).start()
         assert switch.stop() == 0
         wait_for(lambda: viewer.ended, "the end of the stream")

@@ -16,11 +16,6 @@ from hepswitch.destinations.sets import NodeChange
 from hepswitch.tracing.dynamic import TraceStart
 
 
-@pytest.fixture
-def switch() -> Switch:
-    return Switch()
-
-
 async def mi(switch: Switch, method: str, *placed: Any, **named: Any) -> Any:
     params: Params = list(placed) or named
     return await MI(switch, COMMANDS).call(method, params)

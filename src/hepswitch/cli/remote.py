@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from hepswitch.cli.options import config_file
 from hepswitch.cli.terminal import safe
 
 if TYPE_CHECKING:
@@ -145,13 +146,7 @@ def remote_options(command: Callable[..., Any]) -> Callable[..., Any]:
         envvar="HEPSWITCH_URL",
         help=f"The control listener: http://…, https://… or unix:PATH.  [default: {DEFAULT}]",
     )
-    @click.option(
-        "-c",
-        "--config",
-        type=click.Path(path_type=Path, dir_okay=False),
-        envvar="HEPSWITCH_CONFIG",
-        help="Or the switch's configuration file, which says where the control listener is, and its token.",
-    )
+    @config_file("Or the switch's configuration file, which says where the control listener is, and its token.")
     @click.option(
         "--token",
         envvar="HEPSWITCH_TOKEN",

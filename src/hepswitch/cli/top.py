@@ -39,11 +39,8 @@ def cli(remote: Remote, interval: float, once: bool) -> None:
 
     from hepswitch.cli.top_picture import Shot, picture
 
-    # An older switch may not have all of them.
-    known = remote.get(f"{API}/openapi.json")["paths"]
-
     def shoot() -> Shot:
-        said = {name: remote.get(f"{API}/{name}") for name in Shot.PARTS if f"{API}/{name}" in known}
+        said = {name: remote.get(f"{API}/{name}") for name in Shot.PARTS}
         return Shot(time.monotonic(), **said)
 
     console = Console(highlight=False, emoji=False)

@@ -6,7 +6,7 @@ Not here: where the numbers come from, and when (`top`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -31,16 +31,16 @@ FEWEST = 2
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """What the switch said `at` one moment (monotonic seconds): the answers of its API; None: it has no such thing."""
+    """What the switch said `at` one moment (monotonic seconds): the answers of its API."""
 
     PARTS: ClassVar = ("status", "stats", "destinations", "agents", "events")
 
     at: float
     status: dict[str, Any]
     stats: dict[str, Any]
-    destinations: dict[str, Any] = field(default_factory=dict)
-    agents: dict[str, Any] | None = None
-    events: dict[str, Any] = field(default_factory=lambda: {"events": []})
+    destinations: dict[str, Any]
+    agents: dict[str, Any]
+    events: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _sections(now: Shot, before: Shot) -> Iterator[Section]:
         ("store", "packets/s", "queued", "spooled", "lost", "state"),
         [_store(now, before, name, row) for name, row in book["stores"].items()],
     )
-    agents = [] if now.agents is None else now.agents["agents"]
+    agents = now.agents["agents"]
     yield Section(
         ("agent", "node", "from", "HEP", "packets/s", "clock", "last seen"),
         [_agent(agent) for agent in sorted(agents, key=lambda agent: -agent["rate"])],

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from hepswitch.cli.options import config_file
 from hepswitch.cli.tables import plain, print_table
 
 
@@ -33,13 +34,7 @@ def _file_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "-f", "--file", type=click.Path(path_type=Path, dir_okay=False), help="The file of users.  [default: users]"
     )
-    @click.option(
-        "-c",
-        "--config",
-        type=click.Path(path_type=Path, dir_okay=False),
-        envvar="HEPSWITCH_CONFIG",
-        help="Or the switch's configuration file, whose [control] names it.",
-    )
+    @config_file("Or the switch's configuration file, whose [control] names it.")
     @wraps(command)
     def with_file(file: Path | None, config: Path | None, **arguments: Any) -> None:
         from hepswitch.control.users import UsersError

@@ -27,9 +27,6 @@ from hepswitch.tracing.dynamic import TraceStart
 ASKED = (404, 503, 504)
 """What may come of a question to a store."""
 
-FILES = ("application/vnd.tcpdump.pcap", "application/x-pcapng", "text/plain; charset=utf-8", "application/json")
-"""Media types of exports."""
-
 
 class Reload(Struct, frozen=True, forbid_unknown_fields=True):
     """What to reload: all that can be, or the dispatcher sets alone."""
@@ -107,7 +104,7 @@ class Api:
             Endpoint("GET", "/rate", self.rate, questions.Rate, answers.Rates, ASKED),
             Endpoint("GET", "/call", self.call, questions.Call, answers.Ladder, ASKED),
             Endpoint("GET", "/message", self.message, questions.Message, answers.WholeMessage, ASKED),
-            Endpoint("GET", "/export", self.export, questions.Export, ", ".join(FILES), ASKED),
+            Endpoint("GET", "/export", self.export, questions.Export, ", ".join(questions.MEDIA_TYPES.values()), ASKED),
             Endpoint("GET", "/openapi.json", self.openapi),
             Endpoint("GET", "/me", self.me, answers=Me),
             Endpoint("GET", "/stats", self.stats),

@@ -17,15 +17,9 @@ from hepswitch.lake.ladder import endpoint
 from hepswitch.lake.reader import Row
 from hepswitch.lake.rows import packet_id, plain
 from hepswitch.queries.line import Head
-from hepswitch.queries.questions import Export
+from hepswitch.queries.questions import MEDIA_TYPES, Export
 from hepswitch.wire.chunks import IP_PROTOCOLS, PROTO_TYPES
 
-MEDIA_TYPES = {
-    "pcap": "application/vnd.tcpdump.pcap",
-    "pcapng": "application/x-pcapng",
-    "text": "text/plain; charset=utf-8",
-    "json": "application/json",
-}
 ENDINGS = {"text": "txt"}
 
 LONGEST_NAME = 64

@@ -21,6 +21,14 @@ MOST_TEXT, MOST_WORD = 8192, 256
 MOST_CALLS = 100
 """Calls of one file."""
 
+MEDIA_TYPES = {
+    "pcap": "application/vnd.tcpdump.pcap",
+    "pcapng": "application/x-pcapng",
+    "text": "text/plain; charset=utf-8",
+    "json": "application/json",
+}
+"""What a file of calls may be, and how HTTP calls that."""
+
 Text = Annotated[str, Meta(max_length=MOST_TEXT)]
 Word = Annotated[str, Meta(max_length=MOST_WORD)]
 
