@@ -38,6 +38,7 @@ class WarmLake(Lake):
     def __init__(self, path: Path | str, memory: int, warn: Callable[[str], None] | None = None) -> None:
         super().__init__(path, warn)
         self._rows = JournalRows(memory // 4)
+        self._asked: duckdb.DuckDBPyConnection | None = None
         self._known: dict[Path, tuple[int, int, int] | None] = {}
         self._duckdb = duckdb.connect(
             config={
@@ -63,6 +64,11 @@ class WarmLake(Lake):
         self._known = {path: _version(path) for path in self._damaged}
         return found
 
+    def interrupt(self) -> None:
+        """Let DuckDB give up what it is asked, from another thread."""
+        if (asked := self._asked) is not None:
+            asked.interrupt()
+
     def close(self) -> None:
         """Let go of DuckDB."""
         self._duckdb.close()
@@ -76,7 +82,11 @@ class WarmLake(Lake):
             if known is not None:
                 rows["known"] = known
             view(connection, seen.files, rows)
-            yield connection
+            self._asked = connection
+            try:
+                yield connection
+            finally:
+                self._asked = None
 
 
 @dataclass(frozen=True, slots=True)

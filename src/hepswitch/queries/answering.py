@@ -65,6 +65,11 @@ class Asking:
         except WrongQuestionError as error:
             refuse(out, 400, str(error))
 
+    def interrupt(self) -> None:
+        """Let lakes give up what they are asked, from another thread. Databases look for signals themselves."""
+        for lake in list(self._lakes.values()):
+            lake.interrupt()
+
     def _answer(self, question: Question, out: Out) -> None:
         if isinstance(question, Stores):
             first = next(iter(self._stores), None)

@@ -14,8 +14,10 @@ import resource
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 
+import duckdb
 import msgspec
 import structlog
 
@@ -62,6 +64,23 @@ class Answering:
         self._waiting = bytearray()
 
 
+def heed_signals(asking: Asking) -> None:
+    """Let a signal interrupt DuckDB at once: while its own threads have all the work it looks for none by itself.
+
+    Python tells of a signal through a descriptor as soon as it comes, whatever the main thread does; the exception follows
+    when that is back.
+    """
+    ear, mouth = socket.socketpair()
+    mouth.setblocking(False)
+    signal.set_wakeup_fd(mouth.detach(), warn_on_full_buffer=False)
+
+    def listen() -> None:
+        while ear.recv(64):
+            asking.interrupt()
+
+    threading.Thread(target=listen, name="signals", daemon=True).start()
+
+
 def serve(to: Line, asking: Asking) -> None:
     """Answer until the other side is gone."""
     while (asked := to.question()) is not None:
@@ -99,7 +118,9 @@ def answer(to: Line, asking: Asking, asked: bytes) -> None:
     except (BrokenError, ConnectionError):
         raise
     except Exception as error:
-        if isinstance(error, RuntimeError) and str(error) == INTERRUPTED:
+        if isinstance(error, duckdb.InterruptException) or (
+            isinstance(error, RuntimeError) and str(error) == INTERRUPTED
+        ):
             raise KeyboardInterrupt from error
         log.exception("a question cannot be answered")
         why = logs.words(error) if isinstance(error, OSError) else f"{type(error).__name__}; the switch's log says more"
@@ -130,6 +151,7 @@ def main() -> None:
         stores = {name: any_store_of(table) for name, table in charge.stores.items()}
         asking = Asking(stores, charge.memory)
         bound(2 * charge.memory)
+        heed_signals(asking)
         to.say(line.READY)
         with contextlib.suppress(ConnectionError):  # the supervisor is gone
             serve(to, asking)
