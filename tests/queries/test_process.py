@@ -34,7 +34,7 @@ process.serve(line.Line(theirs), asking)
 assert ours.recv(1 << 16) == line.frame(line.CANCELLED)
 print("cancelled")
 """
-"""DuckDB is at work when the interrupt comes, with all its threads. Signals are a whole process's, so it has one of its own."""
+"""DuckDB is at work when the interrupt comes, with all its threads. Signals are those of a whole process."""
 
 
 def test_an_interrupt_that_duckdb_gets_is_a_cancelled_question(tmp_path: Path) -> None:

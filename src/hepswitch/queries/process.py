@@ -150,8 +150,8 @@ def main() -> None:
         charge = msgspec.json.decode(first, type=Charge)
         stores = {name: any_store_of(table) for name, table in charge.stores.items()}
         asking = Asking(stores, charge.memory)
+        heed_signals(asking)  # before the bound: a thread's stack is memory
         bound(2 * charge.memory)
-        heed_signals(asking)
         to.say(line.READY)
         with contextlib.suppress(ConnectionError):  # the supervisor is gone
             serve(to, asking)
