@@ -50,7 +50,7 @@ lint: build
 test: lint
 	@sh tools/debian.sh
 	@$(BIN)/python -m compileall -q src
-	@$(BIN)/pytest -q -n auto --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest -q -n auto --dist loadfile --no-loadscope-reorder --reruns 1
 
 docs: build
 	@$(BIN)/python docs/generate.py

@@ -73,8 +73,13 @@ class RunningSwitch:
                 self.log.append({"event": line.rstrip()})
 
     def event(self, name: str) -> dict[str, Any] | None:
-        """The last log event of that name."""
+        """The last log event of that name, if it came already."""
         return next((entry for entry in reversed(self.log) if entry.get("event") == name), None)
+
+    def said(self, name: str) -> dict[str, Any]:
+        """The last log event of that name: waited for, as the log comes through a pipe behind what it tells."""
+        entry: dict[str, Any] = wait_for(lambda: self.event(name), f"the log event {name!r}")
+        return entry
 
     def address(self, scheme: str = "udp") -> tuple[str, int]:
         url = next(url for url in self.urls if url.startswith(scheme))

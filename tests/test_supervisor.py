@@ -86,6 +86,7 @@ def test_a_route_that_raises_stores_and_says_where(tmp_path: Path) -> None:
         switch.send_udp(*[_packet(n) for n in range(20)])
         _stored(switch, 20)
         assert switch.stats()["routed"]["errors"] == 20
+        switch.said("route raised")
         raised = [entry for entry in switch.log if entry.get("event") == "route raised"]
         assert len(raised) == 1, "a route that always raises does not fill the log"
         assert raised[0]["where"] == f"{route}:4: ZeroDivisionError: division by zero"
@@ -255,6 +256,7 @@ def test_nothing_that_a_script_does_ends_the_switch(tmp_path: Path) -> None:
         switch.send_udp(*[bytes(packet)] * 10)
         book = switch.wait_stats(lambda book: book["routed"]["errors"] == 10, "ten errors")
         assert (book["routed"]["dropped"], book["balanced"]) == ({"?" * 100: 10}, True)
+        switch.said("route raised")
         raised = [entry for entry in switch.log if entry.get("event") == "route raised"]
         assert [entry["where"] for entry in raised] == [f"{route}:6: SystemExit: {'?' * 500}"]
 

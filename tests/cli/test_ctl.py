@@ -166,7 +166,7 @@ def test_a_file_with_mistakes_is_refused_as_a_whole(bench: Bench) -> None:
     assert bench.ctl("dispatcher", "reload")[0] == 0, "which leaves the route alone"
     assert list(bench.nodes()) == [one]
     assert bench.send() == [40, 0]
-    assert bench.switch.event("not reloaded; what was loaded before goes on")
+    bench.switch.said("not reloaded; what was loaded before goes on")
 
 
 def test_control_is_found_by_the_configuration_file(tmp_path: Path) -> None:

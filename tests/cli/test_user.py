@@ -155,7 +155,7 @@ def test_commands_log_in(asking: RunningSwitch, urls: dict[str, str], folder: Pa
         ("user bob", "127.0.0.1", "POST /api/v1/capture", "refused"),
         ("user alice", "unix", "set capture", "done"),
     ]
-    assert asking.event("audit")["who"] == "user alice"  # type: ignore[index]
+    assert asking.said("audit")["who"] == "user alice"
     with pytest.raises(AssertionError):
         wait_for(lambda: any("t0ken" in str(entry) for entry in asking.log), "no secret in the log", 0.0)
 
