@@ -155,6 +155,7 @@ cdef class Packet(Hep):
         self.sender = self.tagset = self.marks = self.given = self.handed = self.original = None
         self.outcome = 0
         self.arrival_us = batch.arrival_us
+        self.mark = batch.mark
         return 0
 
     cdef int keep(self) except -1:
@@ -162,7 +163,7 @@ cdef class Packet(Hep):
         if self.batch is not None:
             self.received                              # noqa: B018 (read it while the batch still knows)
             self.detach()
-            self.batch = None
+            self.batch = self.mark = None
             self.item = NULL
         return 0
 
