@@ -170,6 +170,7 @@ class Switch:
             allowed=functools.partial(self._allowed, name),
             places=self._places,
             worker=self._worker,
+            reader=len(self.listeners) % self.config.workers,
             folder=self.config.spool_dir,
         )
         self.listeners.append(inlet.listener)

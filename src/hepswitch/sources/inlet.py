@@ -37,7 +37,7 @@ class Inlet:
     `flow` must be called with each batch, `after` once at the end of a turn that found something. `written`, called in that
     turn, too, waits until all that the stores took by then is written: True, or False when something of a message was not
     taken for lack of room, or will not be written. `allowed` says whether an address may connect. `folder`: where a source
-    may keep what it must know after a restart.
+    may keep what it must know after a restart. `reader`: the worker that reads a listener which only one may read.
     """
 
     endpoint: Endpoint
@@ -49,6 +49,7 @@ class Inlet:
     allowed: Callable[[str], bool]
     places: Places
     worker: int
+    reader: int
     folder: Path
 
 
@@ -57,6 +58,16 @@ class Source(Protocol):
 
     async def start(self, loop: asyncio.AbstractEventLoop) -> None: ...
     async def stop(self) -> None: ...
+
+
+class Idle:
+    """The source of a listener that another worker reads."""
+
+    async def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Nothing to do."""
+
+    async def stop(self) -> None:
+        """Nothing to do."""
 
 
 @runtime_checkable
