@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 TEMPORARY = ".tmp"
 DAMAGED = ".damaged"
@@ -34,6 +35,20 @@ class LakeFile:
     worker: int
     first: int
     last: int
+
+
+class Interval(Protocol):
+    """A file of some segments of a worker, wherever it is."""
+
+    @property
+    def worker(self) -> int: ...
+    @property
+    def first(self) -> int: ...
+    @property
+    def last(self) -> int: ...
+
+
+F = TypeVar("F", bound=Interval)
 
 
 def folder(root: Path, hour: int) -> Path:
@@ -59,14 +74,17 @@ def damaged(root: Path) -> list[Path]:
 
 def folders(root: Path) -> list[tuple[int, Path]]:
     """Every (hour, folder) of the lake, oldest first."""
-    found = []
-    for path in root.glob("date=*/hour=*"):
-        try:
-            when = datetime.strptime(path.parent.name + path.name, "date=%Y-%m-%dhour=%H").replace(tzinfo=UTC)
-        except ValueError:
-            continue
-        found.append((int(when.timestamp()) // 3600, path))
-    return sorted(found)
+    named = ((hour_of(path.parent.name, path.name), path) for path in root.glob("date=*/hour=*"))
+    return sorted((hour, path) for hour, path in named if hour is not None)
+
+
+def hour_of(date: str, hour: str) -> int | None:
+    """The hour (since the epoch) that the names of two folders say, `date=YYYY-MM-DD` and `hour=HH`; None for others."""
+    try:
+        when = datetime.strptime(date + hour, "date=%Y-%m-%dhour=%H").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return int(when.timestamp()) // 3600
 
 
 def all_files(hour: int, path: Path) -> list[LakeFile]:
@@ -76,7 +94,7 @@ def all_files(hour: int, path: Path) -> list[LakeFile]:
     return sorted(found, key=lambda file: (file.worker, file.first, -file.last))
 
 
-def superseded(files: Iterable[LakeFile]) -> list[LakeFile]:
+def superseded(files: Iterable[F]) -> list[F]:
     """Those of one folder's files (as `all_files` orders them) that another one covers."""
     found, worker, reach = [], -1, -1
     for file in files:
