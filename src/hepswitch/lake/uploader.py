@@ -30,8 +30,8 @@ from hepswitch.destinations import whole_file
 from hepswitch.destinations.figures import ACTIVE, UPLOADS, Ledger, UploaderFigures
 from hepswitch.destinations.outlet import Backoff
 from hepswitch.lake import layout, locks, parquet
-from hepswitch.lake.keeper import settle
 from hepswitch.lake.layout import LakeFile
+from hepswitch.lake.process import settle, told_to_end
 from hepswitch.lake.remote import Remote, RemoteError, UnreadableError
 from hepswitch.lake.stock import Local, Stock, covers, local_files, local_hour
 from hepswitch.lake.writer import claim, writer
@@ -345,18 +345,15 @@ def main() -> None:
     """Entry point of the process."""
     settle()
     charge = msgspec.json.decode(sys.stdin.buffer.readline(), type=Charge)
-    gone = threading.Event()
+    gone = told_to_end()
 
-    def wait_for_the_end() -> None:
-        # Not through sys.stdin: Python may end while this waits, and cannot while a thread holds the lock of its buffer.
-        while os.read(0, 4096):
-            pass
-        gone.set()
-        # An upload that takes longer is left: it does not appear, and is done again.
+    def leave() -> None:
+        gone.wait()
         time.sleep(charge.drain)
+        # An upload that takes longer does not appear, and is done again.
         os._exit(0)
 
-    threading.Thread(target=wait_for_the_end, daemon=True).start()
+    threading.Thread(target=leave, daemon=True).start()
     with contextlib.ExitStack() as stack:
         if (held := locks.waited_for(Path(charge.path), locks.UPLOADER, gone)) is None:
             return
