@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 import lakes
 import object_storage
-from hepswitch.lake import compaction, layout
+from hepswitch.lake import compaction, layout, writer
 from hepswitch.lake.lake import Lake
 from hepswitch.lake.query import Query
 from hepswitch.lake.remote import Remote
@@ -17,13 +18,14 @@ from hepswitch.lake.remote_part import RemotePart
 from hepswitch.lake.warm import WarmLake
 from hepswitch.wire.hep import Hep
 from object_storage import Bucket
-from traffic import calls, hep
+from traffic import START, calls, hep
 
 s3, bucket = object_storage.s3, object_storage.bucket
 
 MESSAGES = list(calls(60))
 PACKETS = [hep(message) for message in MESSAGES]
 THIRD = len(PACKETS) // 3
+SINCE = datetime.fromtimestamp(START, UTC)
 MEMORY = 256 << 20
 
 
@@ -55,19 +57,19 @@ def stored(root: Path, packets: list[bytes]) -> None:
 class Read:
     """A lake that is asked, with all that it said."""
 
-    def __init__(self, root: Path | None, bucket: Bucket, cache: Path | None, kind: type[Lake] = Lake) -> None:
+    def __init__(self, root: Path, bucket: Bucket, kind: type[Lake] = Lake) -> None:
         self.said: list[str] = []
-        self.part = RemotePart(bucket.remote(), "edge1", cache, self.said.append, patience=2.0)
+        writer.writer(root, "edge1")
+        self.part = RemotePart(bucket.remote(), root, self.said.append, patience=2.0)
         if kind is WarmLake:
-            assert root is not None
             self.lake: Lake = WarmLake(root, MEMORY, self.said.append, self.part)
         else:
             self.lake = Lake(root, self.said.append, self.part)
 
-    def payloads(self, **asked: str) -> list[bytes]:
+    def payloads(self, call_id: str | None = None) -> list[bytes]:
         if isinstance(self.lake, WarmLake):
             self.lake.begin()
-        return sorted(row["payload"] for row in self.lake.search(Query(**asked)))
+        return sorted(row["payload"] for row in self.lake.search(Query(call_id=call_id, since=SINCE)))
 
 
 def expected(*packets: bytes) -> list[bytes]:
@@ -80,7 +82,7 @@ def read(request: pytest.FixtureRequest, tmp_path: Path, bucket: Bucket) -> Iter
     opened = []
 
     def opener() -> Read:
-        opened.append(Read(tmp_path / "lake", bucket, tmp_path / "cache", request.param))
+        opened.append(Read(tmp_path / "lake", bucket, request.param))
         return opened[-1]
 
     yield opener
@@ -103,7 +105,7 @@ def test_the_folder_and_the_files_of_two_nodes_are_one_lake(
         whole = [packet for packet in PACKETS if call_id(packet) == call_id(PACKETS[each])]
         assert asked.payloads(call_id=call_id(PACKETS[each])) == expected(*whole)
         assert len(asked.lake.call(call_id(PACKETS[each]))) == len(whole)
-    assert len(asked.lake.calls(Query())) == 60
+    assert len(asked.lake.calls(Query(since=SINCE))) == 60
     assert asked.said == []
     # What is here is not fetched.
     assert not any("GET" in line and "edge1-" in line for line in bucket.storage.requests() if bucket.name in line)
@@ -167,7 +169,7 @@ def test_without_the_storage_the_rest_is_the_answer_and_says_so(tmp_path: Path, 
     stored(other, PACKETS[THIRD:])
     upload(other, bucket.remote(), "edge2")
     with bucket.storage.fault(fault):
-        asked = Read(own, bucket, None)
+        asked = Read(own, bucket)
         for _ in range(3):
             assert asked.payloads() == expected(*PACKETS[:THIRD])
         assert asked.said == [asked.said[0]]
@@ -180,7 +182,7 @@ def test_a_storage_that_goes_away_while_it_is_read(tmp_path: Path, bucket: Bucke
     packets = [hep(message) for message in calls(3000, seed=2)]
     stored(other, packets)
     upload(other, bucket.remote(), "edge2")
-    asked = Read(own, bucket, tmp_path / "cache")
+    asked = Read(own, bucket)
     assert len(asked.lake.search(Query(call_id=call_id(packets[0])))) == 7
     with bucket.storage.fault("503 GET"):
         assert asked.payloads() == expected(*PACKETS[:THIRD])

@@ -7,10 +7,11 @@ packet once while the lake is being sealed and merged. Not here: which files cou
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +33,9 @@ BEGINNING, END = (moment.replace(tzinfo=UTC) for moment in (datetime.min, dateti
 
 PORTION = 4_000
 """Packets of a call that are put in order at once. Beyond 5,000 DuckDB sorts all there are, however few are wanted."""
+
+LOOKED_BACK = timedelta(days=1)
+"""How far the remote part is looked through by questions that say neither a time nor a call."""
 
 FAR_THREADS = 8
 """Threads of DuckDB where files are remote: most of them wait."""
@@ -61,15 +65,18 @@ class Lake(Reader):
 
     def search(self, query: Query, columns: Sequence[str] = ("*",)) -> list[Row]:
         """The packets that `query` means, in the order of time; all columns or the named ones (of docs/lake.md)."""
-        return self._ask(lambda connection: searched(connection, query, columns), query, query.needles())
+        return self._ask(
+            lambda connection: searched(connection, query, columns), query, query.needles(), self._far(query)
+        )
 
     def calls(self, query: Query) -> list[Row]:
         """The calls in which some message is what `query` means: see `calls.calls`."""
-        return self._ask(lambda connection: calls(connection, query), query, query.needles())
+        return self._ask(lambda connection: calls(connection, query), query, query.needles(), self._far(query))
 
     def rate(self, query: Query, start: datetime, step: int) -> list[Part]:
         """How many of those calls began, and failed, in each `step` µs after `start`: see `calls.rate`."""
-        return self._ask(lambda connection: rate(connection, query, start, step), query, query.needles())
+        asked = functools.partial(rate, query=query, start=start, step=step)
+        return self._ask(asked, query, query.needles(), self._far(query))
 
     def newest(self, query: Query, count: int) -> Iterator[Row]:
         """At least the `count` latest packets that `query` means, the newest first, with all of the oldest one's moment."""
@@ -83,7 +90,7 @@ class Lake(Reader):
             sql = f"select * from messages where {condition} order by ts desc"  # noqa: S608 (values are bound)
             yield from streamed(connection.execute(sql, values))
 
-        return self._stream(found, query, query.needles())
+        return self._stream(found, query, query.needles(), self._far(query))
 
     def ties(self, ids: Collection[str]) -> set[Tie]:
         """The different values of TIES in the packets of which one is among `ids`."""
@@ -155,8 +162,9 @@ class Lake(Reader):
         question: Callable[[duckdb.DuckDBPyConnection], Answer],
         query: Query,
         needles: Sequence[bytes] | None = None,
+        far: Callable[[int], bool] | None = None,
     ) -> Answer:
-        (answer,) = self._stream(lambda connection: iter([question(connection)]), query, needles)
+        (answer,) = self._stream(lambda connection: iter([question(connection)]), query, needles, far)
         return answer
 
     def _stream(
@@ -164,12 +172,14 @@ class Lake(Reader):
         question: Callable[[duckdb.DuckDBPyConnection], Iterator[Answer]],
         query: Query,
         needles: Sequence[bytes] | None = None,
+        far: Callable[[int], bool] | None = None,
     ) -> Iterator[Answer]:
         """What `question` gives, piece by piece; the lake is as it was at the beginning until the last one was taken."""
-        far = query.hours if self._remote is None else self._far(query, needles)
         for _ in range(ATTEMPTS):
             with snapshot(self.path, query.hours, self._remote, far) as whole:
                 seen = replace(whole, files=[path for path in whole.files if path not in self._damaged])
+                if self._remote is not None and needles is None:
+                    self._remote.weigh(seen.remote)
                 begun = False
                 try:
                     with self._connection(seen, needles) as connection:
@@ -193,9 +203,18 @@ class Lake(Reader):
         remote = self._remote is not None and self._remote.failed()
         return remote or not all(path.exists() for path in seen.files)
 
-    def _far(self, query: Query, needles: Sequence[bytes] | None) -> Callable[[int], bool]:
-        """Which hours are looked for in the remote part, where nobody said it."""
-        return query.hours
+    def _far(self, query: Query) -> Callable[[int], bool] | None:
+        """Of which hours the remote part is looked through: without a time and a call, the last day alone.
+
+        All that there ever was would take hours, and may cost more than somebody means who gives no time.
+        """
+        if self._remote is None or query.since is not None or query.needles() is not None:
+            return None
+        since = (query.until or datetime.now(UTC)) - LOOKED_BACK
+        self._remote.say(
+            f"{self._remote}: looked through since {since:%Y-%m-%d %H:%M} (UTC) only: give an earlier time (since)"
+        )
+        return replace(query, since=since).hours
 
     def _leave_out(self, seen: Snapshot) -> bool:
         """Find the files that cannot be read and do without them from now on; False when all can."""

@@ -67,6 +67,11 @@ class Ranges:
         with contextlib.suppress(Exception):  # twice is once
             self._called_off.set_result(None)
 
+    def check(self) -> None:
+        """Raises CalledOffError when it was called off."""
+        if self._called_off.done():
+            raise CalledOffError
+
     def read(self, wanted: Range) -> bytes:
         """The bytes of one range."""
         return self.call(functools.partial(self._read, wanted))

@@ -13,12 +13,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from hepswitch.lake import writer
 from hepswitch.lake.layout import LakeFile
 from hepswitch.lake.ranges import PATIENCE, Ranges
 from hepswitch.lake.remote import Remote, RemoteFile, counting
-from hepswitch.lake.tails import Tails
+from hepswitch.lake.tails import Tails, tails_of
 
 if TYPE_CHECKING:
+    from hepswitch.destinations.lake import LakeStore
     from hepswitch.lake.object_files import ObjectFiles
 
 NEVER = float("-inf")
@@ -34,11 +36,14 @@ LEFT_OUT = "cannot be read and is left out"
 MANY = 500
 """Files whose ends are fetched before it is worth a word."""
 
+HEAVY = 1 << 30
+"""Bytes to be looked through that are worth a word."""
+
 NEEDED = "the remote part of a lake is read through fsspec, which is not installed: pip install 'hepswitch[s3]'"
 
 
 class RemotePart:
-    """`remote` as the node `node`'s lake has it; None: as no node's. Tails are kept in `cache`.
+    """`remote` beside the lake in the folder `root`; None: beside nothing.
 
     `warn` is told what is missing from an answer, `tell` what takes its time. Raises OSError when fsspec is missing.
     """
@@ -46,18 +51,19 @@ class RemotePart:
     def __init__(
         self,
         remote: Remote,
-        node: str | None,
-        cache: Path | None,
+        root: Path | None,
         warn: Callable[[str], None],
         tell: Callable[[str], None] = lambda _: None,
         patience: float = PATIENCE,
     ) -> None:
         self.remote = remote
-        self.node = node
+        self._root = root
         self._warn = warn
         self._tell = tell
         self._ranges = Ranges(remote, patience)
-        self._tails = Tails(cache, str(remote), self._ranges)
+        self._tails = Tails(tails_of(root), str(remote), self._ranges)
+        self.opened = _opened(self._ranges, self._tails)
+        """The files as DuckDB reads them."""
         self._dates: tuple[float, list[int]] = NEVER, []
         self._listings: dict[tuple[int, ...], tuple[float, list[RemoteFile]]] = {}
         self._near: set[LakeFile] = set()
@@ -65,19 +71,24 @@ class RemotePart:
         self._left_out: dict[str, tuple[float, str]] = {}
         self._said: set[str] = set()
 
+    @classmethod
+    def of(
+        cls, store: LakeStore, warn: Callable[[str], None], tell: Callable[[str], None] = lambda _: None
+    ) -> RemotePart | None:
+        """That of a store; None when it has none."""
+        if store.remote is None:
+            return None
+        key, secret = ("" if each is None else each.get_secret_value() for each in (store.access_key, store.secret_key))
+        return cls(Remote.parse(store.remote, key, secret, PATIENCE / 2), store.path, warn, tell)
+
     def __str__(self) -> str:
         return str(self.remote)
 
-    @functools.cached_property
-    def opened(self) -> ObjectFiles:
-        """The files as DuckDB reads them."""
-        try:
-            from hepswitch.lake.object_files import ObjectFiles
-        except ModuleNotFoundError as error:
-            if error.name != "fsspec":
-                raise
-            raise OSError(NEEDED) from None
-        return ObjectFiles(self._ranges, self._tails)
+    @property
+    def node(self) -> str | None:
+        """The name that the folder's own files have there; None when none was uploaded."""
+        there = None if self._root is None else writer.known(self._root)
+        return None if there is None else there.node
 
     def begin(self) -> None:
         """A question begins, and has not been told anything."""
@@ -109,7 +120,8 @@ class RemotePart:
         return not self._failed(failed)
 
     def failed(self) -> bool:
-        """Whether something that DuckDB wanted could not be read: then all is to be listed again."""
+        """Whether something that DuckDB wanted could not be read: then all is to be listed again. Raises CalledOffError."""
+        self._ranges.check()
         return self._failed(self.opened.failed)
 
     def leave_out_damaged(self, files: Sequence[RemoteFile]) -> bool:
@@ -173,6 +185,13 @@ class RemotePart:
             found += answer
         return counting(found)
 
+    def weigh(self, files: Sequence[RemoteFile]) -> None:
+        """All of these files may be read: say so when that takes its time."""
+        if (size := sum(file.size for file in files)) >= HEAVY:
+            self._tell(
+                f"{self}: looking through {len(files)} files, {size / (1 << 30):.1f} GiB; a later --since makes it less"
+            )
+
     def _begun(self, count: int) -> None:
         if count >= MANY:
             self._tell(f"{self}: asking {count} files for the first time; a --since makes them fewer")
@@ -181,13 +200,13 @@ class RemotePart:
         if self._away is None or self._away[0] < time.monotonic():
             self._away = None
             return False
-        self._say(self._away[1])
+        self.say(self._away[1])
         return True
 
     def _went_away(self, error: OSError) -> None:
         self._away = time.monotonic() + AWAY, f"what is remote is missing from this answer: {error}"
         self.look_again()
-        self._say(self._away[1])
+        self.say(self._away[1])
 
     def _leave_out(self, path: str, why: str) -> None:
         self._left_out[path] = time.monotonic() + AWAY, f"{path}: {why}"
@@ -197,10 +216,21 @@ class RemotePart:
         if until < time.monotonic():
             self._left_out.pop(path, None)
             return False
-        self._say(why)
+        self.say(why)
         return True
 
-    def _say(self, words: str) -> None:
+    def say(self, words: str) -> None:
+        """Tell the question what is missing, once."""
         if words not in self._said:
             self._said.add(words)
             self._warn(words)
+
+
+def _opened(ranges: Ranges, tails: Tails) -> ObjectFiles:
+    try:
+        from hepswitch.lake.object_files import ObjectFiles
+    except ModuleNotFoundError as error:
+        if error.name != "fsspec":
+            raise
+        raise OSError(NEEDED) from None
+    return ObjectFiles(ranges, tails)

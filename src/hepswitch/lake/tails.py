@@ -35,10 +35,18 @@ MEMORY = 64 << 20
 SUFFIX = ".tail"
 
 
-class Tails:
-    """Tails in `folder`; in memory alone when it is None or cannot be written. `place`: the storage, in a name of a file."""
+def tails_of(root: Path | None) -> Path:
+    """Where tails are kept: in the lake's folder for those who may write there, else in the user's cache."""
+    if root is not None and os.access(root, os.W_OK | os.X_OK):
+        return root / "tails"
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "hepswitch" / "tails"
 
-    def __init__(self, folder: Path | None, place: str, ranges: Ranges, room: int = ROOM) -> None:
+
+class Tails:
+    """Tails in `folder`, or in memory when it cannot be written. `place`: the storage, in a name of a file."""
+
+    def __init__(self, folder: Path, place: str, ranges: Ranges, room: int = ROOM) -> None:
         self._folder = folder
         self._place = place
         self._ranges = ranges
@@ -72,8 +80,6 @@ class Tails:
         name = self._name(file)
         if (data := self._memory.get(name)) is not None:
             return data[offset - start : offset - start + length]
-        if self._folder is None:
-            return None
         try:
             fd = os.open(self._folder / name, os.O_RDONLY)
         except OSError:
@@ -91,19 +97,18 @@ class Tails:
 
     def _has(self, file: RemoteFile) -> bool:
         name = self._name(file)
-        return name in self._memory or (self._folder is not None and (self._folder / name).exists())
+        return name in self._memory or (self._folder / name).exists()
 
     def _keep(self, file: RemoteFile, data: bytes) -> None:
         name = self._name(file)
-        if self._folder is not None:
-            # Somebody else's folder, a full disk: then in memory.
-            with contextlib.suppress(OSError):
-                make_folder(self._folder)
-                temporary = self._folder / f".{name}.{os.getpid()}{TEMPORARY}"
-                with create(temporary) as stream:
-                    stream.write(data)
-                temporary.replace(self._folder / name)
-                return
+        # Somebody else's folder, a full disk: then in memory.
+        with contextlib.suppress(OSError):
+            make_folder(self._folder)
+            temporary = self._folder / f".{name}.{os.getpid()}{TEMPORARY}"
+            with create(temporary) as stream:
+                stream.write(data)
+            temporary.replace(self._folder / name)
+            return
         self._memory[name] = data
         self._remembered += len(data)
         while self._remembered > MEMORY:
@@ -111,7 +116,7 @@ class Tails:
 
     def _make_room(self) -> None:
         """Delete the tails that were fetched first, until a quarter of the room is free."""
-        if self._folder is None or not self._folder.is_dir():
+        if not self._folder.is_dir():
             return
         found = sorted((about.st_mtime, about.st_size, path) for path, about in _files(self._folder))
         total = sum(size for _, size, _ in found)
