@@ -25,7 +25,7 @@ from hepswitch.destinations.journaled import JournaledOutlet
 from hepswitch.destinations.layout_tables import Homer7Tables, OpensipsTables, TableName
 from hepswitch.destinations.position import taken
 from hepswitch.net.tls import CLIENT_OPTIONS, anchored_options
-from hepswitch.tables import Duration, Secret, Size, Table
+from hepswitch.tables import Duration, Secret, Size, Table, revealed
 
 SMALLEST_SEGMENT, LARGEST_SEGMENT = 64 << 10, 32 << 20
 """Bytes of a journal segment: an eighth of the spool within these."""
@@ -69,7 +69,7 @@ class ServerStore(DatabaseStore):
     @property
     def secret(self) -> str:
         """The password, revealed; empty when there is none."""
-        return self.password.get_secret_value() if self.password is not None else ""
+        return revealed(self.password)
 
 
 def spool_of(spool: Path, name: str) -> Path:

@@ -24,7 +24,7 @@ import structlog
 
 from hepswitch import journal, logs
 from hepswitch.destinations.figures import KeeperFigures, Ledger
-from hepswitch.lake import layout, parquet
+from hepswitch.lake import layout, locks, parquet
 from hepswitch.lake.compaction import compact, plan
 from hepswitch.lake.retention import retain
 from hepswitch.lake.sealer import seal
@@ -65,12 +65,6 @@ class Charge(msgspec.Struct):
     def path(self) -> Path:
         """The lake's folder."""
         return Path(self.url.removeprefix("lake:"))
-
-
-def holding(root: Path) -> contextlib.AbstractContextManager[bool]:
-    """Hold the lake's lock: True, or False when another keeper has it."""
-    journal.make_folder(root)
-    return journal.held(os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, journal.FILE_MODE))
 
 
 def clean(root: Path) -> None:
@@ -203,10 +197,8 @@ def _put_aside(path: Path) -> None:
 def keep(store: Charge, gone: threading.Event) -> None:
     """Look after the lake until `gone` is set."""
     with contextlib.ExitStack() as stack:
-        while not (held := contextlib.ExitStack()).enter_context(holding(store.path)):
-            held.close()
-            if gone.wait(1.0):
-                return
+        if (held := locks.waited_for(store.path, locks.KEEPER, gone)) is None:
+            return
         stack.push(held)
         ledger = Ledger(store.path, KeeperFigures)
         figures = ledger.figures
@@ -217,14 +209,16 @@ def keep(store: Charge, gone: threading.Event) -> None:
         while not gone.is_set():
             pause = POLL
             due = time.monotonic() >= next_tidy
-            if due:
-                # Before anything that writes: a full disk gets room by it.
-                make_room(store, figures, time.time())
             try:
+                if due:
+                    # Before anything that writes: a full disk gets room by it.
+                    with locks.pruning(store.path):
+                        make_room(store, figures, time.time())
                 seal_closed(store.path, figures)
                 if due:
                     adopt(store.path)
-                    tidy(store.path, time.time())
+                    with locks.pruning(store.path):
+                        tidy(store.path, time.time())
                     next_tidy = time.monotonic() + TIDY
             except OSError as error:
                 full = error.errno in journal.NO_SPACE

@@ -1,7 +1,7 @@
 """Where things are in a lake: the names of folders and files, and which files count.
 
     captures/
-      .lock                                     held by the keeper
+      .lock                                     held by the keeper (`locks` has the others)
       journal/w0/000000000012.open              worker 0's journal
       date=2026-11-23/hour=07/w0-000000000007.parquet
       date=2026-11-23/hour=06/w0-000000000001-000000000006.parquet
@@ -89,9 +89,19 @@ def hour_of(date: str, hour: str) -> int | None:
 
 def all_files(hour: int, path: Path) -> list[LakeFile]:
     """The Parquet files of one folder, superseded ones included, in the order of workers and segments."""
-    named = ((file, _NAME.fullmatch(file.name)) for file in path.iterdir())
-    found = [LakeFile(file, hour, int(m[1]), int(m[2]), int(m[3] or m[2])) for file, m in named if m]
+    found = [file for entry in path.iterdir() if (file := _file(entry, hour)) is not None]
     return sorted(found, key=lambda file: (file.worker, file.first, -file.last))
+
+
+def file_of(path: Path) -> LakeFile | None:
+    """The file that a path in a lake's folder names, whether it is there or not; None when it names none."""
+    hour = hour_of(*path.parts[-3:-1])
+    return None if hour is None else _file(path, hour)
+
+
+def _file(path: Path, hour: int) -> LakeFile | None:
+    match = _NAME.fullmatch(path.name)
+    return match and LakeFile(path, hour, int(match[1]), int(match[2]), int(match[3] or match[2]))
 
 
 def superseded(files: Iterable[F]) -> list[F]:
