@@ -20,7 +20,7 @@ STALL = 1.0
 """Seconds of packets that a killed edge may have had in its socket's buffer and in memory, above the time it was away."""
 
 FOUND = r"""
-    SELECT regexp_extract(decode(payload), 'X-Round: (\d+)', 1)::INT AS edge,
+    SELECT regexp_extract(decode(payload), 'X-Edge: (\d+)', 1)::INT AS edge,
            regexp_extract(decode(payload), 'X-Number: (\d+)', 1)::INT AS number
     FROM messages WHERE number >= {first} AND number < {last}
 """

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import harness
+import traffic
 from fleet.books import Books, Found, settle
 from fleet.nodes import Node
 from fleet.streams import STREAMS, Stream
@@ -173,9 +175,10 @@ def load(
     with contextlib.ExitStack() as stack:
         senders = []
         for number, edge in enumerate(edges):
-            frames = harness.frames_file(edge.folder, f"X-Round: {number}")
-            calls = max(plan.count // 70, 1)
-            senders.append(stack.enter_context(harness.blast(edge.address, frames, plan.count, plan.rate // 2, calls)))
+            blast = harness.blast(
+                edge.address, frames(edge.folder, number), plan.count, plan.rate // 2, max(plan.count // 7, 1)
+            )
+            senders.append(stack.enter_context(blast))
         watch.start()
         if plan.kills:
             happens(0.2 * plan.seconds, lambda: killed(edges[0]), edges[0].start)
@@ -183,6 +186,17 @@ def load(
             happens(0.7 * plan.seconds, lambda: killed(stores[0]), stores[0].start)
         sent = [sender.finish(plan.seconds + 60.0)["sent"] for sender in senders]
     return sent, incidents
+
+
+def frames(folder: Path, edge: int) -> Path:
+    """A file for `blast`: the messages of some calls, with room for the numbers of calls and packets, and the edge's."""
+    heads = f"{harness.CALL}00000000\r\nX-Edge: {edge}\r\n{harness.NUMBER}000000000\r\n".encode()
+    path = folder / "calls.hep"
+    with path.open("wb") as file:
+        for message in traffic.calls(100, start=time.time()):
+            payload = re.sub(rb"Call-ID: .*\r\n", heads, message.payload)
+            file.write(traffic.hep(replace(message, time=time.time(), payload=payload)))
+    return path
 
 
 def killed(node: Node) -> str:
