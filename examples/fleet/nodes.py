@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from harness import RunningSwitch, Usage, of_role
+from harness import RunningSwitch, of_role
 from hepswitch import journal
 from hepswitch.destinations import position
 
@@ -29,8 +29,6 @@ class Node:
         self._settings = {"HEPSWITCH_CONTROL__LISTEN": "127.0.0.1:0"} | settings
         self._switch: RunningSwitch | None = None
         self._told: list[dict[str, Any]] = []
-        self.work: defaultdict[str, float] = defaultdict(float)
-        """CPU seconds by the kind of process."""
         self.kills = 0
         self.away = 0.0
         """Seconds from kills to the moment when it listened again."""
@@ -43,12 +41,13 @@ class Node:
             self.away += time.monotonic() - self._killed_at
             self._killed_at = 0.0
 
-    def kill(self) -> None:
-        """kill -9 of all its processes."""
+    def kill(self) -> str:
+        """kill -9 of all its processes; says so."""
         switch = self._note()
         switch.kill()
         self._killed_at = time.monotonic()
         self.kills += 1
+        return f"{self.name} killed"
 
     def stop(self) -> None:
         """End it in an orderly way."""
@@ -72,9 +71,12 @@ class Node:
         """Keep what it tells of itself, before it ends."""
         assert self._switch is not None, f"{self.name} does not run"
         self._told.append(self._switch.stats())
-        for role, usage in of_role(self._switch).items():
-            self.work[role] += _seconds(usage)
         return self._switch
+
+    def cpu(self) -> dict[str, float]:
+        """CPU seconds of the processes that run now, by their kind."""
+        assert self._switch is not None, f"{self.name} does not run"
+        return {role: usage.user + usage.sys for role, usage in of_role(self._switch).items() if usage.peak}
 
     def received(self, key: str = "packets") -> int:
         """The sum of a figure over its listeners and lives. What came after the last question before a kill is not in it."""
@@ -126,7 +128,3 @@ def written(folder: Path) -> int:
         return journal.last_frame(found[-1].path, 0)[0] if found else 0
     except FileNotFoundError:  # closed at this moment, and another one begun
         return written(folder)
-
-
-def _seconds(usage: Usage) -> float:
-    return usage.user + usage.sys
