@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import nats.errors
@@ -16,8 +16,9 @@ from nats.aio.client import Client
 
 from hepswitch.net.tls import client_context
 from hepswitch.streams.address import Login, StreamAddress, spelled
+from hepswitch.units import Endpoint
 
-CONNECT_TIMEOUT = 5
+CONNECT_TIMEOUT = 3
 """Seconds (whole ones) that a server may take until it is ready to talk."""
 
 PING = 5
@@ -32,7 +33,7 @@ async def connect(
     login: Login,
     name: str,
     *,
-    closed: Callable[[], Awaitable[None]] | None = None,
+    closed: Callable[[], None] | None = None,
     **options: Any,
 ) -> Client:
     """A connection to one of the servers, tried in any order; `name` is what the servers call us in their lists.
@@ -42,51 +43,65 @@ async def connect(
     """
     failures = []
     for endpoint in random.sample(address.endpoints, len(address.endpoints)):
-        server = spelled((endpoint.host, endpoint.port))
-        heard = _Heard()
-        client = Client()
         try:
-            await client.connect(
-                [f"{'tls' if address.is_tls else 'nats'}://{server}"],
-                name=name,
-                error_cb=heard,
-                closed_cb=closed,
-                allow_reconnect=False,
-                connect_timeout=CONNECT_TIMEOUT,
-                ping_interval=PING,
-                tls=client_context(endpoint) if address.is_tls else None,
-                user=login.user or None,
-                password=login.password or None,
-                token=login.token or None,
-                user_credentials=login.credentials or None,
-                **options,
-            )
-        except ModuleNotFoundError as error:
-            raise OSError(f"a credentials file needs {error.name}: pip install 'hepswitch[nats]'") from error
-        except (*ERRORS, ValueError) as error:
-            failures.append(f"{server}: {said(heard.error or error)}")
-            await _let_go(client)
-        except BaseException:
-            await _let_go(client)
-            raise
-        else:
-            return client
+            return await _connect(endpoint, login, closed, name=name, **options)
+        except OSError as error:
+            failures.append(f"{spelled((endpoint.host, endpoint.port))}: {error}")
     raise OSError("; ".join(failures))
 
 
-class _Heard:
-    """Keeps the last error of a connection: what `connect` raises is less exact."""
+async def _connect(endpoint: Endpoint, login: Login, closed: Callable[[], None] | None, **options: Any) -> Client:
+    """A connection to one server. OSError with words alone."""
+    heard: list[Exception] = []
 
-    def __init__(self) -> None:
-        self.error: Exception | None = None
+    async def hear(error: Exception) -> None:
+        heard.append(error)
 
-    async def __call__(self, error: Exception) -> None:
-        self.error = error
+    async def close() -> None:
+        if closed is not None:
+            closed()
+
+    is_tls = endpoint.scheme.endswith("+tls")
+    try:
+        tls = client_context(endpoint) if is_tls else None
+    except (OSError, ValueError) as error:
+        raise OSError(said(error)) from error
+    client = _TlsClient() if is_tls else Client()
+    try:
+        await client.connect(
+            [f"{'tls' if is_tls else 'nats'}://{spelled((endpoint.host, endpoint.port))}"],
+            error_cb=hear,
+            closed_cb=close,
+            allow_reconnect=False,
+            max_reconnect_attempts=1,  # twice at once, and never again
+            reconnect_time_wait=0,
+            connect_timeout=CONNECT_TIMEOUT,
+            ping_interval=PING,
+            tls=tls,
+            user=login.user or None,
+            password=login.password or None,
+            token=login.token or None,
+            user_credentials=login.credentials or None,
+            **options,
+        )
+    except BaseException as error:
+        with contextlib.suppress(*ERRORS, AssertionError):  # it was not begun, or is over
+            await client.close()
+        if isinstance(error, ModuleNotFoundError):
+            raise OSError(f"a credentials file needs {error.name}: pip install 'hepswitch[nats]'") from error
+        if isinstance(error, (*ERRORS, ValueError)):
+            raise OSError(said(heard[-1] if heard else error)) from error  # what it raises itself is less exact
+        raise
+    return client
 
 
-async def _let_go(client: Client) -> None:
-    with contextlib.suppress(*ERRORS):  # it is over in any case
-        await client.close()
+class _TlsClient(Client):
+    """A client that shows a password over TLS or not at all: nats-py itself does without when the server says so."""
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        if initial_connection and not info.get("tls_required"):
+            raise nats.errors.Error("the server has no TLS: write nats://, or switch it on there")
+        await super()._process_info(info, initial_connection)
 
 
 HINTS = {
