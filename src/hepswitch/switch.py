@@ -12,6 +12,7 @@ import functools
 import mmap
 import socket
 from collections import Counter
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -165,9 +166,11 @@ class Switch:
             listener=books.Listener(name, keyless=way.KEYLESS),
             flow=self.flow,
             after=self.flush,
+            written=self.written,
             allowed=functools.partial(self._allowed, name),
             places=self._places,
             worker=self._worker,
+            reader=len(self.listeners) % self.config.workers,
             folder=self.config.spool_dir,
         )
         self.listeners.append(inlet.listener)
@@ -316,6 +319,10 @@ class Switch:
         for outlet in self._outlets:
             outlet.flush()
 
+    def written(self) -> Awaitable[bool]:
+        """Waits until all that the stores took so far is written (`Inlet`)."""
+        return _all_true([waits for store in self.stores.values() if (waits := store.written()) is not None])
+
     def _pressure(self) -> None:
         """An outlet became full or has room again: streams stop or go on reading. Datagrams cannot wait.
 
@@ -353,6 +360,12 @@ class Switch:
         if held := self.context.held[name]:
             row["refused"] = books.add(row["refused"], {CAPTURE_OFF: held})
         return row
+
+
+async def _all_true(futures: list[asyncio.Future[bool]]) -> bool:
+    if futures:
+        await asyncio.wait(futures)
+    return all(future.result() for future in futures)
 
 
 def _places(config: Config) -> Places:
