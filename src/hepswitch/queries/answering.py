@@ -107,7 +107,7 @@ class Asking:
             name = next(iter(self._stores))
         if name is None or name not in self._stores:
             known = ", ".join(self._stores) or "none"
-            raise UnknownCallError(f"there is no store {name!r}; known are: {known}")
+            raise UnknownCallError(f"there is no store {name!r} that can be searched; these can: {known}")
         store = self._stores[name]
         if isinstance(store, DatabaseStore):
             with DatabaseReader(name, store, self._warn) as reader:
