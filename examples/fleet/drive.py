@@ -97,7 +97,7 @@ class Fleet:
         with contextlib.ExitStack() as stack:
             senders = [stack.enter_context(self._sender(number)) for number in range(len(self._edges))]
             self._watch.start()
-            self._pass(0.04 * seconds)
+            self._pass(0.1 * seconds)
             before = Moment.of(self._edges, self._stores, self._stream)
             self._pass(0.2 * seconds)
             self._calm = Moment.of(self._edges, self._stores, self._stream).since(before)
