@@ -11,7 +11,8 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,7 +81,7 @@ class Fleet:
         ]  # fmt: skip
         for node in self._nodes:
             stack.callback(node.close)
-            node.start()
+        _at_once(Node.start, self._nodes)
         say(f"{stream.url()}, {', '.join(node.name for node in self._nodes)} are up")
         self._watch = Watch(self._edges, self._stores)
         self._sent: list[int] = []
@@ -146,8 +147,7 @@ class Fleet:
     def books(self) -> Books:
         """End everything, and see what has come of it."""
         held = self._stream.held()
-        for node in self._nodes:
-            node.stop()
+        _at_once(Node.stop, self._nodes)
         found = Found(self._sent)
         for node in self._stores:
             found.add(Lake(node.lake))
@@ -155,6 +155,13 @@ class Fleet:
         books.figures["incidents"] = self._watch.told(self._incidents, self._plan.rate)
         books.figures["calm"] = self._calm
         return books
+
+
+def _at_once(do: Callable[[Node], None], nodes: Sequence[Node]) -> None:
+    """Do it with all nodes side by side, and wait for it. Raises what the first of them raised that failed."""
+    with ThreadPoolExecutor() as threads:
+        for _ in threads.map(do, nodes):
+            pass
 
 
 def frames(folder: Path, edge: int) -> Path:
