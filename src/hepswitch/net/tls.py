@@ -20,14 +20,24 @@ from hepswitch.units import Endpoint
 CLIENT_OPTIONS = frozenset({"ca", "verify", "cert", "key"})
 """What `client_context` reads of an endpoint."""
 
-FILE_OPTIONS = {"cert", "key", "ca", "client_ca"}
+FILE_OPTIONS = {"cert", "key", "ca", "client_ca", "credentials"}
 """Options that name a file."""
+
+SECRET_OPTIONS = {"password", "token"}
+"""Options that say where a secret is: "file:PATH" or "env:NAME"."""
 
 
 def anchored_options(query: str, absolute: Callable[[Path], Path]) -> str:
     """The options of a URL, with the files that they name made absolute."""
-    options = parse_qsl(query, keep_blank_values=True)
-    return urlencode([(name, str(absolute(Path(value))) if name in FILE_OPTIONS else value) for name, value in options])
+
+    def anchored(name: str, value: str) -> str:
+        if name in FILE_OPTIONS:
+            return str(absolute(Path(value)))
+        if name in SECRET_OPTIONS and value.startswith("file:"):
+            return f"file:{absolute(Path(value.removeprefix('file:')))}"
+        return value
+
+    return urlencode([(name, anchored(name, value)) for name, value in parse_qsl(query, keep_blank_values=True)])
 
 
 def check_options(options: Mapping[str, str], others: Collection[str], is_on: bool, remedy: str) -> None:
