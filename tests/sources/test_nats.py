@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from far_ends import until
 from nats.js.errors import NotFoundError
-from stream_nodes import StoringNode, body, identity
-from stream_servers import NatsServer, nats_server
 
+from far_ends import until
 from hepswitch import journal
 from hepswitch.sources import nats, ways
 from hepswitch.streams.address import Login, parse_address
 from hepswitch.streams.message import BATCH
 from hepswitch.streams.nats import connect
+from stream_nodes import StoringNode, body, identity
+from stream_servers import NatsServer, nats_server
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ class Stream:
 
 @pytest.fixture
 async def lone(server: NatsServer, request: pytest.FixtureRequest) -> AsyncIterator[Stream]:
-    made = Stream(server, request.node.name.replace("[", "_").replace("]", "_")[5:])
+    made = Stream(server, re.sub(r"\W", "-", request.node.name)[5:])
     await made.make()
     yield made
     with contextlib.suppress(Exception):
@@ -134,9 +135,16 @@ def refuse(fd: int, parts: list[bytes], at: int) -> int:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+async def silent(self: nats.NatsSource, client: Any) -> None:
+    """As if the server did not hear that a message is being worked on."""
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
 async def test_while_the_disk_refuses_nothing_is_acknowledged_or_doubled(
-    lone: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lone: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_heard: bool
 ) -> None:
+    if not is_heard:
+        monkeypatch.setattr(nats.NatsSource, "_extend", silent)
     async with running(lone.url + "&ack_wait=1s", tmp_path) as node:
         with monkeypatch.context() as patch:
             patch.setattr(journal.os, "pwritev", refuse)
@@ -148,6 +156,7 @@ async def test_while_the_disk_refuses_nothing_is_acknowledged_or_doubled(
         await until(lambda: node.store.delivered == 3000, "storing")
         await asyncio.wait_for(lone.acknowledged(), 15)
         assert node.has(*range(3000))
+        assert bool(node.listener.redelivered) is not is_heard
 
 
 async def test_shares_are_disjoint_and_come_back_to_the_same_node(lone: Stream, tmp_path: Path) -> None:
