@@ -1,4 +1,4 @@
-"""Packets out of Kafka (librdkafka's mock of a cluster): offsets are committed when they are written, and each is stored once."""
+"""Packets out of Kafka (librdkafka's mock): offsets are committed when they are written, and each is stored once."""
 
 from __future__ import annotations
 
