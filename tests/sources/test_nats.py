@@ -18,9 +18,9 @@ from hepswitch import journal
 from hepswitch.sources import nats, ways
 from hepswitch.streams.address import Login, parse_address
 from hepswitch.streams.message import BATCH
-from hepswitch.streams.nats import connect
+from hepswitch.streams.nats import ERRORS, connect
 from stream_nodes import StoringNode, body, identity
-from stream_servers import NatsServer, nats_server
+from stream_servers import NatsServer, nats_cluster, nats_server
 
 
 @pytest.fixture(scope="module")
@@ -280,3 +280,33 @@ def test_what_is_missing_is_said_at_the_start(tmp_path: Path) -> None:
     ):
         with pytest.raises(OSError, match=said):
             nats.bind(ways.parse(f"nats://n1/HEP?{option}"), 1, 0)
+
+
+async def test_the_leader_of_a_cluster_dies_while_packets_flow(tmp_path: Path) -> None:
+    with nats_cluster(tmp_path / "nats") as cluster:
+        address = parse_address(cluster.url())
+        client = await connect(address, Login(), "test")
+        await client.jetstream().add_stream(name="HEP", subjects=["hep.>"], num_replicas=3)
+        published = 0
+
+        async def publish(count: int) -> None:
+            nonlocal client, published
+            end = published + count
+            while published < end:
+                try:
+                    named = {BATCH: identity(published, published + 10), "Nats-Msg-Id": f"m{published}"}
+                    message = body(*range(published, published + 10))
+                    await client.jetstream(timeout=1).publish("hep.3", message, headers=named)
+                    published += 10
+                except ERRORS:
+                    await client.close()
+                    with contextlib.suppress(OSError):
+                        client = await connect(address, Login(), "test")
+
+        async with running(cluster.url() + "?ack_wait=2s&share=1/1", tmp_path / "lake") as node:
+            await publish(200)
+            await until(lambda: node.store.delivered >= 100, "storing")
+            cluster.leader().kill()
+            await publish(200)
+            await until(lambda: node.has(*range(400)), "storing all")
+        await client.close()
