@@ -7,11 +7,11 @@ one cluster. Not here: what other options a store or a listener has, connecting 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit
 
-from hepswitch.net.tls import CLIENT_OPTIONS
+from hepswitch.net.tls import check_options
 from hepswitch.units import Endpoint
 
 PORTS = {"nats": 4222, "kafka": 9092}
@@ -52,7 +52,7 @@ def spelled(server: tuple[str, int]) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def parse_address(text: str, options: Iterable[str] = ()) -> StreamAddress:
+def parse_address(text: str, options: Collection[str] = ()) -> StreamAddress:
     """The address in a URL; `options`: those that it may have beside TLS's. Raises ValueError with what is wrong."""
     scheme, _, rest = text.partition("://")
     kind, plus, tls = scheme.partition("+")
@@ -67,9 +67,9 @@ def parse_address(text: str, options: Iterable[str] = ()) -> StreamAddress:
     allowed, rule = NAMES[kind]
     if not slash or not allowed.fullmatch(name):
         raise ValueError(f"{text!r} names no stream: {rule}; write for example {EXAMPLES[kind]}")
-    given = parse_qsl(query, keep_blank_values=True)
-    _check_options(dict(given), frozenset(options), kind, bool(plus))
-    return StreamAddress(kind, bool(plus), servers, name, dict(given))
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    check_options(given, options, bool(plus), f"write {kind}+tls://")
+    return StreamAddress(kind, bool(plus), servers, name, given)
 
 
 def _server(text: str, kind: str, url: str) -> tuple[str, int]:
@@ -81,18 +81,6 @@ def _server(text: str, kind: str, url: str) -> tuple[str, int]:
     if not host or port == 0 or parts.query or parts.fragment:
         raise ValueError(f"{url!r} has no host in {text!r}: write for example {EXAMPLES[kind]}")
     return host, port or PORTS[kind]
-
-
-def _check_options(options: dict[str, str], others: frozenset[str], kind: str, is_tls: bool) -> None:
-    if unknown := sorted(options.keys() - others - CLIENT_OPTIONS):
-        known = ", ".join([*sorted(others), *sorted(CLIENT_OPTIONS)])
-        raise ValueError(f"the URL knows no option {unknown[0]}: it may have {known}")
-    if not is_tls and (idle := sorted(options.keys() & CLIENT_OPTIONS)):
-        raise ValueError(f"{idle[0]} in the URL is for TLS: write {kind}+tls://, or leave it away")
-    if options.get("verify", "no") not in ("yes", "no"):
-        raise ValueError(f"verify={options['verify']} in the URL is neither yes nor no")
-    if ("cert" in options) != ("key" in options):
-        raise ValueError("cert and key in the URL come together: give both files")
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,11 @@ MOST_PARTITIONS = 1024
 
 
 class Message(NamedTuple):
-    """What is published at once. `key`: the partition's number as text, or the call of the only packet."""
+    """What is published at once. `first`: the number of its first frame; `key`: the partition's number as text, or the call
+    of the only packet."""
 
     partition: int
+    first: int
     id: str
     key: bytes
     body: bytes

@@ -5,6 +5,7 @@ Not here: what is published (`databases.nats`) and consumed (`sources.nats`).
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 from collections.abc import Callable
@@ -23,6 +24,9 @@ CONNECT_TIMEOUT = 3
 
 PING = 5
 """Seconds between two signs of life; a server that misses two is away."""
+
+GOODBYE = 1.0
+"""Seconds that a server may take to be left."""
 
 ERRORS = (nats.errors.Error, OSError)
 """What nats-py raises when a server is away, refuses or does not answer: see `said`."""
@@ -85,14 +89,20 @@ async def _connect(endpoint: Endpoint, login: Login, closed: Callable[[], None] 
             **options,
         )
     except BaseException as error:
-        with contextlib.suppress(*ERRORS, AssertionError):  # it was not begun, or is over
-            await client.close()
+        await let_go(client)
         if isinstance(error, ModuleNotFoundError):
             raise OSError(f"a credentials file needs {error.name}: pip install 'hepswitch[nats]'") from error
         if isinstance(error, (*ERRORS, ValueError)):
             raise OSError(said(heard[-1] if heard else error)) from error  # what it raises itself is less exact
         raise
     return client
+
+
+async def let_go(client: Client) -> None:
+    """Close a connection, without waiting for a server that does not answer."""
+    with contextlib.suppress(*ERRORS, AssertionError):  # it was not begun, or is over
+        async with asyncio.timeout(GOODBYE):
+            await client.close()
 
 
 class _TlsClient(Client):

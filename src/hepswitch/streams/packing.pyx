@@ -135,7 +135,7 @@ cdef class Packer:
         # Which call it is: the packet that was taken last is the only one.
         key = self.packet.call_identity if self.packets == 1 else b"%d" % partition
         name = f"{self.journal}-{self.first[partition]}-{self.last[partition] + 1}-{xxhash.xxh3_64_hexdigest(body)}"
-        self.made.append(Message(partition, name, key, body, frames.last - frames.first))
+        self.made.append(Message(partition, self.first[partition], name, key, body, frames.last - frames.first))
         frames.clear()
         return 0
 
