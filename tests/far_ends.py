@@ -7,6 +7,7 @@ import contextlib
 import socket
 import ssl
 import struct
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -198,3 +199,68 @@ def split(data: bytes | bytearray) -> list[bytes]:
         frames.append(bytes(data[at : at + size]))
         at += size
     return frames
+
+
+class Cable:
+    """What lies between a node and its far end, `target`: a TCP relay in threads of its own that can be cut, mid-frame."""
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        self.target = target
+        self.plugged = True
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._silent: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            if not self.plugged:
+                _reset(near)
+                continue
+            try:
+                far = socket.create_connection(self.target)
+            except OSError:
+                near.close()
+                continue
+            self._pairs.append((near, far))
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+        """Pass on what comes, in pieces that end anywhere; an end and a reset are passed on, too."""
+        try:
+            while data := source.recv(7919):
+                sink.sendall(data)
+            if sink not in self._silent:
+                sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            for sock in {source, sink}.difference(self._silent):
+                _reset(sock)
+
+    def cut(self, *, half: bool = False) -> None:
+        """Reset all connections; `half`: the near end's alone, the far end hears nothing of it and keeps what it has."""
+        pairs, self._pairs = self._pairs, []
+        for near, far in pairs:
+            if half:
+                self._silent.append(far)
+            else:
+                _reset(far)
+            _reset(near)
+
+    def close(self) -> None:
+        self._listener.close()
+        self.cut()
+        for sock in self._silent:
+            _reset(sock)
+
+
+def _reset(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.shutdown(socket.SHUT_RDWR)
+    sock.close()
