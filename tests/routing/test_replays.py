@@ -100,6 +100,7 @@ def test_only_the_worker_that_holds_a_queue_judges_it_until_all_is_safe() -> Non
     assert first.had(QUEUE, 1) is False
     settled(first)
     assert second.had(QUEUE, 1) is True
+    assert first.had(QUEUE, 1) is True, "a packet that was here makes nobody hold the queue"
     assert second.had(QUEUE, 2) is False
     assert first.had(QUEUE, 1) is True, "what is safe is known to all"
     assert first.had(QUEUE, 2) is None
