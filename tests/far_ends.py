@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hepswitch.books import Snapshot
+from hepswitch.wire.chunks import NUMBER
 from hepswitch.wire.hep import Hep
 
 DEADLINE = 20.0
@@ -38,6 +39,13 @@ def number(frame: bytes) -> int:
     payload = Hep(frame).payload
     assert payload is not None
     return int(payload.split(b" ")[0])
+
+
+def numbered(frame: bytes, number: int, queue: int = 77, size: int = 16) -> bytes:
+    """The HEPv3 packet as a numbered destination sends it; `size`: of the number's chunk, 16 when it is sound."""
+    value = (queue.to_bytes(8) + number.to_bytes(8)).ljust(size, b"\0")[:size]
+    frame += struct.pack(">HHH", *NUMBER, 6 + size) + value
+    return frame[:4] + struct.pack(">H", len(frame)) + frame[6:]
 
 
 def assert_balanced(row: Snapshot) -> None:

@@ -1,5 +1,4 @@
-"""Switches in a chain over mutual TLS: whatever is cut or killed, every packet is stored, and where docs/howto/mesh.md says so
-it is stored once."""
+"""Switches in a chain over mutual TLS that are cut and killed: every packet is stored, once where docs/howto/mesh.md says so."""
 
 from __future__ import annotations
 
@@ -8,7 +7,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
