@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,7 +27,7 @@ from hepswitch.lake.remote import WHOLE, Remote, RemoteError
 from hepswitch.lake.uploader import Charge, Uploader
 from lakes import sealed, store
 from object_storage import Bucket, bucket, s3  # noqa: F401
-from running import wait_for
+from running import running_switch, wait_for
 from traffic import START, calls, hep
 
 HOUR = int(START) // 3600
@@ -430,3 +432,33 @@ def test_hours_are_forgotten_with_their_files(charged: Charged, root: Path) -> N
     assert known.knows(HOUR)
     assert known.stale([]) == []
     assert not known.knows(HOUR)
+
+
+def test_the_switch_uploads(bucket: Bucket, tmp_path: Path) -> None:  # noqa: F811
+    keys = "\n".join(f'{key} = "{value}"' for key, value in bucket.table.items())
+    text = f"""
+        listen = ["udp://127.0.0.1:0"]
+        [stores.lake]
+        url = "lake:lake"
+        node = "sbc"
+        seal_after = "200ms"
+        upload_after = "0s"
+        {keys}
+    """
+    with running_switch(tmp_path, text) as switch:
+        switch.send_udp(*(hep(each) for each in calls(3)))
+        book = switch.wait_stats(lambda book: book["stores"]["lake"]["uploads"]["files"] > 0, "an upload")
+        assert book["balanced"]
+        assert book["stores"]["lake"]["uploads"]["state"] == "active"
+        assert 'hepswitch_upload_up{store="lake"} 1.0' in switch.get("/metrics")
+        processes = json.loads(switch.get("/api/v1/status"))["processes"]
+        (uploader_there,) = [each for each in processes if each["kind"] == "uploader of lake"]
+        os.kill(uploader_there["pid"], signal.SIGKILL)
+        switch.said("uploader died")
+        assert bucket.table["secret_key"] not in str(switch.log) + switch.get("/api/v1/config")
+        done = subprocess.run(
+            [sys.executable, "-m", "hepswitch.cli", "stats", "--url", switch.control],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert re.search(r"uploaded +\d+ +files, [0-9,]+ bytes \(active\)", done.stdout), done.stdout
+    assert all(name.startswith("sbc-w0-") for name in there(bucket.remote()))
