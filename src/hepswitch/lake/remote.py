@@ -101,6 +101,9 @@ class Remote:
 
         if self.url.is_folder:
             return fs.LocalFileSystem()
+        if self.url.endpoint:
+            # Else the SDK sends checksums behind the body (aws-chunked), which many servers other than AWS do not know.
+            os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
         scheme, _, address = self.url.endpoint.rstrip("/").partition("://")
         said = {
             "access_key": self.access_key,
