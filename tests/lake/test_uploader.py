@@ -311,7 +311,7 @@ def thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Charge], None]
         each.join()
 
 
-@pytest.mark.parametrize("fault", ["503", "503 PUT", "cut", "cut PUT"])
+@pytest.mark.parametrize("fault", ["503 PUT", "cut"])
 def test_a_storage_that_is_away_for_a_while(
     bucket: Bucket,  # noqa: F811
     root: Path,
