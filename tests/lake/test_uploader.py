@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from structlog.testing import capture_logs
 from hepswitch import journal
 from hepswitch.destinations import figures
 from hepswitch.destinations.figures import UPLOADS, UploaderFigures
+from hepswitch.destinations.lake import LakeStore
 from hepswitch.lake import keeper, layout, locks, parquet, stock, uploader
 from hepswitch.lake.remote import WHOLE, Remote, RemoteError
 from hepswitch.lake.uploader import Charge, Uploader
@@ -192,8 +194,18 @@ def test_what_the_storage_has_lost_stays_here(charged: Charged, root: Path) -> N
     assert len(there(remote)) == 2
 
 
+def test_keep_local_leaves_the_last_file_of_a_worker(charged: Charged, root: Path) -> None:
+    """Should the journal be lost, its name says which numbers are taken: the storage has files with them."""
+    paths = fill(root, 2)
+    age(paths, 7200)
+    once(charged(keep_local=3600.0))
+    assert [path.exists() for path in paths] == [False, True]
+    shutil.rmtree(root / "journal")
+    assert LakeStore(url=f"lake:{root}").build("lake", 0, root)._least_segment() == 2
+
+
 def test_nothing_is_deleted_under_the_hands_of_the_keeper(charged: Charged, root: Path) -> None:
-    paths = fill(root)
+    paths = fill(root, 2)
     age(paths, 7200)
     with locks.pruning(root):
         once(charged(keep_local=3600.0))

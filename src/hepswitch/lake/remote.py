@@ -136,7 +136,7 @@ class Remote:
             yield
         except (FileNotFoundError, RemoteError, UnreadableError):
             raise
-        except OSError as error:
+        except (OSError, ValueError, NotImplementedError) as error:  # the bases of what Arrow raises
             raise RemoteError(f"{self}: {_meaning(error)}") from error
 
     def __str__(self) -> str:
@@ -307,7 +307,7 @@ def _pieces(source: BinaryIO, size: int) -> Iterator[bytes]:
         yield piece
 
 
-def _meaning(error: OSError) -> str:
+def _meaning(error: Exception) -> str:
     text = words(error)
     match = _ERROR.search(text)
     if match is None:
