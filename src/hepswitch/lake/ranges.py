@@ -30,6 +30,9 @@ PATIENCE = 10.0
 THREADS = 24
 """Requests at once: a request takes its time to be answered, whatever it asks for."""
 
+STACK = 1 << 20
+"""Bytes of each thread's stack."""
+
 MOST_OPEN = 256
 """Files that are remembered as open: opening one is a request of its own."""
 
@@ -113,10 +116,22 @@ class Ranges:
         future: Future[T] = Future()
         self._calls.put((future, function))
         if len(self._threads) < THREADS:
-            thread = threading.Thread(target=self._work, name="remote", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            self._start()
         return future
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._work, name="remote", daemon=True)
+        # Memory may be bounded, and a stack is memory.
+        usual = threading.stack_size(STACK)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            if not self._threads:
+                raise MemoryError from error
+        else:
+            self._threads.append(thread)
+        finally:
+            threading.stack_size(usual)
 
     def _work(self) -> None:
         while True:
