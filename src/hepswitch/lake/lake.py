@@ -178,8 +178,8 @@ class Lake(Reader):
         for _ in range(ATTEMPTS):
             with snapshot(self.path, query.hours, self._remote, far) as whole:
                 seen = replace(whole, files=[path for path in whole.files if path not in self._damaged])
-                if self._remote is not None and needles is None:
-                    self._remote.weigh(seen.remote)
+                if self._remote is not None:
+                    seen = replace(seen, remote=self._remote.holding(seen.remote, needles))
                 begun = False
                 try:
                     with self._connection(seen, needles) as connection:

@@ -77,11 +77,7 @@ class Ranges:
 
     def read(self, wanted: Range) -> bytes:
         """The bytes of one range."""
-        return self.call(functools.partial(self._read, wanted))
-
-    def read_many(self, wanted: Iterable[Range]) -> Iterator[tuple[Range, bytes | OSError]]:
-        """The bytes of all ranges, or why there are none, in the order in which they come."""
-        return self.call_many({each: functools.partial(self._read, each) for each in wanted})
+        return self.call(functools.partial(self.get, wanted))
 
     def call(self, function: Callable[[], T]) -> T:
         """What `function`, which asks the storage something, gives or raises."""
@@ -146,7 +142,8 @@ class Ranges:
                 future.set_result(result)
             del future, function
 
-    def _read(self, wanted: Range) -> bytes:
+    def get(self, wanted: Range) -> bytes:
+        """The bytes of one range, for functions that `call` and `call_many` call: it takes as long as it takes."""
         with self._remote.told():
             try:
                 found = _bytes(self._open(wanted.path), wanted)

@@ -119,6 +119,14 @@ class RemotePart:
             return not files
         return not self._failed(failed)
 
+    def holding(self, files: Sequence[RemoteFile], needles: Sequence[bytes] | None) -> list[RemoteFile]:
+        """Those of the files in which a packet may be of one of these calls; None: of whatever call."""
+        if needles is not None:
+            return [file for file in files if self._tails.may_hold(file, needles)]
+        if (size := sum(file.size for file in files)) >= HEAVY:
+            self._tell(f"{self}: {len(files)} files of {size / (1 << 30):.1f} GiB; a later --since makes them fewer")
+        return list(files)
+
     def failed(self) -> bool:
         """Whether something that DuckDB wanted could not be read: then all is to be listed again. Raises CalledOffError."""
         self._ranges.check()
@@ -184,13 +192,6 @@ class RemotePart:
             self._listings[some] = now, answer
             found += answer
         return counting(found)
-
-    def weigh(self, files: Sequence[RemoteFile]) -> None:
-        """All of these files may be read: say so when that takes its time."""
-        if (size := sum(file.size for file in files)) >= HEAVY:
-            self._tell(
-                f"{self}: looking through {len(files)} files, {size / (1 << 30):.1f} GiB; a later --since makes it less"
-            )
 
     def _begun(self, count: int) -> None:
         if count >= MANY:
