@@ -10,9 +10,6 @@ Not here: how each is done (`sealer`, `compaction`, `retention`).
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import os
-import signal
 import sys
 import threading
 import time
@@ -22,10 +19,11 @@ import msgspec
 import pyarrow as pa
 import structlog
 
-from hepswitch import journal, logs
+from hepswitch import journal
 from hepswitch.destinations.figures import KeeperFigures, Ledger
 from hepswitch.lake import layout, locks, parquet
 from hepswitch.lake.compaction import compact, plan
+from hepswitch.lake.process import settle, told_to_end
 from hepswitch.lake.retention import retain
 from hepswitch.lake.sealer import seal
 
@@ -45,13 +43,6 @@ LAST_ROUND = 5.0
 
 PAUSE = 10.0
 """Seconds before trying again after the disk refused."""
-
-
-M_MMAP_THRESHOLD = -3
-"""malloc.h (glibc): pieces of this size and more are memory of their own, which goes back to the system when freed."""
-
-BIG = 128 << 10
-"""Bytes: that size."""
 
 
 class Charge(msgspec.Struct):
@@ -234,35 +225,11 @@ def keep(store: Charge, gone: threading.Event) -> None:
             seal_closed(store.path, figures, time.monotonic() + LAST_ROUND)
 
 
-def settle() -> None:
-    """Begin as a process beside the workers, with the log that the arguments say; let Arrow do with little memory."""
-    # Terminals signal every process of a group: the supervisor alone decides what it means.
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, signal.SIG_IGN)
-    logs.setup(*sys.argv[1:3])
-    logs.hand_on_to(sys.stdout.fileno())
-    pa.set_cpu_count(1)
-    pa.set_io_thread_count(1)
-    # Arrow's own allocator keeps half again as much as is needed.
-    pa.set_memory_pool(pa.system_memory_pool())
-    if hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(M_MMAP_THRESHOLD, BIG)
-
-
 def main() -> None:
     """Entry point of the process."""
     settle()
     store = msgspec.json.decode(sys.stdin.buffer.readline(), type=Charge)
-    gone = threading.Event()
-
-    def wait_for_the_end() -> None:
-        # Not through sys.stdin: Python may end while this waits, and cannot while a thread holds the lock of its buffer.
-        while os.read(0, 4096):
-            pass
-        gone.set()
-
-    threading.Thread(target=wait_for_the_end, daemon=True).start()
-    keep(store, gone)
+    keep(store, told_to_end())
 
 
 if __name__ == "__main__":

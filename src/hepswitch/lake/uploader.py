@@ -30,10 +30,10 @@ from hepswitch.destinations import whole_file
 from hepswitch.destinations.figures import ACTIVE, UPLOADS, Ledger, UploaderFigures
 from hepswitch.destinations.outlet import Backoff
 from hepswitch.lake import layout, locks, parquet
-from hepswitch.lake.keeper import settle
 from hepswitch.lake.layout import LakeFile
+from hepswitch.lake.process import settle, told_to_end
 from hepswitch.lake.remote import Remote, RemoteError, UnreadableError
-from hepswitch.lake.stock import Local, Stock, covers, local_files, local_hour
+from hepswitch.lake.stock import Local, Stock, covers, last_segments, local_files, local_hour
 from hepswitch.lake.writer import claim, writer
 from hepswitch.logs import words
 
@@ -289,34 +289,20 @@ class Uploader:
             self._stock.remove([file.path], hour)
 
     def _let_go(self, here: dict[int, list[Local]], before: float) -> None:
-        """Delete here what was written before that time and is there, as the storage says now.
-
-        Of each worker and hour the first ones only: a merged file must never cover one that is there and not here.
-        """
+        """Delete here what was written before that time and is there, as the storage says now."""
+        last = last_segments(here)
         for hour, files in here.items():
-            if not (old := self._firsts(hour, files, before)):
+            if not (old := self._stock.releasable(hour, files, before, last)):
                 continue
             self._stock.learn(hour)
             with journal.unheld(self._root) as alone:
                 if not alone:
                     return  # the keeper is merging; the next time
-                still = {each.file.path: each for each in local_hour(hour, old[0].file.path.parent)}
-                for each in self._firsts(hour, list(still.values()), before):
+                still = local_hour(hour, old[0].file.path.parent)
+                for each in self._stock.releasable(hour, still, before, last):
                     each.file.path.unlink()
                     self._figures.released_files += 1
                     self._figures.released_bytes += each.size
-
-    def _firsts(self, hour: int, files: list[Local], before: float) -> list[Local]:
-        found: list[Local] = []
-        stopped: set[int] = set()
-        for each in files:
-            if each.file.worker in stopped:
-                continue
-            if each.mtime < before and self._stock.has(each.file, hour, each.size):
-                found.append(each)
-            else:
-                stopped.add(each.file.worker)
-        return found
 
     def _expire(self, before: float) -> None:
         """Delete there what we uploaded before that time, of one date."""
@@ -345,18 +331,15 @@ def main() -> None:
     """Entry point of the process."""
     settle()
     charge = msgspec.json.decode(sys.stdin.buffer.readline(), type=Charge)
-    gone = threading.Event()
+    gone = told_to_end()
 
-    def wait_for_the_end() -> None:
-        # Not through sys.stdin: Python may end while this waits, and cannot while a thread holds the lock of its buffer.
-        while os.read(0, 4096):
-            pass
-        gone.set()
-        # An upload that takes longer is left: it does not appear, and is done again.
+    def leave() -> None:
+        gone.wait()
         time.sleep(charge.drain)
+        # An upload that takes longer does not appear, and is done again.
         os._exit(0)
 
-    threading.Thread(target=wait_for_the_end, daemon=True).start()
+    threading.Thread(target=leave, daemon=True).start()
     with contextlib.ExitStack() as stack:
         if (held := locks.waited_for(Path(charge.path), locks.UPLOADER, gone)) is None:
             return
