@@ -91,7 +91,7 @@ def test_the_storage_alone_by_its_url(config: Path, bucket: Bucket) -> None:
     assert [json.loads(line)["call_id"][:6] for line in done.stdout.splitlines()] == ["call-a", "call-b"]
     done = run(search.cli, "--lake", bucket.url, "--json", **keys)
     assert (done.exit_code, "give an earlier time (since)" in done.stderr) == (1, True)
-    done = run(search.cli, "--lake", "s3://x")
+    done = run(search.cli, "--lake", "s3:///x")
     assert (done.exit_code, "names no bucket" in done.stderr) == (2, True)
 
 

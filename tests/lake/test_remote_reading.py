@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
 import pytest
 
 import lakes
@@ -19,7 +20,7 @@ from hepswitch.lake import compaction, layout, writer
 from hepswitch.lake.lake import Lake, QueryError
 from hepswitch.lake.query import Query
 from hepswitch.lake.ranges import Ranges
-from hepswitch.lake.remote import Remote
+from hepswitch.lake.remote import Remote, RemoteError
 from hepswitch.lake.remote_part import RemotePart
 from hepswitch.lake.tails import Tails, tails_of
 from hepswitch.lake.warm import WarmLake
@@ -32,6 +33,9 @@ s3, bucket = object_storage.s3, object_storage.bucket
 MESSAGES = list(calls(60))
 PACKETS = [hep(message) for message in MESSAGES]
 THIRD = len(PACKETS) // 3
+MANY = [hep(message) for message in calls(800, seed=2)]
+"""More than comes with the end of a file."""
+
 SINCE = datetime.fromtimestamp(START, UTC)
 MEMORY = 256 << 20
 
@@ -57,7 +61,9 @@ def upload(root: Path, remote: Remote, node: str) -> list[str]:
 
 def stored(root: Path, packets: list[bytes]) -> None:
     """Some packets in a sealed file of a lake."""
-    lakes.store(root, packets)
+    with lakes.journal_of(root, segment_bytes=64 << 20) as log:
+        log.append(lakes.records(packets))
+        log.roll()
     lakes.sealed(root)
 
 
@@ -155,17 +161,19 @@ def test_files_that_their_node_merges_meanwhile_are_looked_for_again(
     tmp_path: Path, bucket: Bucket, read: Callable[[], Read]
 ) -> None:
     other, remote = tmp_path / "other", bucket.remote()
-    for start in (0, THIRD):
-        stored(other, PACKETS[start : start + THIRD])
+    half = len(MANY) // 2
+    for some in (MANY[:half], MANY[half:]):
+        stored(other, some)
     parts = upload(other, remote, "edge2")
     asked = read()
-    assert asked.payloads() == expected(*PACKETS[: 2 * THIRD])  # what was listed and fetched is known now
+    whole = [packet for packet in MANY if call_id(packet) == call_id(MANY[0])]
+    assert asked.payloads(call_id(MANY[0])) == expected(*whole)  # what was listed and fetched is known now
     ((hour, folder),) = layout.folders(other)
     compaction.compact(layout.files(hour, folder))
     upload(other, remote, "edge2")
     for path in parts:
         remote.delete(path)
-    assert asked.payloads() == expected(*PACKETS[: 2 * THIRD])
+    assert asked.payloads() == expected(*MANY)
     assert asked.said == []
 
 
@@ -186,14 +194,30 @@ def test_without_the_storage_the_rest_is_the_answer_and_says_so(tmp_path: Path, 
 def test_a_storage_that_goes_away_while_it_is_read(tmp_path: Path, bucket: Bucket) -> None:
     own, other = tmp_path / "lake", tmp_path / "other"
     stored(own, PACKETS[:THIRD])
-    packets = [hep(message) for message in calls(3000, seed=2)]
-    stored(other, packets)
+    stored(other, MANY)
     upload(other, bucket.remote(), "edge2")
     asked = Read(own, bucket)
-    assert len(asked.lake.search(Query(call_id=call_id(packets[0])))) == 7
+    assert len(asked.lake.search(Query(call_id=call_id(MANY[0])))) == 7
     with bucket.storage.fault("503 GET"):
         assert asked.payloads() == expected(*PACKETS[:THIRD])
         assert "what is remote is missing" in asked.said[0]
+
+
+def test_an_answer_that_has_begun_breaks_off_with_words(tmp_path: Path, bucket: Bucket) -> None:
+    other = tmp_path / "other"
+    stored(other, MANY)
+    upload(other, bucket.remote(), "edge2")
+    (tmp_path / "lake").mkdir()
+    lake = Read(tmp_path / "lake", bucket).lake
+
+    def found(connection: duckdb.DuckDBPyConnection) -> Iterator[int]:
+        yield 1
+        connection.execute("select max(payload) from messages").fetchall()
+
+    rows = lake._stream(found, Query())
+    assert next(rows) == 1
+    with bucket.storage.fault("503"), pytest.raises(RemoteError, match="the answer broke off: s3://"):
+        next(rows)
 
 
 def test_a_damaged_file_is_left_out_and_named(tmp_path: Path, bucket: Bucket, read: Callable[[], Read]) -> None:
@@ -223,14 +247,12 @@ def gets(bucket: Bucket) -> list[str]:
 def test_a_call_is_looked_up_by_the_ends_of_files_which_are_fetched_once(tmp_path: Path, bucket: Bucket) -> None:
     own, other, remote = tmp_path / "lake", tmp_path / "other", bucket.remote()
     own.mkdir()
-    for seed in range(4):
-        with lakes.journal_of(other, segment_bytes=64 << 20) as log:
-            log.append(lakes.records(hep(message) for message in calls(2000, seed=seed)))
-            log.roll()
-    lakes.sealed(other)
+    parts = [[hep(message) for message in calls(200, seed=seed)] for seed in range(4)]
+    for part in parts:
+        stored(other, part)
     paths = upload(other, remote, "edge2")
     assert len(paths) == 4
-    wanted = call_id(hep(next(iter(calls(1, seed=2)))))
+    wanted = call_id(parts[2][0])
     asked = Read(own, bucket)
     assert len(asked.lake.call(wanted)) == 7
     # One request for the end of each, and some for the rows of the one that has the call.
@@ -395,10 +417,7 @@ os._exit(0)
 @pytest.mark.parametrize("stage", ["list", "read"])
 def test_a_question_that_waits_for_the_storage_is_cancelled_at_once(tmp_path: Path, bucket: Bucket, stage: str) -> None:
     other = tmp_path / "other"
-    with lakes.journal_of(other, segment_bytes=64 << 20) as log:
-        log.append(lakes.records(hep(message) for message in calls(1000)))
-        log.roll()
-    lakes.sealed(other)
+    stored(other, MANY)
     upload(other, bucket.remote(), "edge2")
     (tmp_path / "lake").mkdir()
     table = bucket.table | {"url": f"lake:{tmp_path / 'lake'}"}

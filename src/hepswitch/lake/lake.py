@@ -190,6 +190,8 @@ class Lake(Reader):
                         return
                 except duckdb.Error as error:
                     if begun:
+                        if self._remote is not None:
+                            self._remote.break_off(error)
                         raise
                     if isinstance(error, ASKED_WRONGLY) and not isinstance(error, duckdb.InvalidInputException):
                         raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import queue
 import threading
 from collections import OrderedDict
@@ -29,6 +30,9 @@ PATIENCE = 10.0
 
 THREADS = 24
 """Requests at once: a request takes its time to be answered, whatever it asks for."""
+
+AHEAD = 2 * THREADS
+"""Requests that are made or wait to be, or whose answers wait to be taken."""
 
 STACK = 1 << 20
 """Bytes of each thread's stack."""
@@ -86,10 +90,18 @@ class Ranges:
         return future.result()
 
     def call_many(self, functions: Mapping[K, Callable[[], T]]) -> Iterator[tuple[K, T | OSError]]:
-        """What all of them give, by their keys, or the OSError that they raise, in the order in which they are done."""
-        waiting = {self._begun(function): key for key, function in functions.items()}
+        """What all of them give, by their keys, or the OSError that they raise, in the order in which they are done.
+
+        Whoever takes it slowly is waited for: answers are memory.
+        """
+        left = iter(functions.items())
+        waiting: dict[Future[T], K] = {}
         try:
-            while waiting:
+            while True:
+                for key, function in itertools.islice(left, AHEAD - len(waiting)):
+                    waiting[self._begun(function)] = key
+                if not waiting:
+                    return
                 for future in self._wait(waiting):
                     key = waiting.pop(future)
                     error = future.exception()

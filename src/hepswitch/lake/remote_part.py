@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from hepswitch.lake import writer
 from hepswitch.lake.layout import LakeFile
 from hepswitch.lake.ranges import PATIENCE, Ranges
-from hepswitch.lake.remote import Remote, RemoteFile, counting
+from hepswitch.lake.remote import Remote, RemoteError, RemoteFile, counting
 from hepswitch.lake.tails import Tails, tails_of
 
 if TYPE_CHECKING:
@@ -131,6 +131,11 @@ class RemotePart:
         """Whether something that DuckDB wanted could not be read: then all is to be listed again. Raises CalledOffError."""
         self._ranges.check()
         return self._failed(self.opened.failed)
+
+    def break_off(self, error: Exception) -> None:
+        """Raise RemoteError when it is because of the storage that an answer that has begun does not go on."""
+        for why in self.opened.failed.values():
+            raise RemoteError(f"the answer broke off: {why}") from error
 
     def leave_out_damaged(self, files: Sequence[RemoteFile]) -> bool:
         """Find those of the files that cannot be understood, and do without them for a while; False when all can."""
