@@ -45,7 +45,8 @@ NEEDED = "the remote part of a lake is read through fsspec, which is not install
 class RemotePart:
     """`remote` beside the lake in the folder `root`; None: beside nothing.
 
-    `warn` is told what is missing from an answer, `tell` what takes its time. Raises OSError when fsspec is missing.
+    `warn` is told what is missing from an answer, `tell` what takes its time. Raises OSError when fsspec is missing; asked
+    beside nothing, RemoteError when the storage is away.
     """
 
     def __init__(
@@ -210,6 +211,8 @@ class RemotePart:
         return True
 
     def _went_away(self, error: OSError) -> None:
+        if self._root is None:  # there is no other part
+            raise RemoteError(str(error)) from error
         self._away = time.monotonic() + AWAY, f"what is remote is missing from this answer: {error}"
         self.look_again()
         self.say(self._away[1])
