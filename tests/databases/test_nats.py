@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from far_ends import number, until
+from far_ends import a_link, number, until
 from hepswitch.books import Listener
 from hepswitch.databases import nats as publisher
 from hepswitch.databases.gauge import Gauge
@@ -138,7 +138,8 @@ async def test_a_server_that_is_killed_and_comes_back(tmp_path: Path) -> None:
         assert sorted(await numbers(table)) == list(range(3000))
 
 
-async def test_the_leader_of_a_cluster_is_killed(tmp_path: Path) -> None:
+async def test_the_leader_of_a_cluster_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher, "PATIENCE", 1.0)
     with nats_cluster(tmp_path / "cluster") as cluster:
         table = store(cluster.url(), replicas=3, packets=5, batch=100)
         gauge = Gauge(tmp_path / "store:bus", 1 << 20)
@@ -158,58 +159,23 @@ async def test_acknowledgements_that_get_lost_double_nothing(
     tmp_path: Path, server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publisher, "PATIENCE", 0.3)
-    link = Link(server.port)
-    await link.start()
     direct = a_store(server, connections=1)
-    table = direct.model_copy(update={"url": direct.url.replace(server.host, f"127.0.0.1:{link.port}")})
     gauge = Gauge(tmp_path / "store:bus", 1 << 20)
-    async with writing(tmp_path, table) as put, loading(tmp_path, table):
-        put(0)
-        await until(lambda: row(gauge)["delivered"] == 1, "the way is good")
-        link.deaf = True
-        put(*range(1, 500))
-        await until(lambda: row(gauge)["state"] != "active", "nothing is heard of them")
-        assert sorted(await numbers(direct)) == list(range(500))
-        assert row(gauge)["delivered"] == 1
-        link.deaf = False
-        await until(lambda: row(gauge)["delivered"] == 500, "they are acknowledged in the end")
-        found = await in_stream(direct)
+    async with a_link(server.port) as link:
+        table = direct.model_copy(update={"url": direct.url.replace(server.host, f"127.0.0.1:{link.port}")})
+        async with writing(tmp_path, table) as put, loading(tmp_path, table):
+            put(0)
+            await until(lambda: row(gauge)["delivered"] == 1, "the way is good")
+            link.deaf = True
+            put(*range(1, 500))
+            await until(lambda: row(gauge)["state"] != "active", "nothing is heard of them")
+            assert sorted(await numbers(direct)) == list(range(500))
+            assert row(gauge)["delivered"] == 1
+            link.deaf = False
+            await until(lambda: row(gauge)["delivered"] == 500, "they are acknowledged in the end")
+    found = await in_stream(direct)
     assert sorted(number(each) for each in packets([body for _, _, body in found])) == list(range(500))
     assert max(Counter(identity for _, identity, _ in found).values()) == 1
-    await link.stop()
-
-
-class Link:
-    """A way to a server on which its answers may get lost."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self.port = 0
-        self.deaf = False
-        self._server: asyncio.Server | None = None
-
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
-        with contextlib.suppress(OSError, asyncio.CancelledError):
-            await asyncio.gather(self._copy(reader, far_writer, False), self._copy(far_reader, writer, True))
-
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: bool) -> None:
-        greeted = False
-        while data := await reader.read(65536):
-            if answers and self.deaf and greeted:
-                continue
-            greeted = True
-            writer.write(data)
-            await writer.drain()
-        writer.close()
-
-    async def stop(self) -> None:
-        assert self._server is not None
-        self._server.close()
 
 
 async def test_a_loader_that_ends_half_way_publishes_the_rest_with_the_same_ids(

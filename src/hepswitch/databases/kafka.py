@@ -185,6 +185,8 @@ class KafkaPublisher:
             raise OSError(f"{self._address}: the connection was closed")
 
     def _trouble(self, error: KafkaError) -> OSError:
+        if self._producer is not None:
+            self._producer.poll(0)  # what else there is to hear
         text = error.str()
         if self._heard and self._heard != text:
             text = f"{text}: {self._heard}"

@@ -27,8 +27,9 @@ from hepswitch.destinations.streams import NatsStore
 from hepswitch.streams.message import BATCH, MOST_BYTES, Message
 from hepswitch.streams.nats import ERRORS, connect, let_go, said
 
-PATIENCE = 15.0
-"""Seconds after which a message that is not acknowledged, or a question that is not answered, is given up."""
+PATIENCE = 5.0
+"""Seconds after which a message that is not acknowledged is published again: one that was on its way to a leader that died.
+Also for questions."""
 
 IN_FLIGHT = 64
 """Messages that wait for their acknowledgement at the same time."""
