@@ -127,6 +127,7 @@ class NatsSource(StreamSource):
         self._bytes = 0
         self._answers: deque[tuple[str, bytes]] = deque()
         self._turns: set[asyncio.Task[None]] = set()
+        self._pending = 0  # messages that the stream has and nobody has got yet
         self._floor = 0  # every message up to this number of the stream was acknowledged
         self._asked = 0  # messages that the server will still send without being asked again
         self._heard = 0.0
@@ -266,10 +267,11 @@ class NatsSource(StreamSource):
             seen = message.metadata
             identity = headers.get(BATCH) or headers.get("Nats-Msg-Id") or f"nats:{self._stream}:{seen.sequence.stream}"
             self._listener.redelivered += seen.num_delivered > 1
-            self._listener.waiting = seen.num_pending + len(self._held)
+            self._pending = seen.num_pending
             self._flow(identity, message.data)
             turn.append(message.reply)
             size += len(message.data)
+        self._reckon()
         if turn:
             task = asyncio.create_task(self._settle(turn, self._end()))
             self._turns.add(task)
@@ -288,6 +290,10 @@ class NatsSource(StreamSource):
     def _release(self, reply: str) -> None:
         self._bytes -= self._held.pop(reply, 0)
         self._crowded = False
+        self._reckon()
+
+    def _reckon(self) -> None:
+        self._listener.waiting = self._pending + len(self._held)
 
     async def _answer(self, client: Client) -> None:
         while self._answers:
@@ -302,7 +308,8 @@ class NatsSource(StreamSource):
     async def _look(self, context: JetStreamContext) -> None:
         """How much waits. Raises an error of NATS when the consumer is gone."""
         info = await context.consumer_info(self._stream, self._consumer)
-        self._listener.waiting = (info.num_pending or 0) + (info.num_ack_pending or 0)
+        self._pending = info.num_pending or 0
+        self._reckon()
         if info.ack_floor is not None:
             self._floor = max(self._floor, info.ack_floor.stream_seq)
 
