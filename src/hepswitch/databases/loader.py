@@ -33,7 +33,7 @@ from hepswitch.destinations.loaded import LoadedStore
 from hepswitch.destinations.outlet import Backoff
 from hepswitch.destinations.rejects import Rejects
 from hepswitch.destinations.stores import store_of
-from hepswitch.lake.keeper import settle
+from hepswitch.lake.process import settle
 from hepswitch.logs import Throttle, words
 
 log = structlog.get_logger("hepswitch.loader")

@@ -23,7 +23,7 @@ from hepswitch.destinations.dated import Dated
 from hepswitch.destinations.layout_tables import Homer7Tables, OpensipsTables, TableName
 from hepswitch.destinations.loaded import LoadedStore, anchored_url
 from hepswitch.net.tls import check_options
-from hepswitch.tables import Duration, Secret
+from hepswitch.tables import Duration, Secret, revealed
 
 
 class DatabaseStore(LoadedStore):
@@ -40,7 +40,7 @@ class ServerStore(DatabaseStore):
     @property
     def secret(self) -> str:
         """The password, revealed; empty when there is none."""
-        return self.password.get_secret_value() if self.password is not None else ""
+        return revealed(self.password)
 
 
 def _server_url(*schemes: str) -> Callable[[str], str]:

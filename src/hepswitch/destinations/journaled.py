@@ -62,9 +62,12 @@ class JournaledOutlet(RecordQueue):
         self._least_segment, self._least_frame = least_segment, least_frame
         self.full = False
         self.on_pressure: Callable[[], None] | None = None
+        self.before_write: Callable[[], None] | None = None
+        """Called when what is pending is about to be written."""
         self._backoff = Backoff()
         self._state = "active"
         self._journal: Journal | None = None
+        self._begun = 0
         self._marks: Marks | None = None
         self._settled: asyncio.Future[bool] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -76,6 +79,7 @@ class JournaledOutlet(RecordQueue):
         segment = await self._loop.run_in_executor(None, self._least_segment)
         frame = await self._loop.run_in_executor(None, self._least_frame)
         self._journal = Journal(self._path, self._segment, segment, frame, self._closing)
+        self._begun = self._journal.next_frame
         self.marks = self._marks = await self._loop.run_in_executor(None, Marks, self._path)
 
     def _closing(self, segment: Path) -> None:
@@ -107,6 +111,8 @@ class JournaledOutlet(RecordQueue):
             self._timer = None
         assert self._journal is not None
         assert self._marks is not None
+        if self.before_write is not None:
+            self.before_write()
         count = len(self.pending)
         try:
             self._journal.append(self.pending)
@@ -123,6 +129,16 @@ class JournaledOutlet(RecordQueue):
             self._press()
         if self._roll_timer is None:
             self._roll_timer = self._loop.call_later(self._roll_after, self._roll)
+
+    @property
+    def taken_to(self) -> int:
+        """The journal's next frame when all is written that was taken so far. Never falls, also over restarts."""
+        return self._begun + self.accepted
+
+    @property
+    def written_to(self) -> int:
+        """The journal's next frame."""
+        return self._begun + self.delivered
 
     def written(self) -> asyncio.Future[bool] | None:
         """Waits until all that was taken so far is written: True; False when it will not be, or when there was no room for a

@@ -19,6 +19,7 @@ from hepswitch.destinations.databases import DatabaseStore
 from hepswitch.destinations.lake import LakeStore
 from hepswitch.destinations.stores import kind_of
 from hepswitch.lake.reader import Reader, UnknownCallError
+from hepswitch.lake.remote_part import RemotePart
 from hepswitch.lake.snapshot import LakeBusyError
 from hepswitch.lake.warm import WarmLake
 from hepswitch.queries import export, finding, ladders
@@ -115,7 +116,7 @@ class Asking:
             return
         if store.path not in self._lakes:
             memory = self._memory // sum(isinstance(each, LakeStore) for each in self._stores.values())
-            self._lakes[store.path] = WarmLake(store.path, memory, self._warn)
+            self._lakes[store.path] = WarmLake(store.path, memory, self._warn, RemotePart.of(store, self._warn))
         lake = self._lakes[store.path]
         lake.place = f"store {name}"
         lake.begin()

@@ -23,6 +23,7 @@ import structlog
 
 from hepswitch import logs
 from hepswitch.destinations.stores import searchable_store_of
+from hepswitch.lake.ranges import CalledOffError
 from hepswitch.queries import line
 from hepswitch.queries.answering import Asking, BrokenError, refuse
 from hepswitch.queries.line import Charge, Head, Line
@@ -118,7 +119,7 @@ def answer(to: Line, asking: Asking, asked: bytes) -> None:
     except (BrokenError, ConnectionError):
         raise
     except Exception as error:
-        if isinstance(error, duckdb.InterruptException) or (
+        if isinstance(error, duckdb.InterruptException | CalledOffError) or (
             isinstance(error, RuntimeError) and str(error) == INTERRUPTED
         ):
             raise KeyboardInterrupt from error

@@ -1,0 +1,84 @@
+"""An S3-compatible server (moto) in a process of its own, which writes down what it is asked and fails when it is told to.
+
+    python s3_server.py FOLDER
+
+It prints its port. One key is known (`hep`, with any secret). FOLDER/requests has a line for each request: method, path,
+query and range. FOLDER/fault, while there is one, says what goes wrong: `503`, `cut` (half of the body is read), `hang`
+(until the file is gone); and a method behind it with which requests only (`cut PUT`).
+Everything is in memory, and requests are served one at a time in threads: for small files only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from moto.server import create_backend_app
+from werkzeug.serving import make_server
+
+KEY = "hep"
+
+Start = Callable[[str, list[tuple[str, str]]], Any]
+
+
+class Storage:
+    """The WSGI application around moto's."""
+
+    def __init__(self, folder: Path) -> None:
+        self._inner = create_backend_app("s3")
+        self._log = (folder / "requests").open("a", buffering=1)
+        self._fault = folder / "fault"
+
+    def __call__(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+        asked = [environ[name] for name in ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING")]
+        self._log.write(" ".join([*asked, environ.get("HTTP_RANGE", "")]).rstrip() + "\n")
+        match self._wrong(asked[0]):
+            case "503":
+                return self._refuse(start, "503 Slow Down", "SlowDown", "Please reduce your request rate.")
+            case "cut" | "hang" as kind:
+                self._half(environ)
+                while kind == "hang" and self._wrong(asked[0]):
+                    time.sleep(0.02)
+                environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+                return []
+        if f"Credential={KEY}/" not in environ.get("HTTP_AUTHORIZATION", ""):
+            return self._refuse(
+                start, "403 Forbidden", "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist."
+            )
+        answer: Iterable[bytes] = self._inner(environ, start)
+        return answer
+
+    def _wrong(self, method: str) -> str:
+        with contextlib.suppress(FileNotFoundError):
+            kind, _, only = self._fault.read_text().strip().partition(" ")
+            if only in ("", method):
+                return kind
+        return ""
+
+    def _half(self, environ: dict[str, Any]) -> None:
+        size = int(environ.get("CONTENT_LENGTH") or environ.get("HTTP_X_AMZ_DECODED_CONTENT_LENGTH") or 0)
+        environ["werkzeug.socket"].settimeout(1.0)
+        with contextlib.suppress(OSError):
+            environ["wsgi.input"].read(size // 2)
+
+    def _refuse(self, start: Start, status: str, code: str, text: str) -> Iterable[bytes]:
+        body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{text}</Message></Error>".encode()
+        start(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+        return [body]
+
+
+def main() -> None:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = make_server("127.0.0.1", 0, Storage(Path(sys.argv[1])), threaded=True)
+    print(server.server_port, flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
