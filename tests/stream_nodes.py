@@ -8,7 +8,6 @@ from collections.abc import Awaitable
 from pathlib import Path
 
 from far_ends import number, packet
-
 from hepswitch import books
 from hepswitch.destinations.journaled import JournaledOutlet
 from hepswitch.journal import read_blocks, segments

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from far_ends import until
 from nats.js.errors import NotFoundError
-from stream_nodes import StoringNode, body, identity
-from stream_servers import NatsServer, nats_server
 
+from far_ends import until
 from hepswitch import journal
 from hepswitch.sources import nats, ways
 from hepswitch.streams.address import Login, parse_address
 from hepswitch.streams.message import BATCH
 from hepswitch.streams.nats import connect
+from stream_nodes import StoringNode, body, identity
+from stream_servers import NatsServer, nats_server
 
 
 @pytest.fixture(scope="module")
