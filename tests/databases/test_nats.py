@@ -169,6 +169,7 @@ async def test_acknowledgements_that_get_lost_double_nothing(
             link.deaf = True
             put(*range(1, 500))
             await until(lambda: row(gauge)["state"] != "active", "nothing is heard of them")
+            assert "no answer within 0.3 s: too few of the stream's servers" in row(gauge)["state"]
             assert sorted(await numbers(direct)) == list(range(500))
             assert row(gauge)["delivered"] == 1
             link.deaf = False
@@ -246,6 +247,7 @@ async def fails(table: NatsStore, words: str) -> None:
 
 async def test_what_is_missing_is_said(server: NatsServer, tmp_path: Path) -> None:
     await fails(a_store(server, create=False), "there is no stream s[0-9]+: `hepswitch ddl` says how")
+    await fails(a_store(server, replicas=3), "not 3 servers with JetStream|replicas > 1 not supported")
     await fails(store("nats://127.0.0.1:1/HEP"), "127.0.0.1:1: Connect call failed")
     await fails(store(server.url().replace("nats:", "nats+tls:")), "the server has no TLS")
     table = a_store(server)

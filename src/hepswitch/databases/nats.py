@@ -40,8 +40,9 @@ WINDOW = 600.0
 HEADERS = 1024
 """Bytes of a message that are not its body, at most."""
 
-TAKEN, TOO_LARGE, FULL, OTHER_STREAM = 10058, 10054, 10077, 10060
-"""Codes of JetStream: the name is taken; the message is too large; the stream is full; the subject is of another stream."""
+TAKEN, TOO_LARGE, FULL, OTHER_STREAM, NO_PEERS = 10058, 10054, 10077, 10060, 10005
+"""Codes of JetStream: the name is taken; the message is too large; the stream is full; the subject is of another stream;
+there are not as many servers as replicas are wanted."""
 
 
 class NatsPublisher:
@@ -144,6 +145,10 @@ class NatsPublisher:
             text = "the stream is full: give it more room (max_bytes), or let it keep messages for a shorter time"
         elif code == OTHER_STREAM:
             text = f"{self._store.subject} is a subject of another stream: change subject, or the streams"
+        elif code == NO_PEERS:
+            text = f"{said(error)}: there are not {self._store.replicas} servers with JetStream for as many replicas"
+        elif isinstance(error, TimeoutError):
+            text = f"no answer within {PATIENCE:g} s: too few of the stream's servers may be there"
         elif isinstance(error, (nats.js.errors.NoStreamResponseError, nats.js.errors.ServiceUnavailableError)):
             text = f"{said(error)}: JetStream is off, or too few of its servers are there"
         else:
