@@ -264,6 +264,26 @@ async def test_what_is_missing_is_said(server: NatsServer, tmp_path: Path) -> No
         await made.close()
 
 
+RIGHTS = """authorization {{ users: [
+  {{ user: all, password: p }}
+  {{ user: edge, password: p, permissions: {{
+    publish: [ "hep.>", "$JS.API.STREAM.INFO.HEP"{more} ], subscribe: "_INBOX.>" }} }} ] }}"""
+
+
+async def test_the_rights_that_an_edge_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gauge = Gauge(tmp_path / "store:bus", 1 << 20)
+    with nats_server(tmp_path / "n", RIGHTS.format(more=', "$JS.API.STREAM.CREATE.HEP"')) as server:
+        table = store(server.url(), user="edge", password="p")
+        async with writing(tmp_path, table) as put, loading(tmp_path, table):
+            put(*range(100))
+            await until(lambda: row(gauge)["delivered"] == 100, "all is acknowledged")
+    monkeypatch.setattr(publisher, "PATIENCE", 0.3)
+    with nats_server(tmp_path / "m", RIGHTS.format(more="")) as server:
+        await fails(
+            store(server.url(), user="edge", password="p"), "(?i)permissions violation for publish to .*CREATE.HEP"
+        )
+
+
 async def test_a_server_without_jetstream(tmp_path: Path) -> None:
     server = NatsServer(tmp_path)
     server.config.write_text(f'listen: "{server.host}"\nhttp: "127.0.0.1:{server.monitor}"\n')
