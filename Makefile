@@ -56,7 +56,7 @@ docs: build
 	@$(BIN)/python docs/generate.py
 
 screenshots: build
-	@PYTHONPATH=. $(BIN)/python docs/screenshots.py
+	@PYTHONPATH=examples $(BIN)/python docs/screenshots.py
 
 site: build
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
@@ -152,11 +152,13 @@ class Remote:
         """
         found: list[RemoteFile] = []
         for date in self.dates():
-            hours = [hour for hour in range(date, date + 24) if wanted(hour)]
-            whole = len(hours) == 24
-            for path in [self._date(date)] if whole else [self.folder(hour) for hour in hours]:
-                found += self._listed(path)
+            found += self.of_date([hour for hour in range(date, date + 24) if wanted(hour)])
         return counting(found)
+
+    def of_date(self, hours: Sequence[int]) -> list[RemoteFile]:
+        """All files of some hours of one date, superseded ones included, by one listing for all 24. Raises RemoteError."""
+        paths = [self._date(hours[0])] if len(hours) == 24 else map(self.folder, hours)
+        return [file for path in paths for file in self._listed(path)]
 
     def dates(self) -> list[int]:
         """The first hour (since the epoch) of each date that there is, in their order. Raises RemoteError."""

@@ -19,7 +19,8 @@ import pyarrow as pa
 from hepswitch import journal
 from hepswitch.destinations.records import Records
 from hepswitch.destinations.schema import SCHEMA
-from hepswitch.lake.lake import LEFT_OUT, Lake, listed, view
+from hepswitch.lake.lake import FAR_THREADS, Lake, listed, view
+from hepswitch.lake.remote_part import LEFT_OUT, RemotePart
 from hepswitch.lake.snapshot import BATCH, Snapshot
 
 MOST_THREADS = 4
@@ -35,8 +36,10 @@ Identity = tuple[int, int, bytes]
 class WarmLake(Lake):
     """The lake in the folder `path`. DuckDB takes at most half of `memory` (bytes), rows of the journal a quarter."""
 
-    def __init__(self, path: Path | str, memory: int, warn: Callable[[str], None] | None = None) -> None:
-        super().__init__(path, warn)
+    def __init__(
+        self, path: Path, memory: int, warn: Callable[[str], None] | None = None, remote: RemotePart | None = None
+    ) -> None:
+        super().__init__(path, warn, remote)
         self._rows = JournalRows(memory // 4)
         self._asked: duckdb.DuckDBPyConnection | None = None
         self._known: dict[Path, tuple[int, int, int] | None] = {}
@@ -44,12 +47,16 @@ class WarmLake(Lake):
             config={
                 "memory_limit": f"{memory // 2}B",
                 "temp_directory": "",
-                "threads": min(MOST_THREADS, os.cpu_count() or 1),
+                "threads": FAR_THREADS if remote is not None else min(MOST_THREADS, os.cpu_count() or 1),
             }
         )
         self._duckdb.execute("set global parquet_metadata_cache = true")
         self._duckdb.execute("set global TimeZone = 'UTC'")
-        self._duckdb.execute(f"set allowed_directories = [{listed([self.path])}]")
+        allowed: list[Path | str] = [path]
+        if remote is not None:
+            self._duckdb.register_filesystem(remote.opened)
+            allowed.append(remote.opened.everything)
+        self._duckdb.execute(f"set allowed_directories = [{listed(allowed)}]")
         self._duckdb.execute("set enable_external_access = false")
         self._duckdb.execute("set lock_configuration = true")
 
@@ -58,14 +65,18 @@ class WarmLake(Lake):
         self._damaged = {path for path in self._damaged if self._known.get(path) == _version(path)}
         for path in sorted(self._damaged):
             self._warn(f"{path}: {LEFT_OUT}")
+        if self._remote is not None:
+            self._remote.begin()
 
-    def _leave_out(self, files: Sequence[Path]) -> bool:
-        found = super()._leave_out(files)
+    def _leave_out(self, seen: Snapshot) -> bool:
+        found = super()._leave_out(seen)
         self._known = {path: _version(path) for path in self._damaged}
         return found
 
     def interrupt(self) -> None:
-        """Let DuckDB give up what it is asked, from another thread."""
+        """Let go of what is asked, from another thread: DuckDB, and whoever waits for what is remote."""
+        if self._remote is not None:
+            self._remote.call_off()
         if (asked := self._asked) is not None:
             asked.interrupt()
 
@@ -81,7 +92,7 @@ class WarmLake(Lake):
             rows: dict[str, object] = {} if fresh is None else {"fresh": fresh}
             if known is not None:
                 rows["known"] = known
-            view(connection, seen.files, rows)
+            view(connection, self._urls(seen), rows)
             self._asked = connection
             try:
                 yield connection

@@ -19,6 +19,7 @@ from hepswitch.destinations.databases import DatabaseStore
 from hepswitch.destinations.lake import LakeStore
 from hepswitch.destinations.stores import kind_of
 from hepswitch.lake.reader import Reader, UnknownCallError
+from hepswitch.lake.remote_part import RemotePart
 from hepswitch.lake.snapshot import LakeBusyError
 from hepswitch.lake.warm import WarmLake
 from hepswitch.queries import export, finding, ladders
@@ -107,7 +108,7 @@ class Asking:
             name = next(iter(self._stores))
         if name is None or name not in self._stores:
             known = ", ".join(self._stores) or "none"
-            raise UnknownCallError(f"there is no store {name!r}; known are: {known}")
+            raise UnknownCallError(f"there is no store {name!r} that can be searched; these can: {known}")
         store = self._stores[name]
         if isinstance(store, DatabaseStore):
             with DatabaseReader(name, store, self._warn) as reader:
@@ -115,7 +116,7 @@ class Asking:
             return
         if store.path not in self._lakes:
             memory = self._memory // sum(isinstance(each, LakeStore) for each in self._stores.values())
-            self._lakes[store.path] = WarmLake(store.path, memory, self._warn)
+            self._lakes[store.path] = WarmLake(store.path, memory, self._warn, RemotePart.of(store, self._warn))
         lake = self._lakes[store.path]
         lake.place = f"store {name}"
         lake.begin()

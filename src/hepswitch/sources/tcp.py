@@ -305,6 +305,9 @@ class _Connection(asyncio.BufferedProtocol):
             while self.reader.fill(self.batch):
                 self.source.flow(self.batch)
                 self.frame_since = NEVER
+                if self.batch.busy:
+                    self.close()
+                    break
         except WireError as error:
             self.broken(error.reason)
             return

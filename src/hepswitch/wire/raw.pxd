@@ -5,8 +5,9 @@ from hepswitch.wire.index cimport Chunk, Index
 
 cdef enum:
     ANY = -1                          # vendor: whichever
-    TRAIL_VENDOR = 0x4853             # chunks.TRAIL
+    OWN_VENDOR = 0x4853               # of chunks.TRAIL and chunks.NUMBER
     TRAIL_ID = 0x7F01
+    NUMBER_ID = 0x7F02
 
 
 cdef class Raw:
@@ -32,6 +33,7 @@ cdef class Raw:
     cdef uint64_t captured_us(self) noexcept nogil         # time of capture, else of arrival
     cdef int trail(self, uint32_t id) noexcept nogil       # switches that it passed; negative when `id` is among them
 
+    cdef bint take_number(self, uint64_t* queue, uint64_t* number) except -1           # out of the packet; was there one?
     cdef int put_number(self, int id, int width, uint64_t value, str name) except -1
     cdef int put_value(self, int vendor, int id, const unsigned char* p, Py_ssize_t n) except -1
     cdef int put_address(self, int four, int six, value, str name) except -1
@@ -47,6 +49,8 @@ cdef class Raw:
     cdef int append(self, int vendor, int id, const unsigned char* p, Py_ssize_t n) except -1
 
 
-cdef int add_hop(Frames frames, uint32_t id) except -1     # to the trail of the last frame, if it can carry it
+# To the last frame, if it can carry it.
+cdef bint add_hop(Frames frames, uint32_t id) except -1
+cdef bint add_number(Frames frames, uint64_t queue, uint64_t number) except -1
 cdef str out_of_range(str name, int width, value)
 cdef str too_big(Py_ssize_t size)
