@@ -247,6 +247,21 @@ def test_a_name_belongs_to_one_lake(charged: Charged, root: Path) -> None:
     once(charged(node=None))
 
 
+def test_what_makes_no_sense_is_told(charged: Charged, root: Path) -> None:
+    remote = remote_of(charged())
+    remote.write("nodes/edge1.json", b"not ours")
+    with pytest.raises(RemoteError, match=r"nodes/edge1.json makes no sense .* look who wrote it"):
+        once(charged())
+    (root / "writer").write_bytes(b"")
+    with pytest.raises(OSError, match=r"writer makes no sense"):
+        Uploader(charged())
+    (root / "writer").unlink()
+    (root / "waiting").write_bytes(b"[]")
+    with capture_logs() as said:
+        Uploader(charged())
+    assert [entry["event"] for entry in said] == ["what waits for its upload is reckoned anew"]
+
+
 def test_a_host_has_a_name_that_a_node_may_have(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "-sbc-1.example.net")
     assert uploader.writer(root, None).node == "sbc_1.example.net"
