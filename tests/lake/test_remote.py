@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,26 @@ def test_hours_apart_count_apart() -> None:
     one = RemoteFile("p", HOUR, "a", 0, 1, 9, 1, 0.0)
     two = RemoteFile("q", HOUR + 1, "a", 0, 2, 2, 1, 0.0)
     assert counting([two, one]) == [one, two]
+
+
+def test_what_it_costs_in_requests(bucket: Bucket) -> None:  # noqa: F811
+    """As docs/howto/object-storage.md says."""
+    remote = bucket.remote()
+    said = bucket.storage.requests
+
+    def asked(what: Callable[[], object]) -> list[str]:
+        before = len(said())
+        what()
+        return [line.split()[0] for line in said()[before:]]
+
+    assert asked(lambda: put(remote, "a", 0, 1, 1)) == ["PUT", "HEAD"]
+    big = asked(lambda: put(remote, "a", 0, 2, 2, WHOLE + (4 << 20)))
+    assert big == ["POST", "PUT", "PUT", "POST", "HEAD", "PUT", "HEAD"]
+    one, two = remote.files()
+    assert asked(lambda: remote.delete(one.path)) == ["HEAD", "DELETE", "PUT"]
+    assert asked(remote.files) == ["GET", "GET"]
+    assert asked(lambda: remote.listing(HOUR)) == ["GET"]
+    assert remote.files() == [two]
 
 
 class Torn(io.BytesIO):
