@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trustme
 
 from hepswitch.lake.layout import LakeFile
 from hepswitch.lake.remote import WHOLE, Remote, RemoteError, RemoteFile, UnreadableError, counting
-from object_storage import Bucket, bucket, s3  # noqa: F401
+from object_storage import Bucket, ObjectStorage, bucket, s3  # noqa: F401
 
 HOUR = 498_611
 """2026-11-18, 11 o'clock."""
@@ -53,6 +55,16 @@ def test_a_big_file_goes_by_another_name(remote: Remote) -> None:
     path = put(remote, "edge1", 0, 1, 1, WHOLE + 1)
     (found,) = remote.files()
     assert (found.path, found.size) == (path, WHOLE + 1)
+
+
+def test_nobody_else_reads_a_shared_folder(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        path = put(Remote.parse(f"file://{tmp_path}"), "edge1", 0, 1, 1)
+    finally:
+        os.umask(before)
+    assert Path(path).stat().st_mode & 0o777 == 0o640
+    assert Path(path).parent.stat().st_mode & 0o777 == 0o750
 
 
 def test_a_covered_file_does_not_count_within_its_node_and_worker(remote: Remote) -> None:
@@ -134,6 +146,24 @@ def test_a_storage_that_hangs_is_waited_for_no_longer_than_patience_says(bucket:
     with bucket.storage.fault("hang"), pytest.raises(RemoteError, match="too slow"):
         remote.files()
     assert remote.files() == []
+
+
+def test_a_certificate_of_our_own(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    for number, blob in enumerate(issued.cert_chain_pems):
+        blob.write_to_path(tmp_path / "cert.pem", append=number > 0)
+    storage = ObjectStorage(tmp_path, tmp_path / "cert.pem", tmp_path / "key.pem")
+    try:
+        url = f"s3://none-such/x?endpoint={storage.endpoint}&region=x"
+        with pytest.raises(RemoteError, match="there is no such bucket"):
+            Remote.parse(f"{url}&ca={tmp_path}/ca.pem", "hep", "x", 2.0).files()
+        with pytest.raises(RemoteError, match="certificate"):
+            Remote.parse(url, "hep", "x", 2.0).files()
+    finally:
+        storage.stop()
 
 
 def test_words(bucket: Bucket, tmp_path: Path) -> None:  # noqa: F811
