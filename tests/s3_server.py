@@ -47,6 +47,7 @@ class Storage:
                 while kind == "hang" and self._wrong(asked[0]):
                     time.sleep(0.02)
                 environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+                start("500 Cut", [])
                 return []
         if f"Credential={KEY}/" not in environ.get("HTTP_AUTHORIZATION", ""):
             return self._refuse(

@@ -189,7 +189,8 @@ class Uploader:
     def _learn(self, here: dict[int, list[Local]], gone: threading.Event) -> None:
         """List the hours of which it is not known, or not any more, what is there."""
         until = time.monotonic() + TURN
-        waiting = {file.hour for name in self._waiting.files if (file := self._file(name)) is not None}
+        named = (layout.file_of(self._root / name) for name in self._waiting.files)
+        waiting = {file.hour for file in named if file is not None}
         for hour in self._stock.stale([*here, *waiting]):
             if gone.is_set() or time.monotonic() > until:
                 return
@@ -221,27 +222,22 @@ class Uploader:
         return each.name not in self._waiting.files and each.mtime < self._waiting.at
 
     def _left(self, waits: dict[str, int]) -> dict[str, int]:
-        """`waits` and those of the last time of which it cannot be said what became of them. What is lost is counted."""
-        for name, size in self._waiting.files.items():
-            file = self._file(name)
-            if name in waits or file is None:
-                continue
-            if not self._stock.knows(file.hour):
-                waits[name] = size
-            elif not self._stock.has(file, file.hour, size) and not self._is_merged(file):
-                self._figures.lost_files += 1
-                self._figures.lost_bytes += size
-                log.error("file deleted before it was uploaded", store=self._charge.name, file=name, bytes=size)
+        """`waits` and those of the last time of which it cannot be said yet what became of them. What is lost is counted."""
+        gone = {name: size for name, size in self._waiting.files.items() if name not in waits}
+        if not gone:
+            return waits
+        with journal.unheld(self._root) as alone:
+            for name, size in gone.items():
+                file = layout.file_of(self._root / name)
+                if file is None or (self._stock.knows(file.hour) and self._stock.has(file, file.hour, size)):
+                    continue
+                if not alone or not self._stock.knows(file.hour):
+                    waits[name] = size
+                elif not _is_merged(file):
+                    self._figures.lost_files += 1
+                    self._figures.lost_bytes += size
+                    log.error("file deleted before it was uploaded", store=self._charge.name, file=name, bytes=size)
         return waits
-
-    def _is_merged(self, file: LakeFile) -> bool:
-        """True when a file that was here is part of another one now, or the keeper has put it aside and said so."""
-        # Listed once more: what is renamed while a folder is listed may be missing from it.
-        there = local_hour(file.hour, file.path.parent)
-        return any(covers(each.file, file) for each in there) or file.path.with_suffix(layout.DAMAGED).exists()
-
-    def _file(self, name: str) -> LakeFile | None:
-        return layout.file_of(self._root / name)
 
     # ── what is done about it ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -319,6 +315,15 @@ class Uploader:
                     self._figures.deleted_files += 1
                     self._figures.deleted_bytes += file.size
         self._dates.popleft()
+
+
+def _is_merged(file: LakeFile) -> bool:
+    """True when a file that was here is part of another one now, or the keeper has put it aside and said so.
+
+    While the keeper merges, files are missing from what is listed.
+    """
+    there = layout.files(file.hour, file.path.parent)
+    return any(covers(each, file) for each in there) or file.path.with_suffix(layout.DAMAGED).exists()
 
 
 def _opened(path: Path) -> BinaryIO:
