@@ -16,16 +16,14 @@ import logging
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from wsgiref.types import StartResponse, WSGIEnvironment
 
-from moto.server import create_backend_app
+from moto.moto_server.werkzeug_app import create_backend_app
 from werkzeug.serving import make_server
 
 KEY = "hep"
-
-Start = Callable[[str, list[tuple[str, str]]], Any]
 
 
 class Storage:
@@ -36,7 +34,7 @@ class Storage:
         self._log = (folder / "requests").open("a", buffering=1)
         self._fault = folder / "fault"
 
-    def __call__(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         asked = [environ[name] for name in ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING")]
         self._log.write(" ".join([*asked, environ.get("HTTP_RANGE", "")]).rstrip() + "\n")
         match self._wrong(asked[0]):
@@ -67,13 +65,13 @@ class Storage:
                 return kind
         return ""
 
-    def _half(self, environ: dict[str, Any]) -> None:
+    def _half(self, environ: WSGIEnvironment) -> None:
         size = int(environ.get("CONTENT_LENGTH") or environ.get("HTTP_X_AMZ_DECODED_CONTENT_LENGTH") or 0)
         environ["werkzeug.socket"].settimeout(1.0)
         with contextlib.suppress(OSError):
             environ["wsgi.input"].read(size // 2)
 
-    def _refuse(self, start: Start, status: str, code: str, text: str) -> Iterable[bytes]:
+    def _refuse(self, start: StartResponse, status: str, code: str, text: str) -> Iterable[bytes]:
         body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{text}</Message></Error>".encode()
         start(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
         return [body]

@@ -16,7 +16,7 @@ import fcntl
 import os
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -83,12 +83,21 @@ class Journal:
 
     Opening recovers what a killed writer left. `segment_bytes`: a segment that has grown to this size is closed and the
     next one begun. `least_segment`, `least_frame`: numbers of segments and frames start here at the earliest, for readers
-    that remember more than is left on disk (none is used twice).
+    that remember more than is left on disk (none is used twice). `closing` is called with a segment that is about to be
+    closed: when it raises OSError, the segment stays open.
     Raises JournalBusyError when somebody else writes to it, OSError when the disk refuses.
     """
 
-    def __init__(self, path: Path, segment_bytes: int = 32 << 20, least_segment: int = 0, least_frame: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        segment_bytes: int = 32 << 20,
+        least_segment: int = 0,
+        least_frame: int = 0,
+        closing: Callable[[Path], None] = lambda _: None,
+    ) -> None:
         self.path = path
+        self._closing = closing
         self.segment_bytes = segment_bytes
         make_folder(path)
         self._lock = _lock(path)
@@ -100,7 +109,7 @@ class Journal:
             raise
 
     def _start(self, least_segment: int, least_frame: int) -> None:
-        self.number, next_frame = recover(self.path, least_segment)
+        self.number, next_frame = recover(self.path, least_segment, self._closing)
         self.next_frame = max(next_frame, least_frame)
         self._enter(self.number)
 
@@ -155,6 +164,7 @@ class Journal:
         if self.size <= HEADER.size:
             return
         full = self._name(self.number)
+        self._closing(full)
         # The next one first: the highest number must always be on disk, so that none is used twice.
         self._enter(_create(self.path, self.number + 1, self.next_frame))
         full.rename(full.with_suffix(CLOSED))
@@ -248,8 +258,9 @@ def last_frame(segment: Path, offset: int) -> tuple[int, int]:
     return after, offset
 
 
-def recover(path: Path, least_segment: int = 0) -> tuple[int, int]:
-    """Cut off torn tails in `path` and close every segment that holds frames, for a journal nobody writes to.
+def recover(path: Path, least_segment: int = 0, closing: Callable[[Path], None] = lambda _: None) -> tuple[int, int]:
+    """Cut off torn tails in `path` and close every segment that holds frames, for a journal nobody writes to. `closing` is
+    called with each of them before.
 
     Returns the number of the one open and empty segment that there is afterwards (at least `least_segment`), and the
     number of the next frame.
@@ -279,6 +290,7 @@ def recover(path: Path, least_segment: int = 0) -> tuple[int, int]:
     if not (path / f"{number:012d}{OPEN}").exists():
         _create(path, number, next_frame)
     for file in close:
+        closing(file)
         file.rename(file.with_suffix(CLOSED))
     for file in drop:
         file.unlink()

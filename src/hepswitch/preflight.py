@@ -36,7 +36,7 @@ def examine(path: Path | None) -> Config:
     """
     config = load(path)
     places = Places(path, path.read_text(encoding="utf-8") if path else "")
-    looks = (_tls, _users, _folders, _remotes, _databases)
+    looks = (_tls, _users, _folders, _remotes, _far_ends)
     mistakes = [places.said(*mistake) for look in looks for mistake in look(config)]
     try:
         load_routes(config, Means(config, state.current()).lists)
@@ -106,13 +106,13 @@ def _remotes(config: Config) -> Iterator[Mistake]:
                 yield ("stores", name, "remote"), f"ca: {words(error)}"
 
 
-def _databases(config: Config) -> Iterator[Mistake]:
+def _far_ends(config: Config) -> Iterator[Mistake]:
     """What only the driver and the layout of a store know: a loader that cannot start would be late to say it."""
     for name, table in config.stores.items():
         if isinstance(table, LakeStore):
             continue
         try:
-            kinds.server(table)
+            kinds.carrier(table)
         except (ImportError, ValueError, OSError) as error:
             yield ("stores", name), words(error)
         for option, value in parse_qsl(urlsplit(table.url).query):

@@ -22,8 +22,8 @@ from msgspec.json import decode, encode
 
 from hepswitch import books
 from hepswitch.config import Config
-from hepswitch.destinations.databases import DatabaseStore, spool_of
 from hepswitch.destinations.lake import LakeStore
+from hepswitch.destinations.loaded import LoadedStore, spool_of
 from hepswitch.logs import Event, recent, words
 from hepswitch.tables import REVEALED, revealed
 from hepswitch.tracing.taps import Found
@@ -286,7 +286,7 @@ class Attendant:
                 log.warning("a process said what is no event", process=self.name, line=line[:200])
 
 
-def attendants(name: str, store: LakeStore | DatabaseStore, config: Config) -> list[Attendant]:
+def attendants(name: str, store: LakeStore | LoadedStore, config: Config) -> list[Attendant]:
     """The processes that look after a store: what the workers write into journals is only half of it."""
     if isinstance(store, LakeStore):
         keeper = Attendant("keeper", name, "hepswitch.lake.keeper", store.model_dump_json().encode(), config)

@@ -35,11 +35,12 @@ from hepswitch.control.vitals import Vitals
 from hepswitch.crew import Crew
 from hepswitch.databases.gauge import Gauge
 from hepswitch.destinations import figures
-from hepswitch.destinations.databases import DatabaseStore, spool_of
 from hepswitch.destinations.figures import UPLOADS, UploaderFigures
 from hepswitch.destinations.hep import FORGOTTEN_HINT
 from hepswitch.destinations.lake import LakeStore
+from hepswitch.destinations.loaded import LoadedStore, spool_of
 from hepswitch.destinations.sets import NodeChange
+from hepswitch.destinations.stores import searchable
 from hepswitch.identity import switch_id
 from hepswitch.logs import words
 from hepswitch.net.sockets import raise_descriptor_limit
@@ -79,7 +80,7 @@ class Supervisor:
         self._gauges = {
             name: Gauge(spool_of(config.spool_dir, name), store.spool)
             for name, store in config.stores.items()
-            if isinstance(store, DatabaseStore)
+            if isinstance(store, LoadedStore)
         }
         self._uploading = {
             name: store.path
@@ -120,7 +121,7 @@ class Supervisor:
             self._report_forgotten_spools()
             self._library = await stack.enter_async_context(
                 Library(
-                    self.config.stores,
+                    searchable(self.config.stores),
                     self.config.control.query_timeout,
                     self.config.control.query_processes,
                     self.config.control.query_memory,

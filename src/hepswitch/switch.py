@@ -12,6 +12,7 @@ import functools
 import mmap
 import socket
 from collections import Counter
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import structlog
 from hepswitch import books, logs, state
 from hepswitch.config import Config
 from hepswitch.destinations.hep import HepDestination, HepOutlet
+from hepswitch.destinations.hep_node import HepNode
 from hepswitch.destinations.outlet import open_all
 from hepswitch.destinations.sets import Sets
 from hepswitch.filters.python import compile_value
@@ -31,8 +33,10 @@ from hepswitch.routes import Routes, check_policies, load_routes
 from hepswitch.routing import script
 from hepswitch.routing.flow import Flow
 from hepswitch.routing.gate import Gate
-from hepswitch.routing.guards import build_gate
+from hepswitch.routing.guards import NUMBERED, build_gate
 from hepswitch.routing.packet import CAPTURE_OFF, Context, Packet
+from hepswitch.routing.receipts import Receipts, shared_memory
+from hepswitch.routing.replays import Replays
 from hepswitch.sources.inlet import MAX_CONNECTIONS, Inlet, Patient, Places, Source
 from hepswitch.sources.ways import WAYS
 from hepswitch.state.watch import ListWatch
@@ -83,6 +87,11 @@ class Switch:
         self.sets = Sets(config.destinations, functools.partial(self._destination, config, self._means), config.drain)
         self.stores = {name: table.build(name, worker, config.spool_dir) for name, table in config.stores.items()}
         self._outlets: list[Any] = []
+        self._replays: Replays | None = None
+        self._receipts: Receipts | None = None
+        if any(endpoint.scheme in NUMBERED for endpoint in config.endpoints):
+            self._replays = Replays(shared_memory(config.spool_dir), worker)
+            self._receipts = Receipts(self._replays, config.spool_dir, worker, self.stores, self._promises)
         default = next(iter(self.stores.values()), None)
         targets = Targets(
             self.sets.outlets, self.stores, self._resolver, config.switch_id, config.drain, self._outlets_changed
@@ -144,6 +153,7 @@ class Switch:
             workers=config.workers,
             switch_id=config.switch_id,
             memory=self._memory[: self.config.duplicates.room],
+            replays=self._replays,
         )
 
     def _guard(self, gate: Gate | None) -> None:
@@ -165,9 +175,11 @@ class Switch:
             listener=books.Listener(name, keyless=way.KEYLESS),
             flow=self.flow,
             after=self.flush,
+            written=self.written,
             allowed=functools.partial(self._allowed, name),
             places=self._places,
             worker=self._worker,
+            reader=len(self.listeners) % self.config.workers,
             folder=self.config.spool_dir,
         )
         self.listeners.append(inlet.listener)
@@ -208,6 +220,8 @@ class Switch:
         """Open the outlets. `again`: this worker replaces one that died, and packets matter more than targets of traces."""
         self._outlets_changed()
         await open_all(self._outlets)
+        if self._receipts is not None:
+            self._receipts.open()
         self.traces.change(await self.traces.prepare(self.config.traces, whatever=again))
         self.tracer.changed()
         if self._bus is not None:
@@ -236,6 +250,8 @@ class Switch:
             group.create_task(self.traces.targets.close())
             for store in self.stores.values():
                 group.create_task(store.close(self.config.drain))
+        if self._receipts is not None:
+            self._receipts.close()
 
     async def reload(self, config: Config, *, route: bool = True) -> None:
         """Go on with the keys RELOADED of `config`, while packets flow. `route`: load the route file, look at the lists.
@@ -315,6 +331,15 @@ class Switch:
         """After the batches of one wake-up: outlets hand on what they hold."""
         for outlet in self._outlets:
             outlet.flush()
+        if self._receipts is not None:
+            self._receipts.note()
+
+    def _promises(self) -> list[tuple[HepNode, int]]:
+        return [promise for outlet in self.sets.outlets.values() for promise in outlet.promises()]
+
+    def written(self) -> Awaitable[bool]:
+        """Waits until all that the stores took so far is written (`Inlet`)."""
+        return _all_true([waits for store in self.stores.values() if (waits := store.written()) is not None])
 
     def _pressure(self) -> None:
         """An outlet became full or has room again: streams stop or go on reading. Datagrams cannot wait.
@@ -353,6 +378,12 @@ class Switch:
         if held := self.context.held[name]:
             row["refused"] = books.add(row["refused"], {CAPTURE_OFF: held})
         return row
+
+
+async def _all_true(futures: list[asyncio.Future[bool]]) -> bool:
+    if futures:
+        await asyncio.wait(futures)
+    return all(future.result() for future in futures)
 
 
 def _places(config: Config) -> Places:

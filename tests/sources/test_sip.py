@@ -28,6 +28,11 @@ def message(number: int, body: bytes = b"v=0\r\n") -> bytes:
     return head.encode() + body
 
 
+async def written() -> bool:
+    """Nobody stores anything here."""
+    return True
+
+
 class Rig:
     """A listener, and the packets that its flow got."""
 
@@ -38,7 +43,14 @@ class Rig:
         self.port: int = self.sock.getsockname()[1]
         self.packets: list[Hep] = []
         self.senders: set[tuple[str, int]] = set()
-        given = {"allowed": lambda ip: True, "places": Places(), "worker": 0, "folder": Path()} | options
+        given = {
+            "allowed": lambda ip: True,
+            "places": Places(),
+            "worker": 0,
+            "reader": 0,
+            "folder": Path(),
+            "written": written,
+        } | options
         self.source = sip.source(Inlet(endpoint, [self.sock], self.listener, self.flow, self.after, **given))
 
     def flow(self, batch: Batch) -> None:

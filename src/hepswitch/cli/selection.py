@@ -223,16 +223,22 @@ def _database(name: str, store: DatabaseStore) -> Iterator[Reader]:
 
 def _configured(name: str | None, path: Path) -> tuple[str, LakeStore | DatabaseStore]:
     from hepswitch.config import ConfigError, load
+    from hepswitch.destinations.stores import searchable
 
     try:
         stores = load(path).stores
     except ConfigError as error:
         click.echo(str(error), err=True)
         raise SystemExit(2) from None
-    name = next(iter(stores)) if name is None else name
+    known = searchable(stores)
+    name = next(iter(known or stores)) if name is None else name
     if name not in stores:
         raise click.UsageError(f"{path} has no store {name!r}; it has {', '.join(stores)}")
-    return name, stores[name]
+    if name not in known:
+        raise click.UsageError(
+            f"the store {name} is a stream: packets only pass through it; search a node that stores them"
+        )
+    return name, known[name]
 
 
 def warn(message: str) -> None:

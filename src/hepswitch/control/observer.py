@@ -22,9 +22,9 @@ from hepswitch.config import Config
 from hepswitch.control.protocol import ProcessInfo
 from hepswitch.control.vitals import Disk, Vitals
 from hepswitch.destinations import figures
-from hepswitch.destinations.databases import DatabaseStore, spool_of
 from hepswitch.destinations.figures import UPLOADS, KeeperFigures, LoaderFigures, UploaderFigures
 from hepswitch.destinations.lake import LakeStore
+from hepswitch.destinations.loaded import LoadedStore, spool_of
 from hepswitch.logs import Throttle, words
 from hepswitch.net.sockets import given_receive_buffer
 
@@ -66,7 +66,7 @@ class Observer:
         self._loaded = {
             name: spool_of(config.spool_dir, name)
             for name, store in config.stores.items()
-            if isinstance(store, DatabaseStore)
+            if isinstance(store, LoadedStore)
         }
         self._delays = deque[float]([0.0], REMEMBERED)
         self._cpu: dict[str, tuple[int, float]] = {}

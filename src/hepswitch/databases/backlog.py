@@ -19,6 +19,7 @@ import structlog
 from hepswitch import journal
 from hepswitch.databases.frames_reader import FramesReader, Run
 from hepswitch.destinations import position
+from hepswitch.destinations.marks import keep_marks
 
 log = structlog.get_logger("hepswitch.backlog")
 
@@ -238,7 +239,7 @@ class Backlog:
         """Close the segment that a worker left open which is no more, so that it can be deleted. Raises OSError."""
         with journal.unheld(self.folder) as free:
             if free:
-                journal.recover(self.folder)
+                journal.recover(self.folder, closing=keep_marks)
 
     def close(self) -> None:
         """Let go of the files."""

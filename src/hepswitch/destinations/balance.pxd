@@ -13,6 +13,9 @@ cdef class Node:
     cdef public int priority          # higher is asked first
     cdef public int version           # HEP version that it is sent; 0: as the packet is; or Plain: the SIP alone
     cdef public uint32_t mark         # this switch's id, added to the trail of what is sent; 0: none
+    cdef public bint numbered         # each packet gets its number in this queue (chunks.NUMBER)
+    cdef readonly uint64_t queue      # the queue's name: nobody but the far end ever sees it
+    cdef readonly uint64_t number     # of the last packet
     cdef public bint active           # reachable as far as we know: preferred to a node that is not
     cdef public bint enabled          # takes new packets
     cdef public Frames inbox          # where an accepted packet is written

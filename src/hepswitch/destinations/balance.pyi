@@ -15,6 +15,9 @@ class Node:
     priority: int
     version: int
     mark: int
+    numbered: bool
+    queue: int
+    number: int
     active: bool
     enabled: bool
     inbox: Frames

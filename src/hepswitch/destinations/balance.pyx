@@ -9,6 +9,7 @@ spool, and a datagram is the only way to find out whether somebody listens again
 Not here: sockets, spools, retries (`udp_node`, `stream_node`), and what a call is (`Hep.call_key`).
 """
 
+import os
 import random
 from collections import Counter
 
@@ -21,7 +22,7 @@ from libc.stdlib cimport calloc, free
 from hepswitch.wire.frames cimport Frames
 from hepswitch.wire.hep cimport Hep, mixed
 from hepswitch.wire.plain_sip cimport DATAGRAM
-from hepswitch.wire.raw cimport add_hop
+from hepswitch.wire.raw cimport add_hop, add_number
 
 MOST_NODES = 64                       # candidates are bits of one word
 
@@ -46,6 +47,7 @@ cdef class Node:
         self.version = version
         self.room = room
         self.enabled = True
+        self.queue = int.from_bytes(os.urandom(8)) | 1       # another one with each start: what comes now is new
         self.inbox = Frames()
         self.refused = Counter()
 
@@ -65,6 +67,8 @@ cdef class Node:
             return NOT_SIP if self.version >= DATAGRAM else UNFIT
         if self.mark:
             add_hop(inbox, self.mark)
+        if self.numbered and add_number(inbox, self.queue, self.number + 1):
+            self.number += 1
         self.accepted += 1
         return TAKEN
 

@@ -118,6 +118,11 @@ class HepDestination(Treatment):
         description="Acknowledged bytes sent again after a TCP or TLS node broke off with a reset, "
         "because its program may never have read them.",
     )
+    numbered: bool = Field(
+        False,
+        description="Number the packets, so that a hepswitch at the far end recognises those that it has had: what `replay` "
+        "sends again after any break, and what a killed sender's spool does. For hepswitch over TCP or TLS alone.",
+    )
     probe: Duration = Field(
         0.0,
         description="How often an idle node gets a keep-alive packet, so that a dead one is noticed without traffic and "
@@ -135,6 +140,16 @@ class HepDestination(Treatment):
         if version in (1, 2) and streams:
             raise ValueError(f"version = {version} cannot be sent to {streams[0]}: only udp:// carries it")
         return version
+
+    @field_validator("numbered")
+    @classmethod
+    def _numbers_need_a_connection(cls, numbered: bool, info: ValidationInfo) -> bool:
+        datagrams = [url for url in info.data.get("urls", ()) if parse_endpoint(url).scheme == "udp"]
+        if numbered and datagrams:
+            raise ValueError(f"numbered = true needs a connection, and {datagrams[0]} is none: write tcp:// or tls://")
+        if numbered and info.data.get("replay") == 0:
+            raise ValueError("numbered = true with replay = 0 would send nothing again: leave replay out or enlarge it")
+        return numbered
 
     @field_validator("urls")
     @classmethod
@@ -216,6 +231,7 @@ class HepOutlet(Balancer):
             probe=config.probe,
             mark=self._switch_id if config.mark else 0,
             agent=self._switch_id,
+            numbered=config.numbered,
         )
 
     # ── life ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -286,6 +302,10 @@ class HepOutlet(Balancer):
             self._complained = now
             said = f"{type(error).__name__}: {error}"
             log.error("policy failed", destination=self.name, policy=self._config.policy, error=said, used="call")
+
+    def promises(self) -> list[tuple[HepNode, int]]:
+        """What each node `promised`, if memory alone holds anything for it."""
+        return [(node, node.promised) for node in self._rows if node.queued]
 
     def nodes_info(self) -> list[dict[str, Any]]:
         """Every node as `HepNode.info` tells it, in the order of the configuration."""

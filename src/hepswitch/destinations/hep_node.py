@@ -53,6 +53,7 @@ class Settings:
     probe: float
     mark: int
     agent: int
+    numbered: bool
 
 
 class HepNode(Node):
@@ -67,7 +68,7 @@ class HepNode(Node):
         super().__init__(str(endpoint), settings.weight, settings.version, settings.queue, settings.priority)
         self._endpoint = endpoint
         self._settings = settings
-        self.mark = settings.mark
+        self.mark, self.numbered = settings.mark, settings.numbered
         self.health: Health = "probing"
         self.administration: Administration = "enabled"
         self.since = time.time()
@@ -109,6 +110,15 @@ class HepNode(Node):
         """True while it takes what it is sent: then a sender that waits for room here gets it."""
         return self.active and not self.paused
 
+    @property
+    def promised(self) -> int:
+        """How many will have been delivered when everything is that memory holds now."""
+        return self._delivered + self.queued
+
+    def kept(self, promise: int) -> bool:
+        """True when nothing of what was `promised` is in memory alone any more."""
+        return self._delivered >= promise or not self.queued
+
     # ── settings ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def configure(self, endpoint: Endpoint, settings: Settings) -> None:
@@ -116,7 +126,7 @@ class HepNode(Node):
         self._endpoint = endpoint
         self._settings = settings
         self.weight, self.priority = settings.weight, settings.priority
-        self.version, self.mark = settings.version, settings.mark
+        self.version, self.mark, self.numbered = settings.version, settings.mark, settings.numbered
         self._seen = -1  # the first look after this finds no idle node
         self._tick()
 

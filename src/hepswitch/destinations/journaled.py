@@ -2,7 +2,7 @@
 
 Written means safe: the packet survives the death of the process. Packets are written in blocks, at the latest `flush`
 seconds after they came. When the disk refuses, packets wait in memory and writing is tried again with growing pauses; what
-does not fit there is refused and counted.
+does not fit there is refused and counted. Messages of a stream that may come again are written once (`marks`).
 Not here: what becomes of a journal: the lake (`lake.keeper`), databases (`databases.loader`).
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 
 from hepswitch.books import Snapshot
+from hepswitch.destinations.marks import Marks, keep_marks
 from hepswitch.destinations.outlet import Backoff
 from hepswitch.destinations.record_queue import RecordQueue
 from hepswitch.journal import NO_SPACE, Journal
@@ -61,9 +62,14 @@ class JournaledOutlet(RecordQueue):
         self._least_segment, self._least_frame = least_segment, least_frame
         self.full = False
         self.on_pressure: Callable[[], None] | None = None
+        self.before_write: Callable[[], None] | None = None
+        """Called when what is pending is about to be written."""
         self._backoff = Backoff()
         self._state = "active"
         self._journal: Journal | None = None
+        self._begun = 0
+        self._marks: Marks | None = None
+        self._settled: asyncio.Future[bool] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._roll_timer: asyncio.TimerHandle | None = None
 
@@ -72,7 +78,16 @@ class JournaledOutlet(RecordQueue):
         self._loop = asyncio.get_running_loop()
         segment = await self._loop.run_in_executor(None, self._least_segment)
         frame = await self._loop.run_in_executor(None, self._least_frame)
-        self._journal = Journal(self._path, self._segment, segment, frame)
+        self._journal = Journal(self._path, self._segment, segment, frame, self._closing)
+        self._begun = self._journal.next_frame
+        self.marks = self._marks = await self._loop.run_in_executor(None, Marks, self._path)
+
+    def _closing(self, segment: Path) -> None:
+        """A segment is about to be closed: that of this process, or at `open` what a killed one left."""
+        if self._marks is None:
+            keep_marks(segment)
+        else:
+            self._marks.save()
 
     def flush(self) -> None:
         """Write what was offered, or see to it that it is written soon."""
@@ -95,13 +110,17 @@ class JournaledOutlet(RecordQueue):
             self._timer.cancel()
             self._timer = None
         assert self._journal is not None
+        assert self._marks is not None
+        if self.before_write is not None:
+            self.before_write()
         count = len(self.pending)
         try:
             self._journal.append(self.pending)
         except OSError as error:
             self._refused(error)
             return
-        self.pending.clear()
+        self._marks.add(self.waiting)
+        self._settle(True)
         self.delivered += count
         if self._state != "active":
             log.info("store writes again", store=self.name, refused=sum(self.refused.values()))
@@ -110,6 +129,38 @@ class JournaledOutlet(RecordQueue):
             self._press()
         if self._roll_timer is None:
             self._roll_timer = self._loop.call_later(self._roll_after, self._roll)
+
+    @property
+    def taken_to(self) -> int:
+        """The journal's next frame when all is written that was taken so far. Never falls, also over restarts."""
+        return self._begun + self.accepted
+
+    @property
+    def written_to(self) -> int:
+        """The journal's next frame."""
+        return self._begun + self.delivered
+
+    def written(self) -> asyncio.Future[bool] | None:
+        """Waits until all that was taken so far is written: True; False when it will not be, or when there was no room for a
+        message since this was asked the last time. None: it is written. Do not cancel it: others wait, too."""
+        if self.short:
+            self.short = False
+            refused = self._loop.create_future()
+            refused.set_result(False)
+            return refused
+        if not len(self.pending):
+            return None
+        if self._settled is None:
+            self._settled = self._loop.create_future()
+        return self._settled
+
+    def _settle(self, is_written: bool) -> None:
+        """It is known what became of all that was pending."""
+        self.pending.clear()
+        self.waiting.clear()
+        if self._settled is not None:
+            self._settled.set_result(is_written)
+            self._settled = None
 
     def _refused(self, error: OSError) -> None:
         reason = "disk full" if error.errno in NO_SPACE else "journal error"
@@ -156,7 +207,7 @@ class JournaledOutlet(RecordQueue):
                 timer.cancel()
         if left := len(self.pending):
             self.discarded[self.overflow] += left
-            self.pending.clear()
+            self._settle(False)
             log.error("packets lost", store=self.name, packets=left, reason=self.overflow)
         self._roll()
         if self._roll_timer is not None:

@@ -1,4 +1,5 @@
 from collections import Counter
+from collections.abc import Container
 
 from hepswitch.wire.frames import Frames
 from hepswitch.wire.hep import Hep
@@ -21,6 +22,13 @@ class RecordQueue:
         """Packets that were never taken, by reason."""
     overflow: str
     """The reason for refusing when there is no room."""
+    @property
+    def waiting(self) -> dict[bytes, None]:
+        """The marks of the messages that are in `pending`, as keys, in their order."""
+    marks: Container[bytes]
+    """The marks of the messages that are in the journal."""
+    short: bool
+    """There was no room for a message, since this was last set to False."""
     def __init__(self, room: int) -> None: ...
     def offer(
         self,
@@ -34,7 +42,7 @@ class RecordQueue:
         attrs: str | None = None,
         direction: str | None = None,
     ) -> bool:
-        """Take the packet as it is now. False when it was refused because there is no room; never blocks.
+        """Take the packet as it is now. False when it was refused: there is no room, or its message came before.
 
-        `attrs` of a trace are its first custom field; `direction`, in or out, says that it was traced.
+        Never blocks. `attrs` of a trace are its first custom field; `direction`, in or out, says that it was traced.
         """

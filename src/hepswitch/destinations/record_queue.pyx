@@ -1,7 +1,10 @@
 # cython: language_level=3
 """What waits to be written into a store's journal: the hot half of `JournaledOutlet`. One record for each packet offered.
 
-Not here: writing, timers, retries (`journaled`), the record's bytes (`wire.record`).
+A message of a stream (`Batch.mark`) is taken whole or not at all, and once: its first record bears its mark. Its packets are
+offered in one call of the flow, between two writes, so they are in one block of the journal: a mark that is written says
+that all of the message is.
+Not here: writing, timers, retries (`journaled`), which marks are written (`marks`), the record's bytes (`wire.record`).
 """
 
 from collections import Counter
@@ -27,6 +30,11 @@ cdef class RecordQueue:
     cdef readonly object discarded         # Counter by reason: taken and lost all the same
     cdef readonly object refused           # Counter by reason: never taken
     cdef public str overflow               # the reason for refusing when there is no room
+    cdef readonly dict waiting             # marks of the messages that are in `pending`, as keys
+    cdef public object marks               # those that are in the journal (asked with `in`)
+    cdef public bint short                 # there was no room for a message, since this was last set to False
+    cdef bytes mark                        # of the message that is being offered …
+    cdef str verdict                       # … and why it is not taken, or None
     cdef Py_ssize_t room
     cdef object sender                     # who sent the last packet (Received) …
     cdef bytes sockaddr                    # … and as struct sockaddr
@@ -36,20 +44,27 @@ cdef class RecordQueue:
         self.pending = Frames()
         self.discarded, self.refused = Counter(), Counter()
         self.overflow = "queue full"
+        self.waiting, self.marks = {}, ()
         self.room = room
         self.sender, self.sockaddr, self.senders = None, b"", {}
 
     def offer(self, Hep packet not None, *, table=None, custom_field1=None, custom_field2=None, custom_field3=None,
               correlation_id=None, attrs=None, direction=None):
-        """Take the packet as it is now. False when it was refused because there is no room; never blocks.
+        """Take the packet as it is now. False when it was refused: there is no room, or its message came before.
 
-        `attrs` of a trace are its first custom field; `direction`, in or out, says that it was traced.
+        Never blocks. `attrs` of a trace are its first custom field; `direction`, in or out, says that it was traced.
         """
-        cdef bytes meta = b""
+        cdef bytes meta = b"", mark = packet.mark
         if custom_field1 is None:
             custom_field1 = attrs
-        if self.pending.tail - self.pending.head >= self.room:
-            self.refused[self.overflow] += 1
+        cdef str fault = self.overflow if self.is_full() else None
+        if mark is not None:
+            if mark is not self.mark:
+                self.begin(mark, fault)
+            fault = self.verdict
+            mark = None if mark in self.waiting else mark
+        if fault is not None:
+            self.refused[fault] += 1
             return False
         if not (table is None and custom_field1 is None and custom_field2 is None and custom_field3 is None
                 and correlation_id is None and direction is None):
@@ -57,9 +72,24 @@ cdef class RecordQueue:
         sender = getattr(packet, "received", None)
         if sender is not self.sender:
             self.remember(sender)
-        put_record(self.pending, packet, self.sockaddr, len(self.sockaddr), meta)
+        put_record(self.pending, packet, self.sockaddr, len(self.sockaddr), meta, mark)
+        if mark is not None:
+            self.waiting[mark] = None
         self.accepted += 1
         return True
+
+    cdef bint is_full(self) noexcept:
+        return self.pending.tail - self.pending.head >= self.room
+
+    cdef int begin(self, bytes mark, str fault) except -1:
+        """The first packet of a message is offered: what becomes of it becomes of all."""
+        self.mark = mark
+        if mark in self.waiting or mark in self.marks:
+            fault = "stored before"
+        elif fault is not None:
+            self.short = True
+        self.verdict = fault
+        return 0
 
     cdef int remember(self, sender) except -1:
         """Agents are few, so who sent a packet is spelled as a struct sockaddr once for each."""

@@ -326,7 +326,8 @@ class StreamNode(HepNode):
 
     def _broken(self, channel: Channel, error: OSError | None) -> None:
         """The far end closed (None), or the connection failed."""
-        clean = channel.lost_nothing(error, self._loop.time() - self._wrote)
+        # What is numbered can come again at no harm, also to one that had read it and died before it was written.
+        clean = not self.numbered and channel.lost_nothing(error, self._loop.time() - self._wrote)
         self._reason = "closed by the far end" if error is None else error.strerror or str(error)
         self._hang_up(channel, clean)
         self._broke.set()

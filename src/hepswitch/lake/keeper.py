@@ -21,6 +21,7 @@ import structlog
 
 from hepswitch import journal
 from hepswitch.destinations.figures import KeeperFigures, Ledger
+from hepswitch.destinations.marks import keep_marks
 from hepswitch.lake import layout, locks, parquet
 from hepswitch.lake.compaction import compact, plan
 from hepswitch.lake.process import settle, told_to_end
@@ -69,7 +70,7 @@ def adopt(root: Path) -> None:
     for _, folder in layout.journals(root):
         with journal.unheld(folder) as free:
             if free:
-                journal.recover(folder)
+                journal.recover(folder, closing=keep_marks)
 
 
 def seal_closed(root: Path, figures: KeeperFigures, stop_at: float = float("inf")) -> int:

@@ -22,7 +22,7 @@ import msgspec
 import structlog
 
 from hepswitch import logs
-from hepswitch.destinations.stores import any_store_of
+from hepswitch.destinations.stores import searchable_store_of
 from hepswitch.lake.ranges import CalledOffError
 from hepswitch.queries import line
 from hepswitch.queries.answering import Asking, BrokenError, refuse
@@ -149,7 +149,7 @@ def main() -> None:
         if first is None:
             return
         charge = msgspec.json.decode(first, type=Charge)
-        stores = {name: any_store_of(table) for name, table in charge.stores.items()}
+        stores = {name: searchable_store_of(table) for name, table in charge.stores.items()}
         asking = Asking(stores, charge.memory)
         heed_signals(asking)  # before the bound: a thread's stack is memory
         bound(2 * charge.memory)

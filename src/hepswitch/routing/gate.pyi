@@ -1,9 +1,10 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from hepswitch.books import Snapshot
 from hepswitch.networks import Networks
 from hepswitch.routing.duplicates import Duplicates
 from hepswitch.routing.limits import Limit
+from hepswitch.routing.replays import Replays
 
 class Access:
     """Who may send to one listener: those in `allow` (None: everyone) that are not in `deny`.
@@ -25,12 +26,13 @@ class Gate:
 
     `access` is asked by listener URL; a listener that is not among them lets everyone in. `auth_keys`: one of them must
     be in the packet, and goes no further unless `forward_keys`. `switch_id`: packets that have been here, or in too many
-    switches, are refused; 0 looks for none.
+    switches, are refused; 0 looks for none. `replays` knows the numbered packets that came to the listeners `numbered`.
     """
 
     access: Mapping[str, Access]
     limits: Sequence[Limit]
     duplicates: Duplicates | None
+    replays: Replays | None
     def __init__(
         self,
         access: Mapping[str, Access] = ...,
@@ -39,6 +41,8 @@ class Gate:
         duplicates: Duplicates | None = None,
         switch_id: int = 0,
         forward_keys: bool = False,
+        replays: Replays | None = None,
+        numbered: Collection[str] = (),
     ) -> None: ...
     def account(self) -> Snapshot:
         """What the guards found, dropped or only marked; `evicted` and `forgotten` say that their tables are too small."""

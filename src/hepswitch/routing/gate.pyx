@@ -2,18 +2,21 @@
 """The gate: who may send, with which key, how much, not in circles and not twice. `Flow` asks it about every packet.
 
 In this order, so that a packet which is refused costs nobody else anything: the sender's address (before the packet is
-decoded), the authentication key, loops between switches, rate limits, duplicates. Not here: the configuration (`guards`),
-buckets and sightings (`limits`, `duplicates`), and connections, which are refused when they come (`sources.tcp`).
+decoded), the authentication key, loops between switches, packets that were here before, rate limits, duplicates. Not here:
+the configuration (`guards`), buckets, sightings and numbers (`limits`, `duplicates`, `replays`), and connections, which are
+refused when they come (`sources.tcp`).
 """
 
 import hmac
 
+from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
 from hepswitch.buckets cimport mix, monotonic
 from hepswitch.routing.duplicates cimport Duplicates
 from hepswitch.routing.limits cimport Limit
 from hepswitch.routing.packet cimport Packet
+from hepswitch.routing.replays cimport ELSEWHERE, FRESH, HAD, Replays
 from hepswitch.routing.sender cimport Sender, read_peer, read_sender, sender_text
 from hepswitch.wire.batch cimport Batch, Item
 from hepswitch.wire.index cimport Chunk
@@ -67,16 +70,20 @@ cdef class Gate:
 
     `access` is asked by listener URL; a listener that is not among them lets everyone in. `auth_keys`: one of them must
     be in the packet, and goes no further unless `forward_keys`. `switch_id`: packets that have been here, or in too many
-    switches, are refused; 0 looks for none.
+    switches, are refused; 0 looks for none. `replays` knows the numbered packets that came to the listeners `numbered`.
     """
 
-    def __init__(self, access=(), auth_keys=(), limits=(), Duplicates duplicates=None, switch_id=0, forward_keys=False):
+    def __init__(
+        self, access=(), auth_keys=(), limits=(), Duplicates duplicates=None, switch_id=0, forward_keys=False,
+        Replays replays=None, numbered=(),
+    ):
         self.access = dict(access)
         self.auth_keys = tuple(auth_keys)
         self.limits = tuple(limits)
         self.duplicates = duplicates
         self.switch_id = switch_id
         self.forward_keys = forward_keys
+        self.replays, self.numbered = replays, frozenset(numbered)
 
     def account(self):
         """What the guards found, dropped or only marked; `evicted` and `forgotten` say that their tables are too small."""
@@ -93,6 +100,8 @@ cdef class Gate:
 
     cdef int enter(self, Batch batch) except -1:
         """A batch has come; what follows is about its packets."""
+        self.batch = batch
+        batch.busy = False
         self.listener = batch.listener
         self.url = batch.listener.url
         self.door = self.access.get(self.url)
@@ -122,6 +131,10 @@ cdef class Gate:
             fault = self.key_fault(packet)
         if fault is None and self.switch_id:
             fault = self.trail_fault(packet)
+        if fault is None:
+            fault = self.replay_fault(packet)
+            if self.batch.busy:
+                return False
         if fault is None and is_probe(packet):
             fault = "keep-alive"
         if fault is not None:
@@ -156,6 +169,17 @@ cdef class Gate:
     cdef str trail_fault(self, Raw packet):
         cdef int hops = packet.trail(self.switch_id)
         return "loop" if hops < 0 else "too many hops" if hops > MOST_HOPS else None
+
+    cdef str replay_fault(self, Raw packet):
+        cdef uint64_t queue, number
+        cdef int judgement = FRESH
+        if self.replays is not None and packet.numbered(&queue, &number) and self.url in self.numbered:
+            judgement = self.replays.judge(queue, number)
+        if judgement == ELSEWHERE:
+            self.batch.busy = True                        # as it came: it will be asked about again
+            return None
+        packet.unnumber()                                 # a number goes one hop, also where nobody heeds it
+        return "replayed" if judgement == HAD else None
 
 
 cdef bint is_probe(Raw packet) noexcept:

@@ -18,6 +18,7 @@ from hepswitch.networks import Networks
 from hepswitch.routing.duplicates import Duplicates, room
 from hepswitch.routing.gate import Access, Gate
 from hepswitch.routing.limits import Limit
+from hepswitch.routing.replays import Replays
 from hepswitch.tables import Duration, Secret, Table
 from hepswitch.units import PORTS, Endpoint
 from hepswitch.wire.chunks import ProtoType, by_name
@@ -26,6 +27,9 @@ from hepswitch.wire.sip import Sip
 
 KEYS_FOR_LIMITS = 65536
 """Buckets of all limits together."""
+
+NUMBERED = {"tcp", "tls"}
+"""Schemes of listeners whose senders may number their packets: over UDP nothing is sent again."""
 
 
 def _networks(items: list[str]) -> list[str]:
@@ -179,11 +183,13 @@ def build_gate(
     workers: int = 1,
     switch_id: int = 0,
     memory: bytearray | memoryview | mmap | None = None,
+    replays: Replays | None = None,
 ) -> Gate | None:
     """One worker's gate; None when there is nothing to guard.
 
     `listeners`: the endpoints as configured, by the name that each has in the books. `memory`: `duplicates.room` bytes that
-    all workers share; without, this worker looks for duplicates among its own packets.
+    all workers share; without, this worker looks for duplicates among its own packets. `replays`: the numbered packets that
+    were here before.
     """
     buckets = Buckets(KEYS_FOR_LIMITS)
     doors = {
@@ -192,9 +198,10 @@ def build_gate(
     keys = [key.get_secret_value().encode() for key in access.auth_key]
     shares = [limit.limit(buckets, workers) for limit in limits]
     sightings = _duplicates(duplicates, memory) if duplicates.window else None
-    if not (doors or keys or shares or sightings or switch_id):
+    if not (doors or keys or shares or sightings or switch_id or replays):
         return None
-    return Gate(doors, keys, shares, sightings, switch_id, access.forward_auth_key)
+    streams = [] if replays is None else [url for url, endpoint in listeners.items() if endpoint.scheme in NUMBERED]
+    return Gate(doors, keys, shares, sightings, switch_id, access.forward_auth_key, replays, streams)
 
 
 def _duplicates(table: DuplicatesTable, memory: bytearray | memoryview | mmap | None) -> Duplicates:

@@ -45,7 +45,7 @@ class RouteError(LookupError):
 
 class Received(NamedTuple):
     """How a packet came in: the outer connection, not the captured one. `transport` is udp, tcp or tls; for what was
-    captured here it is the scheme of the listener's URL (mirror, ipip, pcap), with no addresses."""
+    captured here or comes out of a stream it is the scheme of the listener's URL (mirror, pcap, nats …), with no addresses."""
 
     transport: str
     src_ip: str
@@ -155,6 +155,7 @@ cdef class Packet(Hep):
         self.sender = self.tagset = self.marks = self.given = self.handed = self.original = None
         self.outcome = 0
         self.arrival_us = batch.arrival_us
+        self.mark = batch.mark
         return 0
 
     cdef int keep(self) except -1:
@@ -162,7 +163,7 @@ cdef class Packet(Hep):
         if self.batch is not None:
             self.received                              # noqa: B018 (read it while the batch still knows)
             self.detach()
-            self.batch = None
+            self.batch = self.mark = None
             self.item = NULL
         return 0
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -34,8 +34,10 @@ class Places:
 class Inlet:
     """One listener in one worker: what its source reads, and where that leads.
 
-    `flow` must be called with each batch, `after` once at the end of a turn that found something; `allowed` says whether
-    an address may connect. `folder`: where a source may keep what it must know after a restart.
+    `flow` must be called with each batch, `after` once at the end of a turn that found something. `written`, called in that
+    turn, too, waits until all that the stores took by then is written: True, or False when something of a message was not
+    taken for lack of room, or will not be written. `allowed` says whether an address may connect. `folder`: where a source
+    may keep what it must know after a restart. `reader`: the worker that reads a listener which only one may read.
     """
 
     endpoint: Endpoint
@@ -43,9 +45,11 @@ class Inlet:
     listener: Listener
     flow: Callable[[Batch], None]
     after: Callable[[], None]
+    written: Callable[[], Awaitable[bool]]
     allowed: Callable[[str], bool]
     places: Places
     worker: int
+    reader: int
     folder: Path
 
 
@@ -54,6 +58,16 @@ class Source(Protocol):
 
     async def start(self, loop: asyncio.AbstractEventLoop) -> None: ...
     async def stop(self) -> None: ...
+
+
+class Idle:
+    """The source of a listener that another worker reads."""
+
+    async def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Nothing to do."""
+
+    async def stop(self) -> None:
+        """Nothing to do."""
 
 
 @runtime_checkable

@@ -6,6 +6,12 @@ class Batch:
 
     arrival_us: int
     """Wall clock at the read, µs since the epoch."""
+    mark: bytes | None
+    """What stores know a message of a stream by that may come again: 16 bytes, of its id. The batch is all of the message,
+    and the object is this delivery of it: an equal one that is another object is the message once more. None: what is in
+    the batch comes once only."""
+    busy: bool
+    """The flow took as many packets as the batch has now, and left the rest: another worker is at what came before."""
     @property
     def listener(self) -> Any: ...
     @property

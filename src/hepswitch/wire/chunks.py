@@ -91,6 +91,10 @@ The number is high because heplify-server, heplify, Homer and OpenSIPS ignore th
 generic chunk.
 """
 
+NUMBER: Final = (0x4853, 0x7F02)
+"""Vendor and number of the chunk by which a `numbered` destination lets the next switch recognise what comes again: the name
+of the sender's queue, 8 bytes drawn by chance, and the packet's number in it, 8 bytes, from 1. It goes one hop."""
+
 PROTO_TYPES: Final = {
     1: "SIP",
     2: "XMPP",

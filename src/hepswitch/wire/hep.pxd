@@ -6,6 +6,7 @@ from hepswitch.wire.raw cimport Raw
 
 
 cdef class Hep(Raw):                                       # the bytes, the index and the time: see Raw
+    cdef bytes mark                                        # of the batch that it is in (Batch.mark); None: of none that has one
     cdef int span(self, const unsigned char** p, Py_ssize_t* n) except -1              # payload, inflated if need be
     cdef bint identity(self, const unsigned char** p, Py_ssize_t* n) except -1
     cdef uint64_t call_key(self) except? 0                 # hash of the call's identity; see Hep.call_identity

@@ -5,8 +5,9 @@ from hepswitch.wire.index cimport Chunk, Index
 
 cdef enum:
     ANY = -1                          # vendor: whichever
-    TRAIL_VENDOR = 0x4853             # chunks.TRAIL
+    OWN_VENDOR = 0x4853               # of chunks.TRAIL and chunks.NUMBER
     TRAIL_ID = 0x7F01
+    NUMBER_ID = 0x7F02
 
 
 cdef class Raw:
@@ -30,6 +31,7 @@ cdef class Raw:
     cdef bint number(self, int id, uint64_t* out) noexcept nogil                       # generic chunk as a number
     cdef Chunk* address(self, int four, int six) noexcept nogil                        # the one that counts, or NULL
     cdef uint64_t captured_us(self) noexcept nogil         # time of capture, else of arrival
+    cdef bint numbered(self, uint64_t* queue, uint64_t* number) noexcept nogil         # as chunks.NUMBER says
     cdef int trail(self, uint32_t id) noexcept nogil       # switches that it passed; negative when `id` is among them
 
     cdef int put_number(self, int id, int width, uint64_t value, str name) except -1
@@ -37,6 +39,7 @@ cdef class Raw:
     cdef int put_address(self, int four, int six, value, str name) except -1
     cdef int put_payload(self, bytes value) except -1
     cdef bint remove(self, int vendor, int id) except -1   # every such chunk; vendor ANY: of any vendor
+    cdef int unnumber(self) except -1                      # take chunks.NUMBER out
     cdef int own(self, Py_ssize_t room) except -1
     cdef int refuse(self, str name) except -1
 
@@ -47,6 +50,8 @@ cdef class Raw:
     cdef int append(self, int vendor, int id, const unsigned char* p, Py_ssize_t n) except -1
 
 
-cdef int add_hop(Frames frames, uint32_t id) except -1     # to the trail of the last frame, if it can carry it
+# To the last frame, if it can carry it.
+cdef bint add_hop(Frames frames, uint32_t id) except -1
+cdef bint add_number(Frames frames, uint64_t queue, uint64_t number) except -1
 cdef str out_of_range(str name, int width, value)
 cdef str too_big(Py_ssize_t size)

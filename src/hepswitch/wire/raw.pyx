@@ -20,6 +20,9 @@ from hepswitch.wire.chunks import by_id
 from hepswitch.wire.errors import WireError
 from hepswitch.wire.values import inflate
 
+cdef enum:
+    NUMBERED = 16            # bytes of chunks.NUMBER
+
 cdef extern from "<arpa/inet.h>" nogil:
     int inet_pton(int family, const char* text, void* out)
     enum: AF_INET
@@ -121,13 +124,21 @@ cdef class Raw:
         self.number(TIMESTAMP_US, &micro)
         return seconds * 1000000 + min(micro, <uint64_t> 999999)      # more is no fraction of a second
 
+    cdef bint numbered(self, uint64_t* queue, uint64_t* number) noexcept nogil:
+        cdef Chunk* chunk = self.find(OWN_VENDOR, NUMBER_ID)
+        if chunk == NULL or chunk.size != NUMBERED:
+            return False
+        queue[0] = number_at(self.data + chunk.at, 8, False)
+        number[0] = number_at(self.data + chunk.at + 8, 8, False)
+        return True
+
     cdef int trail(self, uint32_t id) noexcept nogil:
         cdef int i, hops = 0
         cdef bint among = False
         cdef Chunk* chunk
         for i in range(self.index.count):
             chunk = &self.index.chunks[i]
-            if chunk.vendor == TRAIL_VENDOR and chunk.id == TRAIL_ID and chunk.size == 4:
+            if chunk.vendor == OWN_VENDOR and chunk.id == TRAIL_ID and chunk.size == 4:
                 hops += 1
                 among = among or number_at(self.data + chunk.at, 4, False) == id
         return -hops if among else hops
@@ -140,7 +151,7 @@ cdef class Raw:
         found = []
         for i in range(self.index.count):
             chunk = &self.index.chunks[i]
-            if chunk.vendor == TRAIL_VENDOR and chunk.id == TRAIL_ID and chunk.size == 4:
+            if chunk.vendor == OWN_VENDOR and chunk.id == TRAIL_ID and chunk.size == 4:
                 found.append(number_at(self.data + chunk.at, 4, False))
         return found
 
@@ -285,6 +296,18 @@ cdef class Raw:
         put16(self.data + 4, size)
         return 0
 
+    cdef int unnumber(self) except -1:
+        cdef Chunk* chunk = self.find(OWN_VENDOR, NUMBER_ID)
+        if chunk == NULL:
+            return 0
+        if chunk == &self.index.chunks[self.index.count - 1] and not self.frozen:
+            self.size = chunk.at - HEAD                   # where its sender has put it: nothing moves
+            self.index.count -= 1
+            put16(self.data + 4, self.size)
+        else:
+            self.remove(OWN_VENDOR, NUMBER_ID)
+        return 0
+
     cdef bint remove(self, int vendor, int id) except -1:
         cdef Chunk* chunk = self.find(vendor, id)
         cdef Chunk* kept = chunk
@@ -311,22 +334,39 @@ cdef class Raw:
         return True
 
 
-cdef int add_hop(Frames frames, uint32_t id) except -1:
-    """Only HEPv3 has room for it, and only up to the largest packet: other frames stay as they are."""
+cdef bint add_hop(Frames frames, uint32_t id) except -1:
+    cdef unsigned char* value = extend(frames, TRAIL_ID, 4)
+    if value == NULL:
+        return False
+    put_number_at(value, 4, id, False)
+    return True
+
+
+cdef bint add_number(Frames frames, uint64_t queue, uint64_t number) except -1:
+    cdef unsigned char* value = extend(frames, NUMBER_ID, NUMBERED)
+    if value == NULL:
+        return False
+    put_number_at(value, 8, queue, False)
+    put_number_at(value + 8, 8, number, False)
+    return True
+
+
+cdef unsigned char* extend(Frames frames, int id, Py_ssize_t n) except? NULL:
+    """A chunk of ours at the end of the last frame: where its n bytes go. NULL: only HEPv3 has room for it, and only up to the
+    largest packet; other frames stay as they are."""
     cdef Py_ssize_t start = frames.ends[frames.last - 2] if frames.last - frames.first > 1 else frames.head
     cdef Py_ssize_t size = frames.tail - start
     cdef unsigned char* out
-    if size < HEAD or size + HEAD + 4 > MOST or frames.data[start] < b"E":   # versions 1 and 2 begin with their number
-        return 0
-    out = frames.reserve(HEAD + 4)                               # may move the frames
-    put16(out, TRAIL_VENDOR)
-    put16(out + 2, TRAIL_ID)
-    put16(out + 4, HEAD + 4)
-    put_number_at(out + HEAD, 4, id, False)
-    put16(out - size + 4, size + HEAD + 4)
-    frames.tail += HEAD + 4
+    if size < HEAD or size + HEAD + n > MOST or frames.data[start] < b"E":   # versions 1 and 2 begin with their number
+        return NULL
+    out = frames.reserve(HEAD + n)                               # may move the frames
+    put16(out, OWN_VENDOR)
+    put16(out + 2, id)
+    put16(out + 4, HEAD + n)
+    put16(out - size + 4, size + HEAD + n)
+    frames.tail += HEAD + n
     frames.ends[frames.last - 1] = frames.tail
-    return 0
+    return out + HEAD
 
 
 cdef str out_of_range(str name, int width, value):
