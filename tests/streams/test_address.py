@@ -18,7 +18,7 @@ def test_hosts_ports_and_names() -> None:
     assert address.servers == (("k1", 9092),)
     assert address.options == {"ca": "/x.pem", "group": "lake"}
     assert str(address) == "kafka+tls://k1:9092/calls.v2"
-    assert [str(each) for each in address.endpoints] == ["kafka+tls://k1:9092"]
+    assert [(each.scheme, each.host, each.port) for each in address.endpoints] == [("kafka+tls", "k1", 9092)]
 
 
 @pytest.mark.parametrize(

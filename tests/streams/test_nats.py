@@ -29,7 +29,7 @@ async def test_tls_with_certificates_of_both(tmp_path: Path) -> None:
         assert client.is_connected
         await client.close()
         for wrong, login, said in (
-            (url + shown, Login(token="other"), "the server does not know us"),
+            (url + shown, Login(token="other"), "not know us"),
             (url, Login(token="secret"), "certificate"),
             (url.partition("?")[0] + "?" + shown[1:], Login(token="secret"), "certificate verify failed"),
             (url.replace("ca.pem", "none.pem"), Login(), "none.pem cannot be read: No such file"),
