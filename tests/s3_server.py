@@ -2,9 +2,10 @@
 
     python s3_server.py FOLDER
 
-It prints its port. One key is known (`hep`, with any secret). FOLDER/requests has a line for each request: method, path,
-query and range. FOLDER/fault, while there is one, says what goes wrong: `503`, `cut` (half of the body is read), `hang`
-(until the file is gone); and a method behind it with which requests only (`cut PUT`).
+It prints its port. One key is known (`hep`, with any secret), and, as with many servers, no checksum behind a body.
+FOLDER/requests has a line for each request: method, path, query and range. FOLDER/fault, while there is one, says what goes
+wrong: `503`, `cut` (half of the body is read), `hang` (until the file is gone); and a method behind it with which requests
+only (`cut PUT`).
 Everything is in memory, and requests are served one at a time in threads: for small files only.
 """
 
@@ -44,10 +45,15 @@ class Storage:
                 while kind == "hang" and self._wrong(asked[0]):
                     time.sleep(0.02)
                 environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+                start("500 Cut", [])
                 return []
         if f"Credential={KEY}/" not in environ.get("HTTP_AUTHORIZATION", ""):
             return self._refuse(
                 start, "403 Forbidden", "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist."
+            )
+        if environ.get("HTTP_X_AMZ_CONTENT_SHA256", "").startswith("STREAMING-"):
+            return self._refuse(
+                start, "501 Not Implemented", "NotImplemented", "A header you provided is not implemented."
             )
         answer: Iterable[bytes] = self._inner(environ, start)
         return answer
