@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from hepswitch import journal
 from hepswitch.sources import nats, ways
 from hepswitch.streams.address import Login, parse_address
 from hepswitch.streams.message import BATCH
-from hepswitch.streams.nats import connect
+from hepswitch.streams.nats import ERRORS, connect
 from stream_nodes import StoringNode, body, identity
-from stream_servers import NatsServer, nats_server
+from stream_servers import NatsServer, nats_cluster, nats_server
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ class Stream:
 
 @pytest.fixture
 async def lone(server: NatsServer, request: pytest.FixtureRequest) -> AsyncIterator[Stream]:
-    made = Stream(server, request.node.name.replace("[", "_").replace("]", "_")[5:])
+    made = Stream(server, re.sub(r"\W", "-", request.node.name)[5:])
     await made.make()
     yield made
     with contextlib.suppress(Exception):
@@ -134,9 +135,16 @@ def refuse(fd: int, parts: list[bytes], at: int) -> int:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+async def silent(self: nats.NatsSource, client: Any) -> None:
+    """As if the server did not hear that a message is being worked on."""
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
 async def test_while_the_disk_refuses_nothing_is_acknowledged_or_doubled(
-    lone: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lone: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_heard: bool
 ) -> None:
+    if not is_heard:
+        monkeypatch.setattr(nats.NatsSource, "_extend", silent)
     async with running(lone.url + "&ack_wait=1s", tmp_path) as node:
         with monkeypatch.context() as patch:
             patch.setattr(journal.os, "pwritev", refuse)
@@ -148,6 +156,7 @@ async def test_while_the_disk_refuses_nothing_is_acknowledged_or_doubled(
         await until(lambda: node.store.delivered == 3000, "storing")
         await asyncio.wait_for(lone.acknowledged(), 15)
         assert node.has(*range(3000))
+        assert bool(node.listener.redelivered) is not is_heard
 
 
 async def test_shares_are_disjoint_and_come_back_to_the_same_node(lone: Stream, tmp_path: Path) -> None:
@@ -271,3 +280,33 @@ def test_what_is_missing_is_said_at_the_start(tmp_path: Path) -> None:
     ):
         with pytest.raises(OSError, match=said):
             nats.bind(ways.parse(f"nats://n1/HEP?{option}"), 1, 0)
+
+
+async def test_the_leader_of_a_cluster_dies_while_packets_flow(tmp_path: Path) -> None:
+    with nats_cluster(tmp_path / "nats") as cluster:
+        address = parse_address(cluster.url())
+        client = await connect(address, Login(), "test")
+        await client.jetstream().add_stream(name="HEP", subjects=["hep.>"], num_replicas=3)
+        published = 0
+
+        async def publish(count: int) -> None:
+            nonlocal client, published
+            end = published + count
+            while published < end:
+                try:
+                    named = {BATCH: identity(published, published + 10), "Nats-Msg-Id": f"m{published}"}
+                    message = body(*range(published, published + 10))
+                    await client.jetstream(timeout=1).publish("hep.3", message, headers=named)
+                    published += 10
+                except ERRORS:
+                    await client.close()
+                    with contextlib.suppress(OSError):
+                        client = await connect(address, Login(), "test")
+
+        async with running(cluster.url() + "?ack_wait=2s&share=1/1", tmp_path / "lake") as node:
+            await publish(200)
+            await until(lambda: node.store.delivered >= 100, "storing")
+            cluster.leader().kill()
+            await publish(200)
+            await until(lambda: node.has(*range(400)), "storing all")
+        await client.close()

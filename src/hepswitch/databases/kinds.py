@@ -10,7 +10,6 @@ from functools import partial
 from types import ModuleType
 
 from hepswitch.databases.carrier import Carrier
-from hepswitch.databases.row_carrier import RowCarrier
 from hepswitch.databases.server import Server
 from hepswitch.databases.stream_carrier import Publisher, StreamCarrier
 from hepswitch.destinations.databases import DatabaseStore
@@ -54,6 +53,8 @@ def carrier(store: LoadedStore) -> Carrier:
     """What brings batches to the store's far end. ImportError as above; ValueError and OSError for what is wrong with it."""
     if isinstance(store, StreamStore):
         return StreamCarrier(partial(publisher, store), store.packets)
+    from hepswitch.databases.row_carrier import RowCarrier  # with Arrow, which an edge that only publishes does without
+
     assert isinstance(store, DatabaseStore)
     return RowCarrier(partial(server, store))
 

@@ -45,9 +45,11 @@ TAKEN, TOO_LARGE, FULL, OTHER_STREAM = 10058, 10054, 10077, 10060
 
 
 class NatsPublisher:
-    """A `Publisher` to the stream of a store."""
+    """A `Publisher` to the stream of a store. Raises OSError when its credentials cannot be read."""
 
     def __init__(self, store: NatsStore) -> None:
+        if store.credentials is not None:
+            store.credentials.open("rb").close()
         self._store = store
         self._address = store.address
         self.partitions = store.partitions

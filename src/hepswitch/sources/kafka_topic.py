@@ -21,6 +21,9 @@ AT_ONCE = 500
 ANSWER = 5.0
 """Seconds that the brokers may take to answer a question."""
 
+SESSION = 15.0
+"""Seconds without a sign of life after which the group divides a member's partitions among the others."""
+
 STORED = -1000
 """librdkafka's number for the offset that was committed."""
 
@@ -49,6 +52,8 @@ class Topic:
             client_settings(settings.address, login, "hepswitch")
             | {
                 "group.id": settings.group,
+                "session.timeout.ms": int(SESSION * 1000),
+                "heartbeat.interval.ms": int(SESSION * 200),
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 # What was never committed begins where `_begin` says; what retention has taken is gone: go on behind it.

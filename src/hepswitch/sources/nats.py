@@ -178,7 +178,7 @@ class NatsSource(StreamSource):
             self._check(client, now)
             with contextlib.suppress(TimeoutError):
                 if not (self._arrived and self._reading.is_set()):
-                    await asyncio.wait_for(self._woken.wait(), HEARTBEAT / 2)
+                    await asyncio.wait_for(self._woken.wait(), min(look_at, extend_at, now + HEARTBEAT) - now)
             await asyncio.sleep(0)
         await self._leave(client)
 

@@ -127,6 +127,8 @@ class _TlsClient(_Client):
 
 HINTS = {
     "authorization violation": "the server does not know us: check user and password, token or credentials",
+    "broken pipe": "the server has closed the connection: it may not know us",
+    "connection reset": "the server has closed the connection: it may not know us",
     "no responders": "no stream answers there: JetStream is off, or the stream has no leader at the moment",
 }
 
