@@ -91,7 +91,7 @@ def ids(messages: list[Any]) -> list[str]:
 
 
 async def test_every_packet_is_in_the_topic_with_its_call(tmp_path: Path, cluster: KafkaMock) -> None:
-    table = a_store(cluster, packets=50, batch=300, compression="lz4")
+    table = a_store(cluster, packets=50, batch=300)
     gauge = Gauge(tmp_path / "store:bus", 1 << 20)
     async with writing(tmp_path, table) as put, loading(tmp_path, table):
         for start in range(0, 1000, 10):

@@ -106,7 +106,7 @@ async def test_a_stream_is_made_and_has_every_packet_with_its_call(tmp_path: Pat
     async with looking(table) as stream:
         config = (await stream.stream_info(table.address.name)).config
     assert (config.max_age, config.max_bytes, config.discard) == (7200, 100 << 20, "new")
-    assert config.duplicate_window == 600
+    assert (config.duplicate_window, config.compression) == (600, "s2")
     assert figures.read(tmp_path / "store:bus", LoaderFigures).rows == 1000
 
 
@@ -207,7 +207,7 @@ async def test_a_loader_that_ends_half_way_publishes_the_rest_with_the_same_ids(
 
 
 async def test_a_full_stream_makes_packets_wait(tmp_path: Path, server: NatsServer) -> None:
-    table = a_store(server, packets=5, batch=100, max_size="1MiB")
+    table = a_store(server, packets=5, batch=100, max_size="1MiB", compression="none")
     gauge = Gauge(tmp_path / "store:bus", 1 << 30)
     async with writing(tmp_path, table) as put, loading(tmp_path, table, drain=0.1):
         for start in range(0, 1000, 100):
@@ -301,5 +301,5 @@ def test_the_command_that_makes_the_stream() -> None:
     made = ddl(store("nats://n1/HEP", replicas=3, keep="2d", max_size="1GiB"))
     assert made == (
         "nats stream add HEP --subjects='hep.>' --storage=file --retention=limits --discard=new --replicas=3 "
-        "--max-age=172800s --max-bytes=1073741824 --dupe-window=600s --defaults\n"
+        "--max-age=172800s --max-bytes=1073741824 --dupe-window=600s --compression=s2 --defaults\n"
     )

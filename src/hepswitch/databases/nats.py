@@ -20,7 +20,7 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StoreCompression, StreamConfig
 
 from hepswitch.databases.stream_carrier import TooLargeError
 from hepswitch.destinations.streams import NatsStore
@@ -176,6 +176,7 @@ def _config(store: NatsStore) -> StreamConfig:
         max_age=store.keep,
         max_bytes=store.max_size or -1,
         duplicate_window=min(WINDOW, store.keep),
+        compression=StoreCompression(store.compression),
     )
 
 
@@ -184,5 +185,5 @@ def ddl(store: NatsStore) -> str:
     return (
         f"nats stream add {store.address.name} --subjects='{store.subject}.>' --storage=file --retention=limits "
         f"--discard=new --replicas={store.replicas} --max-age={store.keep:.0f}s --max-bytes={store.max_size or -1} "
-        f"--dupe-window={min(WINDOW, store.keep):.0f}s --defaults\n"
+        f"--dupe-window={min(WINDOW, store.keep):.0f}s --compression={store.compression} --defaults\n"
     )
