@@ -329,7 +329,8 @@ authorization {{
     {{ user: admin, password: admin }},
     {{ user: lake, password: geheim, permissions: {{
       publish: [
-        "$JS.API.CONSUMER.CREATE.HEP.>", "$JS.API.CONSUMER.INFO.HEP.>", "$JS.API.CONSUMER.MSG.NEXT.HEP.>", "$JS.ACK.HEP.>"
+        "$JS.API.STREAM.INFO.HEP", "$JS.API.CONSUMER.LIST.HEP", "$JS.API.CONSUMER.CREATE.HEP.>",
+        "$JS.API.CONSUMER.INFO.HEP.>", "$JS.API.CONSUMER.MSG.NEXT.HEP.>", "$JS.ACK.HEP.>"
       ],
       subscribe: "_INBOX.>"
     }} }}
