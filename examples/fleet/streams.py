@@ -95,8 +95,13 @@ class Nats:
     def held(self) -> Held:
         return asyncio.run(_held([f"nats://{server.host}" for server in self._cluster.servers]))
 
+    @property
+    def pids(self) -> list[int]:
+        """The servers' processes."""
+        return [server.pid for server in self._cluster.servers]
+
     def cpu(self) -> dict[str, float]:
-        used = [usage(server.pid) for server in self._cluster.servers]
+        used = [usage(pid) for pid in self.pids]
         return {"nats-server": sum(each.user + each.sys for each in used)}
 
     def traffic(self) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Everything that can be known to be wrong before a socket is opened: what `run` and `check` do first.
 
-The configuration by itself (`config.load`), then what it speaks of: TLS files, users, lists, the route file,
-folders of stores, what layouts of databases want. Not here: addresses, which only binding them can try, and servers.
+The configuration by itself (`config.load`), then what it speaks of: TLS files, users, lists, the route file, folders
+and storage of stores, what layouts of databases want. Not here: addresses, which only binding them can try, and servers.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from hepswitch.control.users import Users, UsersError
 from hepswitch.databases import kinds
 from hepswitch.destinations.databases import POSTGRES_FILES
 from hepswitch.destinations.lake import LakeStore
+from hepswitch.destinations.remote_url import RemoteUrl
 from hepswitch.destinations.streams import STREAM_SCHEMES, StreamStore
 from hepswitch.logs import words
 from hepswitch.means import Means
@@ -37,7 +38,7 @@ def examine(path: Path | None) -> Config:
     """
     config = load(path)
     places = Places(path, path.read_text(encoding="utf-8") if path else "")
-    looks = (_tls, _users, _folders, _far_ends, _circles)
+    looks = (_tls, _users, _folders, _remotes, _far_ends, _circles)
     mistakes = [places.said(*mistake) for look in looks for mistake in look(config)]
     try:
         load_routes(config, Means(config, state.current()).lists)
@@ -86,6 +87,25 @@ def _folders(config: Config) -> Iterator[Mistake]:
         other = taken.setdefault(table.path, name)
         if other != name:
             yield ("stores", name, "url"), f"{table.path} belongs to the store {other} already: give it its own"
+
+
+def _remotes(config: Config) -> Iterator[Mistake]:
+    """What is wrong with the storage of a lake, as far as that can be seen without it; the uploader says the rest."""
+    taken: dict[tuple[str, str | None], str] = {}
+    for name, table in config.stores.items():
+        if not isinstance(table, LakeStore) or table.remote is None:
+            continue
+        url = RemoteUrl.parse(table.remote)
+        other = taken.setdefault((f"{url.endpoint} {url.root}", table.node), name)
+        if other != name:
+            yield ("stores", name, "remote"), f"the store {other} has the same: give each a node of its own"
+        if url.is_folder and Path(url.root).is_relative_to(table.path.absolute()):
+            yield ("stores", name, "remote"), f"{url.root} is in the lake's own folder: take another one"
+        if url.ca:
+            try:
+                Path(url.ca).open("rb").close()
+            except OSError as error:
+                yield ("stores", name, "remote"), f"ca: {words(error)}"
 
 
 def _far_ends(config: Config) -> Iterator[Mistake]:

@@ -98,8 +98,7 @@ def test_what_cannot_be_read_whole_does_not_appear(remote: Remote, size: int) ->
     assert remote.files() == []
 
 
-@pytest.mark.parametrize("size", [10, WHOLE + (4 << 20)])
-@pytest.mark.parametrize("fault", ["503 PUT", "cut PUT"])
+@pytest.mark.parametrize(("fault", "size"), [("503 PUT", WHOLE + (4 << 20)), ("cut PUT", 10)])
 def test_an_upload_that_fails_does_not_appear(bucket: Bucket, fault: str, size: int) -> None:  # noqa: F811
     remote = bucket.remote(patience=1.0)
     with bucket.storage.fault(fault), pytest.raises(RemoteError):

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 S3, FOLDER = "s3", "file"
 
@@ -22,7 +22,7 @@ OPTIONS = ("endpoint", "region", "ca")
 NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
 """The name of a node that writes: it stands in the names of its files, before a "-"."""
 
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]+")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _EXAMPLE = 'write for example remote = "s3://bucket/lake?region=eu-central-1" or "file:///mnt/nfs/lake"'
 
 
@@ -68,13 +68,18 @@ class RemoteUrl:
             _check_endpoint(options["endpoint"])
         return cls(S3, f"{bucket}/{prefix}" if prefix else bucket, **options)
 
+    @property
+    def is_folder(self) -> bool:
+        """True when it is a folder, False for a bucket."""
+        return self.scheme == FOLDER
+
     def anchored(self, absolute: Callable[[Path], Path]) -> str:
         """The URL with an absolute path of `ca`."""
-        if self.scheme == FOLDER:
-            return f"{FOLDER}://{self.root}"
+        if self.is_folder:
+            return f"{FOLDER}://{quote(self.root)}"
         options = {"endpoint": self.endpoint, "region": self.region, "ca": self.ca and str(absolute(Path(self.ca)))}
         query = urlencode({name: value for name, value in options.items() if value}, safe=":/")
-        return f"{S3}://{self.root}{'?' if query else ''}{query}"
+        return f"{S3}://{quote(self.root)}{'?' if query else ''}{query}"
 
 
 def _check_endpoint(text: str) -> None:

@@ -20,7 +20,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from hepswitch.destinations.remote_url import FOLDER, NODE, RemoteUrl
+from hepswitch.destinations.remote_url import NODE, RemoteUrl
 from hepswitch.lake import layout
 from hepswitch.logs import words
 
@@ -99,8 +99,11 @@ class Remote:
         # Late: it costs 20 MiB, and nobody needs it without a remote.
         from pyarrow import fs
 
-        if self.url.scheme == FOLDER:
+        if self.url.is_folder:
             return fs.LocalFileSystem()
+        if self.url.endpoint:
+            # Else the SDK sends checksums behind the body (aws-chunked), which many servers other than AWS do not know.
+            os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
         scheme, _, address = self.url.endpoint.rstrip("/").partition("://")
         said = {
             "access_key": self.access_key,
@@ -111,17 +114,20 @@ class Remote:
             "tls_ca_file_path": self.url.ca,
         }
         options: dict[str, Any] = {name: value for name, value in said.items() if value}
-        with self.told():
-            return fs.S3FileSystem(
-                connect_timeout=CONNECT,
-                request_timeout=self.patience,
-                retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
-                # In the background nothing bounds what waits to be sent.
-                background_writes=False,
-                # A small file is one request then, made when it is closed.
-                allow_delayed_open=True,  # type: ignore[call-arg]  # the stubs are older
-                **options,
-            )
+        try:
+            with self.told():
+                return fs.S3FileSystem(
+                    connect_timeout=CONNECT,
+                    request_timeout=self.patience,
+                    retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+                    # In the background nothing bounds what waits to be sent.
+                    background_writes=False,
+                    # A small file is one request then, made when it is closed.
+                    allow_delayed_open=True,  # type: ignore[call-arg]  # the stubs are older
+                    **options,
+                )
+        except ImportError as error:
+            raise RemoteError(f"{self}: this pyarrow was built without S3: install the one of PyPI") from error
 
     @contextlib.contextmanager
     def told(self) -> Iterator[None]:
@@ -130,7 +136,7 @@ class Remote:
             yield
         except (FileNotFoundError, RemoteError, UnreadableError):
             raise
-        except OSError as error:
+        except (OSError, ValueError, NotImplementedError) as error:  # the bases of what Arrow raises
             raise RemoteError(f"{self}: {_meaning(error)}") from error
 
     def __str__(self) -> str:
@@ -189,7 +195,7 @@ class Remote:
 
     def _check_folder(self) -> None:
         """It is never made: where nothing is mounted, files would go to another disk."""
-        if self.url.scheme == FOLDER and not Path(self.url.root).is_dir():
+        if self.url.is_folder and not Path(self.url.root).is_dir():
             raise RemoteError(f"{self}: there is no such folder: mount it, or make it")
 
     # ── what is done there ─────────────────────────────────────────────────────────────────────────────────────────
@@ -201,7 +207,7 @@ class Remote:
         and UnreadableError when `source` cannot be read.
         """
         self._check_folder()
-        if size <= WHOLE and self.url.scheme != FOLDER:
+        if size <= WHOLE and not self.url.is_folder:
             # Read first: an upload that is let go half-way is taken for a whole one by Arrow.
             self._write(path, [_exactly(source, size)])
         else:
@@ -213,7 +219,7 @@ class Remote:
         self._check_size(path, size)
 
     def _write(self, path: str, pieces: Iterable[bytes]) -> None:
-        if self.url.scheme != FOLDER:
+        if not self.url.is_folder:
             with self.told(), self.filesystem.open_output_stream(path) as stream:
                 for piece in pieces:
                     stream.write(piece)
@@ -226,7 +232,7 @@ class Remote:
                 os.fsync(file.fileno())
 
     def _publish(self, temporary: str, path: str) -> None:
-        if self.url.scheme == FOLDER:
+        if self.url.is_folder:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             Path(temporary).replace(path)
         else:
@@ -243,7 +249,7 @@ class Remote:
         self._check_folder()
         with self.told(), contextlib.suppress(FileNotFoundError):
             self.filesystem.delete_file(path)
-        if self.url.scheme == FOLDER:
+        if self.url.is_folder:
             for folder in list(Path(path).parents)[:2]:
                 # Not empty is the usual case, and the answer.
                 with contextlib.suppress(OSError):
@@ -303,7 +309,7 @@ def _pieces(source: BinaryIO, size: int) -> Iterator[bytes]:
         yield piece
 
 
-def _meaning(error: OSError) -> str:
+def _meaning(error: Exception) -> str:
     text = words(error)
     match = _ERROR.search(text)
     if match is None:

@@ -6,7 +6,7 @@ Not here: what is done about the difference (`uploader`).
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,14 @@ def local_hour(hour: int, folder: Path) -> list[Local]:
     return found
 
 
+def last_segments(here: Mapping[int, Iterable[Local]]) -> dict[int, int]:
+    """The highest segment of each worker that is in a file."""
+    found: dict[int, int] = {}
+    for each in (each for files in here.values() for each in files):
+        found[each.file.worker] = max(found.get(each.file.worker, 0), each.file.last)
+    return found
+
+
 def covers(one: Interval, other: Interval) -> bool:
     """True when all segments of `other` are in `one`."""
     return one.worker == other.worker and one.first <= other.first and other.last <= one.last
@@ -86,6 +94,23 @@ class Stock:
             if covers(there, file) and ((there.first, there.last) != (file.first, file.last) or there.size == size):
                 return True
         return False
+
+    def releasable(self, hour: int, files: Iterable[Local], before: float, last: Mapping[int, int]) -> list[Local]:
+        """Those of an hour's files that need not be here: written before that time, and there.
+
+        Of each worker the first ones only: a merged file must never cover one that is there and not here. And never that of
+        a worker's `last` segment: should the journal be lost, its name says which numbers are taken.
+        """
+        found: list[Local] = []
+        stopped: set[int] = set()
+        for each in files:
+            worker = each.file.worker
+            is_old = each.mtime < before and each.file.last < last[worker]
+            if worker not in stopped and is_old and self.has(each.file, hour, each.size):
+                found.append(each)
+            else:
+                stopped.add(worker)
+        return found
 
     def superseded(self, hour: int) -> list[RemoteFile]:
         """The files of an hour that another one covers."""

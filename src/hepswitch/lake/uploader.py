@@ -33,7 +33,7 @@ from hepswitch.lake import arrow, layout, locks, parquet
 from hepswitch.lake.layout import LakeFile
 from hepswitch.lake.process import settle, told_to_end
 from hepswitch.lake.remote import Remote, RemoteError, UnreadableError
-from hepswitch.lake.stock import Local, Stock, covers, local_files, local_hour
+from hepswitch.lake.stock import Local, Stock, covers, last_segments, local_files, local_hour
 from hepswitch.lake.writer import claim, writer
 from hepswitch.logs import words
 
@@ -189,7 +189,8 @@ class Uploader:
     def _learn(self, here: dict[int, list[Local]], gone: threading.Event) -> None:
         """List the hours of which it is not known, or not any more, what is there."""
         until = time.monotonic() + TURN
-        waiting = {file.hour for name in self._waiting.files if (file := self._file(name)) is not None}
+        named = (layout.file_of(self._root / name) for name in self._waiting.files)
+        waiting = {file.hour for file in named if file is not None}
         for hour in self._stock.stale([*here, *waiting]):
             if gone.is_set() or time.monotonic() > until:
                 return
@@ -221,27 +222,22 @@ class Uploader:
         return each.name not in self._waiting.files and each.mtime < self._waiting.at
 
     def _left(self, waits: dict[str, int]) -> dict[str, int]:
-        """`waits` and those of the last time of which it cannot be said what became of them. What is lost is counted."""
-        for name, size in self._waiting.files.items():
-            file = self._file(name)
-            if name in waits or file is None:
-                continue
-            if not self._stock.knows(file.hour):
-                waits[name] = size
-            elif not self._stock.has(file, file.hour, size) and not self._is_merged(file):
-                self._figures.lost_files += 1
-                self._figures.lost_bytes += size
-                log.error("file deleted before it was uploaded", store=self._charge.name, file=name, bytes=size)
+        """`waits` and those of the last time of which it cannot be said yet what became of them. What is lost is counted."""
+        gone = {name: size for name, size in self._waiting.files.items() if name not in waits}
+        if not gone:
+            return waits
+        with journal.unheld(self._root) as alone:
+            for name, size in gone.items():
+                file = layout.file_of(self._root / name)
+                if file is None or (self._stock.knows(file.hour) and self._stock.has(file, file.hour, size)):
+                    continue
+                if not alone or not self._stock.knows(file.hour):
+                    waits[name] = size
+                elif not _is_merged(file):
+                    self._figures.lost_files += 1
+                    self._figures.lost_bytes += size
+                    log.error("file deleted before it was uploaded", store=self._charge.name, file=name, bytes=size)
         return waits
-
-    def _is_merged(self, file: LakeFile) -> bool:
-        """True when a file that was here is part of another one now, or the keeper has put it aside and said so."""
-        # Listed once more: what is renamed while a folder is listed may be missing from it.
-        there = local_hour(file.hour, file.path.parent)
-        return any(covers(each.file, file) for each in there) or file.path.with_suffix(layout.DAMAGED).exists()
-
-    def _file(self, name: str) -> LakeFile | None:
-        return layout.file_of(self._root / name)
 
     # ── what is done about it ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -289,34 +285,20 @@ class Uploader:
             self._stock.remove([file.path], hour)
 
     def _let_go(self, here: dict[int, list[Local]], before: float) -> None:
-        """Delete here what was written before that time and is there, as the storage says now.
-
-        Of each worker and hour the first ones only: a merged file must never cover one that is there and not here.
-        """
+        """Delete here what was written before that time and is there, as the storage says now."""
+        last = last_segments(here)
         for hour, files in here.items():
-            if not (old := self._firsts(hour, files, before)):
+            if not (old := self._stock.releasable(hour, files, before, last)):
                 continue
             self._stock.learn(hour)
             with journal.unheld(self._root) as alone:
                 if not alone:
                     return  # the keeper is merging; the next time
-                still = {each.file.path: each for each in local_hour(hour, old[0].file.path.parent)}
-                for each in self._firsts(hour, list(still.values()), before):
+                still = local_hour(hour, old[0].file.path.parent)
+                for each in self._stock.releasable(hour, still, before, last):
                     each.file.path.unlink()
                     self._figures.released_files += 1
                     self._figures.released_bytes += each.size
-
-    def _firsts(self, hour: int, files: list[Local], before: float) -> list[Local]:
-        found: list[Local] = []
-        stopped: set[int] = set()
-        for each in files:
-            if each.file.worker in stopped:
-                continue
-            if each.mtime < before and self._stock.has(each.file, hour, each.size):
-                found.append(each)
-            else:
-                stopped.add(each.file.worker)
-        return found
 
     def _expire(self, before: float) -> None:
         """Delete there what we uploaded before that time, of one date."""
@@ -333,6 +315,15 @@ class Uploader:
                     self._figures.deleted_files += 1
                     self._figures.deleted_bytes += file.size
         self._dates.popleft()
+
+
+def _is_merged(file: LakeFile) -> bool:
+    """True when a file that was here is part of another one now, or the keeper has put it aside and said so.
+
+    While the keeper merges, files are missing from what is listed.
+    """
+    there = layout.files(file.hour, file.path.parent)
+    return any(covers(each, file) for each in there) or file.path.with_suffix(layout.DAMAGED).exists()
 
 
 def _opened(path: Path) -> BinaryIO:

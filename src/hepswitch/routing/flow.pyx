@@ -77,6 +77,10 @@ cdef class Flow:
                 continue
             packet.arrived(self.context, batch, item)
             if gate is not None and not gate.packet(packet):
+                if batch.busy:
+                    batch.count = i
+                    octets -= item.size
+                    break
                 continue
             routed += 1
             try:

@@ -67,6 +67,12 @@ cdef class FrameReader:
             self.head += size
         return True
 
+    def unread(self, Batch batch not None) -> None:
+        """Give out again what the flow left of the batch that was filled last (`Batch.busy`)."""
+        if batch.keeper is not self or batch.count >= batch.room:
+            raise ValueError("the batch was not filled here")
+        self.head = batch.items[batch.count].data - <unsigned char*> PyByteArray_AS_STRING(self.memory)
+
     cdef Py_ssize_t frame(self) except -1:
         return whole_frame(<unsigned char*> PyByteArray_AS_STRING(self.memory) + self.head, self.tail - self.head)
 
