@@ -176,7 +176,7 @@ def record(data: bytes, _: Random) -> None:
 
 
 def message(data: bytes, random: Random) -> None:
-    """A record is one packet of version 3 in a message, or damaged; of a body whole frames are given and the rest is told."""
+    """A record is one packet of version 3 in a message, or damaged; a body is its whole frames and what is left, told."""
     batch = Batch(None)
     left = unpack(batch, data, 0)
     must(b"".join(batch) + data[len(data) - left :] == data, "a body is its frames and what is left")
