@@ -214,7 +214,7 @@ class StreamSource(ABC):
         self._backoff.reset()
         listener, batch = self._listener, self._batch
         rest = unpack(batch, body, time.time_ns() // 1000)
-        batch.mark = mark(identity)
+        batch.mark = mark(identity, body)
         if len(batch):
             self._inlet.flow(batch)
         if not rest:
