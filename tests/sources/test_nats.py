@@ -160,6 +160,22 @@ async def test_while_the_disk_refuses_nothing_is_acknowledged_or_doubled(
         assert bool(node.listener.redelivered) is not is_heard
 
 
+async def test_what_finds_no_room_in_a_store_comes_again(
+    lone: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats, "LATER", 0.2)
+    async with running(lone.url, tmp_path) as node:
+        node.store.on_pressure = None  # as a store that nobody waits for
+        with monkeypatch.context() as patch:
+            patch.setattr(journal.os, "pwritev", refuse)
+            for first in range(0, 6000, 500):
+                await lone.publish(first, first + 500)
+            await until(lambda: node.store.refused["disk full"], "a message that finds no room")
+        await until(lambda: node.store.delivered == 6000, "storing")
+        await asyncio.wait_for(lone.acknowledged(), 10)
+        assert node.has(*range(6000))
+
+
 async def test_shares_are_disjoint_and_come_back_to_the_same_node(lone: Stream, tmp_path: Path) -> None:
     async with (
         running(lone.url + "&group=lake&share=1/2", tmp_path / "a") as a,
