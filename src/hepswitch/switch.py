@@ -180,6 +180,7 @@ class Switch:
             places=self._places,
             worker=self._worker,
             folder=self.config.spool_dir,
+            **({} if self._receipts is None else {"receipt": self._receipts.ask}),
         )
         self.listeners.append(inlet.listener)
         self._sources.append(way.source(inlet))

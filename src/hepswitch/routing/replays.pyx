@@ -110,6 +110,14 @@ cdef class Replays:
         release(&set.lock)
         return judgement
 
+    def answered(self):
+        """(queue, number) of the last packet since this was asked that was judged or refused; None: there was none."""
+        if self.queue == 0:
+            return None
+        found = self.queue, self.number
+        self.queue = 0
+        return found
+
     def taken(self):
         """What was noted since the last time. All of it is for `safe` one day."""
         cdef Held held
