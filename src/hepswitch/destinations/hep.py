@@ -152,9 +152,8 @@ class HepDestination(Treatment):
         if numbered and datagrams:
             raise ValueError(f"numbered = true needs a connection, and {datagrams[0]} is none: write tcp:// or tls://")
         if numbered and info.data.get("replay", LEAST_REPLAY) < LEAST_REPLAY:
-            raise ValueError(
-                f"numbered = true needs a replay of {LEAST_REPLAY >> 10}KiB at least: leave it out or enlarge it"
-            )
+            least = f"{LEAST_REPLAY >> 10}KiB"
+            raise ValueError(f"numbered = true needs a replay of {least} at least: leave it out or enlarge it")
         return numbered
 
     @field_validator("urls")

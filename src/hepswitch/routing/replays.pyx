@@ -22,7 +22,7 @@ from hepswitch.wire.clock cimport wall_us
 cdef enum:
     SETS = 512               # 4096 queues: a node has one for each worker of each sender
 
-cdef uint64_t PATIENCE = 10000000            # µs
+cdef uint64_t PATIENCE = 30000000            # µs: a worker that died is back much sooner
 cdef uint64_t MOST = <uint64_t> 1 << 63      # no number is as large
 
 ROOM = SETS * <Py_ssize_t> sizeof(Set)

@@ -75,8 +75,8 @@ class TcpSource:
     that each connection gets finds in its stream.
 
     With `tls` the same over TLS. `after()` is called within GATHER of a read, once for all connections; `ask(tell)` as
-    `Inlet.receipt`. A peer whose address is not `allowed(ip)`, or for whom `places` has none left, is refused before anything is
-    read.
+    `Inlet.receipt`. A peer whose address is not `allowed(ip)`, or for whom `places` has none left, is refused before
+    anything is read.
     """
 
     def __init__(
