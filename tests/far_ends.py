@@ -7,11 +7,13 @@ import contextlib
 import socket
 import ssl
 import struct
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from hepswitch.books import Snapshot
+from hepswitch.wire.chunks import NUMBER
 from hepswitch.wire.hep import Hep
 
 DEADLINE = 20.0
@@ -37,6 +39,13 @@ def number(frame: bytes) -> int:
     payload = Hep(frame).payload
     assert payload is not None
     return int(payload.split(b" ")[0])
+
+
+def numbered(frame: bytes, number: int, queue: int = 77, size: int = 16) -> bytes:
+    """The HEPv3 packet as a numbered destination sends it; `size`: of the number's chunk, 16 when it is sound."""
+    value = (queue.to_bytes(8) + number.to_bytes(8)).ljust(size, b"\0")[:size]
+    frame += struct.pack(">HHH", *NUMBER, 6 + size) + value
+    return frame[:4] + struct.pack(">H", len(frame)) + frame[6:]
 
 
 def assert_balanced(row: Snapshot) -> None:
@@ -260,3 +269,68 @@ async def a_link(port: int) -> AsyncIterator[Link]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Cable:
+    """What lies between a node and its far end, `target`: a TCP relay in threads of its own that can be cut, mid-frame."""
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        self.target = target
+        self.plugged = True
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._silent: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            if not self.plugged:
+                _reset(near)
+                continue
+            try:
+                far = socket.create_connection(self.target)
+            except OSError:
+                near.close()
+                continue
+            self._pairs.append((near, far))
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+        """Pass on what comes, in pieces that end anywhere; an end and a reset are passed on, too."""
+        try:
+            while data := source.recv(7919):
+                sink.sendall(data)
+            if sink not in self._silent:
+                sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            for sock in {source, sink}.difference(self._silent):
+                _reset(sock)
+
+    def cut(self, *, half: bool = False) -> None:
+        """Reset all connections; `half`: the near end's alone, the far end hears nothing of it and keeps what it has."""
+        pairs, self._pairs = self._pairs, []
+        for near, far in pairs:
+            if half:
+                self._silent.append(far)
+            else:
+                _reset(far)
+            _reset(near)
+
+    def close(self) -> None:
+        self._listener.close()
+        self.cut()
+        for sock in self._silent:
+            _reset(sock)
+
+
+def _reset(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.shutdown(socket.SHUT_RDWR)
+    sock.close()

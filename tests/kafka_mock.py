@@ -49,6 +49,7 @@ class Cluster:
         self._brokers = brokers
         self._mock = ctypes.c_void_p(self.lib.rd_kafka_mock_cluster_new(ctypes.c_void_p(handle), brokers))
         assert self._mock, "no mock cluster"
+        self.lib.rd_kafka_mock_group_initial_rebalance_delay_ms(self._mock, 100)  # 3 s unless said
 
     @property
     def servers(self) -> str:

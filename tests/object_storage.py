@@ -18,7 +18,7 @@ import pytest
 from pyarrow import fs
 
 from hepswitch.lake.remote import Remote
-from s3_server import KEY
+from s3_server import KEY as KEY
 
 SECRET = "not-checked"
 
@@ -27,7 +27,7 @@ class ObjectStorage:
     """The server: its address, what it was asked, and what goes wrong with it. `tls`: its certificate and key, PEM."""
 
     def __init__(self, folder: Path, *tls: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._numbers = itertools.count(1)
         self._process = subprocess.Popen(
             [sys.executable, Path(__file__).with_name("s3_server.py"), folder, *tls],
@@ -38,17 +38,17 @@ class ObjectStorage:
 
     def requests(self) -> list[str]:
         """What it was asked so far: method, path, query and range."""
-        return (self._folder / "requests").read_text().splitlines()
+        return (self.folder / "requests").read_text().splitlines()
 
     @contextlib.contextmanager
     def fault(self, kind: str) -> Iterator[None]:
         """Let every request fail meanwhile (see `s3_server`): "503", "cut", "hang", "cut PUT" …"""
-        (self._folder / "fault.new").write_text(kind)
-        (self._folder / "fault.new").replace(self._folder / "fault")
+        (self.folder / "fault.new").write_text(kind)
+        (self.folder / "fault.new").replace(self.folder / "fault")
         try:
             yield
         finally:
-            (self._folder / "fault").unlink()
+            (self.folder / "fault").unlink()
 
     def bucket(self) -> Bucket:
         """A new bucket."""

@@ -194,6 +194,11 @@ class KafkaMock:
         self.servers = self._process.stdout.readline().strip()
         assert self.servers, "the mock cluster does not start"
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
     def url(self, topic: str = "hep") -> str:
         """The URL of a topic here."""
         return f"kafka://{self.servers}/{topic}"

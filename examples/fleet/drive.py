@@ -24,6 +24,8 @@ from fleet.streams import STREAMS
 from fleet.watch import Calm, Incident, Moment, Watch
 from harness import Program, wait_for
 from hepswitch.lake.lake import Lake
+from hepswitch.lake.remote_part import RemotePart
+from object_storage import Bucket, ObjectStorage
 from servers import free_port
 
 HERE = Path(__file__).parent
@@ -43,6 +45,8 @@ class Plan:
     seconds: float = 60.0
     away: float = 3.0
     kills: bool = True
+    s3: bool = False
+    """Both storing nodes write one lake in object storage."""
 
     @property
     def count(self) -> int:
@@ -73,15 +77,18 @@ class Fleet:
             })
             for number in (1, 2)
         ]  # fmt: skip
+        self._bucket = _bucket(folder / "s3", stack) if plan.s3 else None
         self._stores = [
             Node(folder, f"store{number}", HERE / stream.scheme / "storing.toml", {
-                "HEPSWITCH_LISTEN": json.dumps([f"{stream.url()}?group=lake&share={number}/2"]),
+                "HEPSWITCH_LISTEN": json.dumps([stream.listen(f"{number}/2")]),
+                **({} if self._bucket is None else _uploading(self._bucket, f"store{number}")),
             })
             for number in (1, 2)
         ]  # fmt: skip
         for node in self._nodes:
             stack.callback(node.close)
         _at_once(Node.start, self._nodes)
+        wait_for(lambda: all(edge.publishes for edge in self._edges), "edges that publish")
         say(f"{stream.url()}, {', '.join(node.name for node in self._nodes)} are up")
         self._watch = Watch(self._edges, self._stores)
         self._sent: list[int] = []
@@ -142,19 +149,52 @@ class Fleet:
 
         wait_for(over, "an end of what is on its way", float("inf"))
         self._watch.end()
-        self._say(f"{self._watch.now:6.1f} s: all that will come has come; counting")
+        self._say(f"{self._watch.now:6.1f} s: all that will come has come")
+        if self._bucket is not None:
+            bucket, stored = self._bucket, sum(node.stored for node in self._stores)
+            wait_for(lambda: _count(_remote(bucket)) >= stored, "all packets in object storage", PATIENCE)
+            self._say(f"{self._watch.now:6.1f} s: all of it is in object storage: {len(bucket.names())} files")
 
     def books(self) -> Books:
         """End everything, and see what has come of it."""
         held = self._stream.held()
         _at_once(Node.stop, self._nodes)
         found = Found(self._sent)
-        for node in self._stores:
-            found.add(Lake(node.lake))
+        for lake in [Lake(node.lake) for node in self._stores] if self._bucket is None else [_remote(self._bucket)]:
+            found.add(lake)
         books = settle(self._edges, self._stores, self._sent, self._plan.rate / 2, held, found)
         books.figures["incidents"] = self._watch.told(self._incidents, self._plan.rate)
         books.figures["calm"] = self._calm
         return books
+
+
+def _bucket(folder: Path, stack: contextlib.ExitStack) -> Bucket:
+    """A bucket of an S3 server that ends with `stack`."""
+    folder.mkdir()
+    storage = ObjectStorage(folder)
+    stack.callback(storage.stop)
+    return storage.bucket()
+
+
+def _uploading(bucket: Bucket, node: str) -> dict[str, str]:
+    """What makes a node's lake a part of the one there: quickly, as nobody waits five minutes for an example."""
+    keys = {**bucket.table, "node": node, "seal_after": "5s", "upload_after": "5s"}
+    return {f"HEPSWITCH_STORES__LAKE__{key.upper()}": value for key, value in keys.items()}
+
+
+def _remote(bucket: Bucket) -> Lake:
+    """The lake there, read without any node."""
+    return Lake(None, remote=RemotePart(bucket.remote(), None, _refuse))
+
+
+def _refuse(warning: str) -> None:
+    raise AssertionError(f"the lake in object storage is not all there: {warning}")
+
+
+def _count(lake: Lake) -> int:
+    """The packets in a lake."""
+    _, [(count,)] = lake.sql("SELECT count(*) FROM messages")
+    return int(count)
 
 
 def _at_once(do: Callable[[Node], None], nodes: Sequence[Node]) -> None:

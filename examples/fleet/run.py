@@ -43,7 +43,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     wanted = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: what was started is ended
-    plan = Plan(wanted.stream, wanted.rate, wanted.seconds, wanted.away, kills=not wanted.no_kills)
+    plan = Plan(wanted.stream, wanted.rate, wanted.seconds, wanted.away, kills=not wanted.no_kills, s3=wanted.s3)
     with contextlib.ExitStack() as stack:
         if wanted.folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hepswitch-fleet-")))

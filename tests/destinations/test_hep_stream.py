@@ -438,3 +438,87 @@ async def test_tls_refuses_a_far_end_that_cannot_prove_itself(opened: Opened, tm
         assert sink.received == set()
     finally:
         await sink.stop()
+
+
+# ── numbered ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def numbers_of(data: bytearray) -> list[tuple[int, int]]:
+    """Queue and number of each packet of a connection."""
+    values = [frame[-16:] for frame in split(data)]
+    return [(int.from_bytes(value[:8]), int.from_bytes(value[8:])) for value in values]
+
+
+def assert_numbered_in_order(sink: TcpSink, count: int) -> None:
+    """Over all connections: of one queue, consecutive within each, and none is missing across a break."""
+    expected = 1
+    for data in sink.connections:
+        found = numbers_of(data)
+        if found:
+            assert len({queue for queue, _ in found}) == 1
+            assert [number for _, number in found] == list(range(found[0][1], found[0][1] + len(found)))
+            assert found[0][1] <= expected
+            expected = max(expected, found[-1][1] + 1)
+    assert expected == count + 1
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_numbers_grow_by_one_over_breaks_and_through_the_spool(
+    opened: Opened, sink: TcpSink, reset: bool
+) -> None:
+    outlet = await opened(sink.url, numbered=True, queue=20_000, replay=10_000)
+    load = Load(outlet)
+    for _ in range(3):
+        await load.send(100)
+        await until(lambda: len(sink.received) == load.sent, "all has arrived")
+        await sink.stop(reset=reset)
+        await load.while_not(lambda: state(outlet) == "inactive", "the node is away")
+        await load.send(300)
+        assert outlet.account()["spooled"] > 0
+        await sink.start()
+        await load.while_not(lambda: state(outlet) == "active", "the node is back")
+    await load.arrive(sink)
+    assert_numbered_in_order(sink, load.sent)
+
+
+async def test_what_is_numbered_comes_again_after_an_orderly_end_too(opened: Opened, sink: TcpSink) -> None:
+    outlet = await opened(sink.url, numbered=True)
+    load = Load(outlet)
+    await load.send(50)
+    await load.arrive(sink)
+    await sink.stop()
+    await until(lambda: state(outlet) == "inactive", "the node is away")
+    await sink.start()
+    await until(lambda: sink.numbers[-1] == list(range(50)) and len(sink.numbers) == 2, "all comes again")
+    assert numbers_of(sink.connections[0]) == numbers_of(sink.connections[1])
+    (row,) = outlet.account()["nodes"].values()
+    assert (row["replayed"], row["delivered"]) == (50, 50)
+
+
+async def test_a_spool_keeps_the_numbers_of_the_queue_that_gave_them(opened: Opened, sink: TcpSink) -> None:
+    await sink.stop()
+    outlet = await opened(sink.url, numbered=True)
+    load = Load(outlet)
+    await load.send(20)
+    await outlet.close(0.0)
+    await sink.start()
+    outlet = await opened(sink.url, numbered=True)
+    for number in range(20, 30):
+        assert outlet.offer(packet(number))
+    outlet.flush()
+    await until(lambda: len(sink.received) == 30, "all has arrived")
+    found = numbers_of(sink.connections[-1])
+    assert [number for _, number in found] == [*range(1, 21), *range(1, 11)]
+    assert len({queue for queue, _ in found}) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"urls": ["tcp://a:1", "udp://b:2"]}, "udp://b:2 is none: write tcp:// or tls://"),
+        ({"urls": ["tls://a:1"], "replay": 0}, "replay = 0 would send nothing again"),
+    ],
+)
+def test_numbers_need_a_connection_and_something_to_send_again(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        HepDestination(**options, numbered=True)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from far_ends import until
+from far_ends import numbered, until
 from hepswitch import books
 from hepswitch.net.udp import UdpReceiver
 from hepswitch.networks import Networks
@@ -19,6 +19,7 @@ from hepswitch.routing.flow import Flow
 from hepswitch.routing.gate import Access, Gate
 from hepswitch.routing.guards import AccessTable, DuplicatesTable, LimitTable, build_gate, listener_access
 from hepswitch.routing.packet import Context, Packet
+from hepswitch.routing.replays import ROOM, Replays
 from hepswitch.units import Endpoint, parse_endpoint
 from hepswitch.wire.batch import Batch
 from hepswitch.wire.hep import Hep
@@ -353,3 +354,71 @@ def test_nobody_sends_to_a_listener_that_captures() -> None:
     assert listener_access(Endpoint("mirror", "eth0", 0), table) is None
     assert listener_access(Endpoint("pcap", "", 0), table) is None
     assert listener_access(Endpoint("sip", "127.0.0.1", 5060), table) is not None
+
+
+# ── packets that were here before ────────────────────────────────────────────────────────────────────────────────────
+
+
+STREAM = "tls://127.0.0.1:9061?cert=c&key=k"
+
+
+def once(number: int, queue: int = 77, size: int = 16, **chunks: Any) -> bytes:
+    return numbered(hep(**chunks), number, queue, size)
+
+
+def test_what_comes_again_is_refused_and_the_number_goes_no_further() -> None:
+    door = bench(url=STREAM, replays=Replays(bytearray(ROOM)))
+    assert door.run(once(1), once(2)) == {}
+    assert door.run(once(1), once(2), once(3)) == {"replayed": 2}
+    assert door.run(once(1, queue=78)) == {"replayed": 2}
+    assert door.passed == [hep()] * 4
+
+
+def test_over_udp_numbers_mean_nothing_and_are_taken_out() -> None:
+    door = bench(replays=Replays(bytearray(ROOM)))
+    assert door.run(once(1), once(1)) == {}
+    assert door.passed == [hep()] * 2
+
+
+@pytest.mark.parametrize("size", [0, 15, 17])
+def test_a_number_of_another_size_is_none_and_is_taken_out(size: int) -> None:
+    door = bench(url=STREAM, replays=Replays(bytearray(ROOM)))
+    assert door.run(once(1, size=size), once(1, size=size)) == {}
+    assert door.passed == [hep()] * 2
+
+
+def test_a_number_among_other_chunks_and_several_of_them() -> None:
+    door = bench(url=STREAM, replays=Replays(bytearray(ROOM)))
+    first, second = once(1), hep()
+    chunk = first[len(second) :]
+    behind = first[:6] + chunk + first[6:]
+    behind = behind[:4] + struct.pack(">H", len(behind)) + behind[6:]
+    assert door.run(behind) == {}
+    assert door.run(behind, first) == {"replayed": 2}
+    assert door.passed == [second]
+
+
+def test_a_packet_refused_for_its_key_was_not_here() -> None:
+    door = bench({"auth_key": "right"}, url=STREAM, replays=Replays(bytearray(ROOM)))
+    assert door.run(once(1, auth_key=b"wrong")) == {"wrong auth key": 1}
+    assert door.run(once(1, auth_key=b"right")) == {"wrong auth key": 1}
+    assert door.run(once(1, auth_key=b"right")) == {"wrong auth key": 1, "replayed": 1}
+    assert len(door.passed) == 1
+
+
+def test_what_another_worker_may_have_is_left_in_the_batch_as_it_came() -> None:
+    memory = bytearray(ROOM)
+    other = Replays(memory, 1)
+    assert other.had(77, 1) is False
+    door = bench(url=STREAM, replays=Replays(memory, 0))
+    packets = [hep(), once(1, queue=5), once(1), once(2), hep()]
+    batch = Batch.of(packets, door.listener, ("192.0.2.9", 4000))
+    door.flow(batch)
+    assert (batch.busy, len(batch), door.listener.packets, len(door.passed)) == (True, 2, 2, 2)
+    assert door.listener.bytes == len(packets[0]) + len(packets[1])
+    other.safe(other.taken())
+    again = Batch.of(packets[2:], door.listener, ("192.0.2.9", 4000))
+    door.flow(again)
+    assert (again.busy, len(again)) == (False, 3)
+    assert door.run() == {"replayed": 1}
+    assert door.passed == [hep()] * 4

@@ -10,6 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from far_ends import number as number_of
+from far_ends import packet, split
+from hepswitch.destinations.balance import Balancer, Node
+from hepswitch.destinations.flight import Flight
 from hepswitch.routing.receipts import shared_memory
 from hepswitch.routing.replays import ROOM, Replays
 
@@ -94,12 +98,79 @@ def test_what_was_never_here_passes_and_of_few_runs_nothing_passes_twice(steps: 
                 most = max(most, runs(here))
 
 
+happenings = st.lists(
+    st.one_of(
+        st.tuples(st.just("offer"), st.integers(1, 4)),
+        st.tuples(st.just("write"), st.integers(1, 900)),
+        st.tuples(st.just("acknowledge"), st.floats(0, 1)),
+        st.tuples(st.just("read"), st.integers(1, 900)),
+        st.tuples(st.just("store"), st.just(0)),
+        st.tuples(st.just("cut"), st.booleans()),
+        st.tuples(st.just("kill"), st.booleans()),
+    ),
+    max_size=80,
+)
+
+
+@given(happenings)
+def test_a_flight_and_a_far_end_that_dies_store_each_packet_once(steps: list[tuple[str, float]]) -> None:
+    """A numbered node's flight, a connection and a receiver that stores what it takes a little later."""
+    node = Node("tcp://far:9060", 1.0, 3, 1 << 30)
+    node.numbered = True
+    flight, memory = Flight(1 << 20), bytearray(ROOM)
+    node.inbox = flight.frames
+    balancer, replays = Balancer([node], "first"), Replays(memory)
+    stored: list[int] = []
+    taken: list[int] = []
+    stream, got, outstanding, offered = b"", 0, 0, 0
+    for step, amount in [
+        *steps,
+        ("write", 1e9),
+        ("read", 1e9),
+        ("store", 0),
+        ("kill", True),
+        ("write", 1e9),
+        ("read", 1e9),
+    ]:
+        if step == "offer":
+            for _ in range(int(amount)):
+                assert balancer.offer(packet(offered, size=20))
+                offered += 1
+        elif step == "write":
+            size = min(int(amount), flight.unsent)
+            stream += bytes(memoryview(flight.frames)[flight.sent :][:size])
+            flight.wrote(size)
+            outstanding += size
+        elif step == "acknowledge":
+            outstanding -= int(outstanding * amount)
+            flight.acknowledged(outstanding)
+        elif step == "read":
+            for frame in split(stream[got : got + int(amount)]):
+                got += len(frame)
+                if not replays.had(int.from_bytes(frame[-16:-8]), int.from_bytes(frame[-8:])):
+                    taken.append(number_of(frame))
+        elif step == "store":
+            stored += taken
+            taken = []
+            settled(replays)
+        else:
+            flight.acknowledged(outstanding if amount else 0)
+            flight.broken(clean=False)
+            stream, got, outstanding = b"", 0, 0
+            if step == "kill":
+                replays, taken = Replays(memory), []
+                replays.begin()
+    stored += taken
+    assert sorted(stored) == list(range(offered))
+
+
 def test_only_the_worker_that_holds_a_queue_judges_it_until_all_is_safe() -> None:
     memory = bytearray(ROOM)
     first, second = Replays(memory, 0), Replays(memory, 1)
     assert first.had(QUEUE, 1) is False
     settled(first)
     assert second.had(QUEUE, 1) is True
+    assert first.had(QUEUE, 1) is True, "a packet that was here makes nobody hold the queue"
     assert second.had(QUEUE, 2) is False
     assert first.had(QUEUE, 1) is True, "what is safe is known to all"
     assert first.had(QUEUE, 2) is None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from nats.js.errors import NotFoundError
 
 from far_ends import until
@@ -17,9 +19,9 @@ from hepswitch import journal
 from hepswitch.sources import nats, ways
 from hepswitch.streams.address import Login, parse_address
 from hepswitch.streams.message import BATCH
-from hepswitch.streams.nats import connect
+from hepswitch.streams.nats import ERRORS, connect
 from stream_nodes import StoringNode, body, identity
-from stream_servers import NatsServer, nats_server
+from stream_servers import NatsServer, nats_cluster, nats_server
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,7 @@ class Stream:
 
 @pytest.fixture
 async def lone(server: NatsServer, request: pytest.FixtureRequest) -> AsyncIterator[Stream]:
-    made = Stream(server, request.node.name.replace("[", "_").replace("]", "_")[5:])
+    made = Stream(server, re.sub(r"\W", "-", request.node.name)[5:])
     await made.make()
     yield made
     with contextlib.suppress(Exception):
@@ -134,9 +136,16 @@ def refuse(fd: int, parts: list[bytes], at: int) -> int:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+async def silent(self: nats.NatsSource, client: Any) -> None:
+    """As if the server did not hear that a message is being worked on."""
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
 async def test_while_the_disk_refuses_nothing_is_acknowledged_or_doubled(
-    lone: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lone: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_heard: bool
 ) -> None:
+    if not is_heard:
+        monkeypatch.setattr(nats.NatsSource, "_extend", silent)
     async with running(lone.url + "&ack_wait=1s", tmp_path) as node:
         with monkeypatch.context() as patch:
             patch.setattr(journal.os, "pwritev", refuse)
@@ -148,6 +157,7 @@ async def test_while_the_disk_refuses_nothing_is_acknowledged_or_doubled(
         await until(lambda: node.store.delivered == 3000, "storing")
         await asyncio.wait_for(lone.acknowledged(), 15)
         assert node.has(*range(3000))
+        assert bool(node.listener.redelivered) is not is_heard
 
 
 async def test_shares_are_disjoint_and_come_back_to_the_same_node(lone: Stream, tmp_path: Path) -> None:
@@ -271,3 +281,80 @@ def test_what_is_missing_is_said_at_the_start(tmp_path: Path) -> None:
     ):
         with pytest.raises(OSError, match=said):
             nats.bind(ways.parse(f"nats://n1/HEP?{option}"), 1, 0)
+
+
+async def test_the_leader_of_a_cluster_dies_while_packets_flow(tmp_path: Path) -> None:
+    with nats_cluster(tmp_path / "nats") as cluster:
+        address = parse_address(cluster.url())
+        client = await connect(address, Login(), "test")
+        await client.jetstream().add_stream(name="HEP", subjects=["hep.>"], num_replicas=3)
+        published = 0
+
+        async def publish(count: int) -> None:
+            nonlocal client, published
+            end = published + count
+            while published < end:
+                try:
+                    named = {BATCH: identity(published, published + 10), "Nats-Msg-Id": f"m{published}"}
+                    message = body(*range(published, published + 10))
+                    await client.jetstream(timeout=1).publish("hep.3", message, headers=named)
+                    published += 10
+                except ERRORS:
+                    await client.close()
+                    with contextlib.suppress(OSError):
+                        client = await connect(address, Login(), "test")
+
+        async with running(cluster.url() + "?ack_wait=2s&share=1/1", tmp_path / "lake") as node:
+            await publish(200)
+            await until(lambda: node.store.delivered >= 100, "storing")
+            cluster.leader().kill()
+            await publish(200)
+            await until(lambda: node.has(*range(400)), "storing all")
+        await client.close()
+
+
+async def test_small_messages_by_the_thousand(lone: Stream, tmp_path: Path) -> None:
+    for each in range(2500):
+        await lone.client.publish(f"{lone.name}.0", body(each), headers={BATCH: identity(each, each + 1)})
+    async with running(lone.url, tmp_path) as node:
+        await until(lambda: node.store.delivered == 2500, "storing")
+        assert (node.listener.redelivered, node.listener.state) == (0, "active")
+        await asyncio.wait_for(lone.acknowledged(), 10)
+
+
+RIGHTS = """
+tls {{ cert_file: "{cert}", key_file: "{key}" }}
+authorization {{
+  users: [
+    {{ user: admin, password: admin }},
+    {{ user: lake, password: geheim, permissions: {{
+      publish: [
+        "$JS.API.CONSUMER.CREATE.HEP.>", "$JS.API.CONSUMER.INFO.HEP.>", "$JS.API.CONSUMER.MSG.NEXT.HEP.>", "$JS.ACK.HEP.>"
+      ],
+      subscribe: "_INBOX.>"
+    }} }}
+  ]
+}}
+"""
+
+
+@pytest.mark.parametrize("share", ["", "&share=1/1"])
+async def test_over_tls_with_no_more_rights_than_the_docs_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: str
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    server_cert = authority.issue_cert("127.0.0.1")
+    server_cert.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    monkeypatch.setenv("HEPSWITCH_TEST_SECRET", "geheim")
+    extra = RIGHTS.format(cert=tmp_path / "server.pem", key=tmp_path / "server.pem")
+    with nats_server(tmp_path / "nats", extra) as server:
+        url = server.url().replace("nats:", "nats+tls:") + f"?ca={tmp_path}/ca.pem"
+        client = await connect(parse_address(url), Login(user="admin", password="admin"), "test")
+        await client.jetstream().add_stream(name="HEP", subjects=["hep.>"])
+        secret = "&user=lake&password=env:HEPSWITCH_TEST_SECRET"
+        async with running(url + secret + share, tmp_path / "lake") as node:
+            await client.jetstream().publish("hep.3", body(1))
+            await until(lambda: node.has(1), "storing")
+            await until(lambda: node.listener.state == "active" and not node.listener.waiting, "acknowledging")
+        await client.close()

@@ -17,9 +17,15 @@ import pytest
 import trustme
 import uvloop
 
-from hepswitch.books import Listener
+from far_ends import number as number_of
+from far_ends import numbered, packet
+from hepswitch.books import Listener, Routed
 from hepswitch.net.sockets import BACKLOG, listen_tcp
 from hepswitch.net.tls import client_context, server_context
+from hepswitch.routing.flow import Flow
+from hepswitch.routing.gate import Gate
+from hepswitch.routing.packet import Context, Packet
+from hepswitch.routing.replays import ROOM, Replays
 from hepswitch.sources import tcp
 from hepswitch.sources.inlet import Places
 from hepswitch.sources.tcp import Ends, TcpSource
@@ -578,6 +584,41 @@ def test_connections_that_never_shake_hands_take_places_and_no_memory(run, certi
         for writer in (*silent[1:], talking):
             await closed(writer)
         await until(lambda: rig.listener.connections == 0)
+        await rig.source.stop()
+
+    run(scene())
+
+
+# ── packets that another worker may have ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_connection_waits_with_what_another_worker_may_have(run) -> None:
+    memory = bytearray(ROOM)
+    other = Replays(memory, 1)
+    assert other.had(77, 3) is False
+    seen: list[int] = []
+
+    def route(hep: Packet) -> None:
+        seen.append(number_of(bytes(hep)))
+        hep.drop("seen")
+
+    async def scene() -> None:
+        rig = Rig()
+        gate = Gate(replays=Replays(memory, 0), numbered=[rig.listener.url])
+        rig.flow = Flow(Context({}, {}, None, Routed()), print, route, gate=gate)
+        await rig.start(frame_timeout=0.2)
+        packets = [bytes(packet(0)), *(numbered(bytes(packet(n)), n) for n in range(1, 10))]
+        writer = await rig.connect()
+        writer.write(b"".join(packets[:8]))
+        await until(lambda: seen == [0])
+        assert rig.listener.packets == 1
+        await asyncio.sleep(0)
+        writer.write(b"".join(packets[8:]))
+        other.safe(other.taken())
+        await until(lambda: rig.listener.packets == 10)
+        assert seen == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+        assert (rig.listener.refused, rig.listener.malformed) == ({"replayed": 1}, 0)
+        await closed(writer)
         await rig.source.stop()
 
     run(scene())

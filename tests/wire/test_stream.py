@@ -116,3 +116,11 @@ def test_a_batch_holds_few_frames_however_small_they_are() -> None:
     while reader.fill(batch):
         sizes.append(len(batch))
     assert sizes == [256, 256, 256, 232]
+
+
+def test_only_its_own_batch_can_be_unread() -> None:
+    reader, other, batch = FrameReader(), FrameReader(), Batch(None)
+    feed(reader, frame(b"a"))
+    assert reader.fill(batch)
+    with pytest.raises(ValueError, match="not filled here"):
+        other.unread(batch)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hepswitch.lake.query import Query
     from hepswitch.lake.reader import Reader
     from hepswitch.lake.remote import Remote
+    from hepswitch.lake.remote_part import RemotePart
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -156,11 +157,13 @@ def open_store(store: str | None, lake: Path | Remote | None, config: Path | Non
             with _database(name, table) as reader:
                 yield reader
             return
-        yield _lake(table.path, table)
+        with _lake(table.path, table) as reader:
+            yield reader
         return
     if store is not None:
         raise click.UsageError(f"--store {store} is a name of a configuration: say which with --config")
-    yield _lake(lake or DEFAULT_LAKE)
+    with _lake(lake or DEFAULT_LAKE) as reader:
+        yield reader
 
 
 def _said(option: str) -> bool:
@@ -168,29 +171,42 @@ def _said(option: str) -> bool:
     return source is click.core.ParameterSource.COMMANDLINE
 
 
-def _lake(place: Path | Remote, store: LakeStore | None = None) -> Reader:
+@contextlib.contextmanager
+def _lake(place: Path | Remote, store: LakeStore | None = None) -> Iterator[Reader]:
     """The lake in that place, with what `store` says of its remote part."""
     from hepswitch.lake.lake import Lake
+    from hepswitch.lake.remote import RemoteError
     from hepswitch.lake.remote_part import RemotePart
 
+    remote: RemotePart | None = None
     try:
         if not isinstance(place, Path):
-            return Lake(None, warn, RemotePart(place, None, warn, warn))
-        remote = None if store is None else RemotePart.of(store, warn, warn)
+            remote = RemotePart(place, None, warn, warn)
+        elif store is not None:
+            remote = RemotePart.of(store, warn, warn)
     except OSError as error:
         click.echo(str(error), err=True)
         raise SystemExit(1) from None
-    if not place.is_dir():
-        if remote is not None:
-            warn(f"no lake at {place}: {remote} alone is looked through")
-            return Lake(None, warn, remote)
-        click.echo(f"no lake at {place}: name its folder with --lake, or a configuration with --config", err=True)
+    try:
+        yield Lake(_folder(place, remote) if isinstance(place, Path) else None, warn, remote)
+    except RemoteError as error:
+        click.echo(safe(str(error)), err=True)
+        raise SystemExit(1) from None
+
+
+def _folder(path: Path, remote: RemotePart | None) -> Path | None:
+    """The lake's folder when it is there; ends the command when there is no other part of it."""
+    if not path.is_dir():
+        if remote is None:
+            click.echo(f"no lake at {path}: name its folder with --lake, or a configuration with --config", err=True)
+            raise SystemExit(1)
+        warn(f"no lake at {path}: {remote} alone is looked through")
+        return None
+    if not os.access(path, os.R_OK | os.X_OK):
+        click.echo(f"you may not read the lake at {path}: search as a user who is in its group", err=True)
         raise SystemExit(1)
-    if not os.access(place, os.R_OK | os.X_OK):
-        click.echo(f"you may not read the lake at {place}: search as a user who is in its group", err=True)
-        raise SystemExit(1)
-    TEXT.convert(place, None, None)
-    return Lake(place, warn, remote)
+    TEXT.convert(path, None, None)
+    return path
 
 
 @contextlib.contextmanager

@@ -178,8 +178,8 @@ class Lake(Reader):
         for _ in range(ATTEMPTS):
             with snapshot(self.path, query.hours, self._remote, far) as whole:
                 seen = replace(whole, files=[path for path in whole.files if path not in self._damaged])
-                if self._remote is not None and needles is None:
-                    self._remote.weigh(seen.remote)
+                if self._remote is not None:
+                    seen = replace(seen, remote=self._remote.holding(seen.remote, needles))
                 begun = False
                 try:
                     with self._connection(seen, needles) as connection:
@@ -190,6 +190,8 @@ class Lake(Reader):
                         return
                 except duckdb.Error as error:
                     if begun:
+                        if self._remote is not None:
+                            self._remote.break_off(error)
                         raise
                     if isinstance(error, ASKED_WRONGLY) and not isinstance(error, duckdb.InvalidInputException):
                         raise

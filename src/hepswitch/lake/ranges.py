@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import queue
 import threading
 from collections import OrderedDict
@@ -29,6 +30,12 @@ PATIENCE = 10.0
 
 THREADS = 24
 """Requests at once: a request takes its time to be answered, whatever it asks for."""
+
+AHEAD = 2 * THREADS
+"""Requests that are made or wait to be, or whose answers wait to be taken."""
+
+STACK = 1 << 20
+"""Bytes of each thread's stack."""
 
 MOST_OPEN = 256
 """Files that are remembered as open: opening one is a request of its own."""
@@ -74,11 +81,7 @@ class Ranges:
 
     def read(self, wanted: Range) -> bytes:
         """The bytes of one range."""
-        return self.call(functools.partial(self._read, wanted))
-
-    def read_many(self, wanted: Iterable[Range]) -> Iterator[tuple[Range, bytes | OSError]]:
-        """The bytes of all ranges, or why there are none, in the order in which they come."""
-        return self.call_many({each: functools.partial(self._read, each) for each in wanted})
+        return self.call(functools.partial(self.get, wanted))
 
     def call(self, function: Callable[[], T]) -> T:
         """What `function`, which asks the storage something, gives or raises."""
@@ -87,10 +90,18 @@ class Ranges:
         return future.result()
 
     def call_many(self, functions: Mapping[K, Callable[[], T]]) -> Iterator[tuple[K, T | OSError]]:
-        """What all of them give, by their keys, or the OSError that they raise, in the order in which they are done."""
-        waiting = {self._begun(function): key for key, function in functions.items()}
+        """What all of them give, by their keys, or the OSError that they raise, in the order in which they are done.
+
+        Whoever takes it slowly is waited for: answers are memory.
+        """
+        left = iter(functions.items())
+        waiting: dict[Future[T], K] = {}
         try:
-            while waiting:
+            while True:
+                for key, function in itertools.islice(left, AHEAD - len(waiting)):
+                    waiting[self._begun(function)] = key
+                if not waiting:
+                    return
                 for future in self._wait(waiting):
                     key = waiting.pop(future)
                     error = future.exception()
@@ -113,10 +124,22 @@ class Ranges:
         future: Future[T] = Future()
         self._calls.put((future, function))
         if len(self._threads) < THREADS:
-            thread = threading.Thread(target=self._work, name="remote", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            self._start()
         return future
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._work, name="remote", daemon=True)
+        # Memory may be bounded, and a stack is memory.
+        usual = threading.stack_size(STACK)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            if not self._threads:
+                raise MemoryError from error
+        else:
+            self._threads.append(thread)
+        finally:
+            threading.stack_size(usual)
 
     def _work(self) -> None:
         while True:
@@ -131,7 +154,8 @@ class Ranges:
                 future.set_result(result)
             del future, function
 
-    def _read(self, wanted: Range) -> bytes:
+    def get(self, wanted: Range) -> bytes:
+        """The bytes of one range, for functions that `call` and `call_many` call: it takes as long as it takes."""
         with self._remote.told():
             try:
                 found = _bytes(self._open(wanted.path), wanted)

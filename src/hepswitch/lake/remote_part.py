@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from hepswitch.lake import writer
 from hepswitch.lake.layout import LakeFile
 from hepswitch.lake.ranges import PATIENCE, Ranges
-from hepswitch.lake.remote import Remote, RemoteFile, counting
+from hepswitch.lake.remote import Remote, RemoteError, RemoteFile, counting
 from hepswitch.lake.tails import Tails, tails_of
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ NEEDED = "the remote part of a lake is read through fsspec, which is not install
 class RemotePart:
     """`remote` beside the lake in the folder `root`; None: beside nothing.
 
-    `warn` is told what is missing from an answer, `tell` what takes its time. Raises OSError when fsspec is missing.
+    `warn` is told what is missing from an answer, `tell` what takes its time. Raises OSError when fsspec is missing; asked
+    beside nothing, RemoteError when the storage is away.
     """
 
     def __init__(
@@ -119,10 +120,23 @@ class RemotePart:
             return not files
         return not self._failed(failed)
 
+    def holding(self, files: Sequence[RemoteFile], needles: Sequence[bytes] | None) -> list[RemoteFile]:
+        """Those of the files in which a packet may be of one of these calls; None: of whatever call."""
+        if needles is not None:
+            return [file for file in files if self._tails.may_hold(file, needles)]
+        if (size := sum(file.size for file in files)) >= HEAVY:
+            self._tell(f"{self}: {len(files)} files of {size / (1 << 30):.1f} GiB; a later --since makes them fewer")
+        return list(files)
+
     def failed(self) -> bool:
         """Whether something that DuckDB wanted could not be read: then all is to be listed again. Raises CalledOffError."""
         self._ranges.check()
         return self._failed(self.opened.failed)
+
+    def break_off(self, error: Exception) -> None:
+        """Raise RemoteError when it is because of the storage that an answer that has begun does not go on."""
+        for why in self.opened.failed.values():
+            raise RemoteError(f"the answer broke off: {why}") from error
 
     def leave_out_damaged(self, files: Sequence[RemoteFile]) -> bool:
         """Find those of the files that cannot be understood, and do without them for a while; False when all can."""
@@ -137,6 +151,7 @@ class RemotePart:
             return True
         for file in damaged:
             self._leave_out(file.path, LEFT_OUT)
+            self._tails.forget(file)
         return bool(damaged)
 
     def look_again(self) -> None:
@@ -185,13 +200,6 @@ class RemotePart:
             found += answer
         return counting(found)
 
-    def weigh(self, files: Sequence[RemoteFile]) -> None:
-        """All of these files may be read: say so when that takes its time."""
-        if (size := sum(file.size for file in files)) >= HEAVY:
-            self._tell(
-                f"{self}: looking through {len(files)} files, {size / (1 << 30):.1f} GiB; a later --since makes it less"
-            )
-
     def _begun(self, count: int) -> None:
         if count >= MANY:
             self._tell(f"{self}: asking {count} files for the first time; a --since makes them fewer")
@@ -204,6 +212,8 @@ class RemotePart:
         return True
 
     def _went_away(self, error: OSError) -> None:
+        if self._root is None:  # there is no other part
+            raise RemoteError(str(error)) from error
         self._away = time.monotonic() + AWAY, f"what is remote is missing from this answer: {error}"
         self.look_again()
         self.say(self._away[1])

@@ -30,7 +30,7 @@ from hepswitch.books import label
 from hepswitch.destinations import whole_file
 from hepswitch.destinations.figures import ACTIVE, UPLOADS, Ledger, UploaderFigures
 from hepswitch.destinations.outlet import Backoff
-from hepswitch.lake import layout, locks, parquet
+from hepswitch.lake import arrow, layout, locks, parquet
 from hepswitch.lake.layout import LakeFile
 from hepswitch.lake.process import settle, told_to_end
 from hepswitch.lake.remote import Remote, RemoteError, UnreadableError
@@ -333,6 +333,7 @@ def _opened(path: Path) -> BinaryIO:
 def main() -> None:
     """Entry point of the process."""
     settle()
+    arrow.bound()
     charge = msgspec.json.decode(sys.stdin.buffer.readline(), type=Charge)
     gone = told_to_end()
 

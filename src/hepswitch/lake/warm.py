@@ -26,6 +26,9 @@ from hepswitch.lake.snapshot import BATCH, Snapshot
 MOST_THREADS = 4
 """Threads of DuckDB: the machine has something else to do."""
 
+OF_THREAD = 64 << 20
+"""Bytes of `memory` for each thread where files are remote: most of these threads wait, but each may have rows in hand."""
+
 SMALL = 2048
 """Rows below which a batch is joined with the next: each question adds one, and DuckDB takes them one by one."""
 
@@ -47,7 +50,7 @@ class WarmLake(Lake):
             config={
                 "memory_limit": f"{memory // 2}B",
                 "temp_directory": "",
-                "threads": FAR_THREADS if remote is not None else min(MOST_THREADS, os.cpu_count() or 1),
+                "threads": min(MOST_THREADS, os.cpu_count() or 1) if remote is None else _far_threads(memory),
             }
         )
         self._duckdb.execute("set global parquet_metadata_cache = true")
@@ -154,6 +157,10 @@ class JournalRows:
             room -= self._segments[name].size
         batches = [batch for segment in self._segments.values() for batch in segment.batches]
         return pa.Table.from_batches(batches, SCHEMA) if batches else None, others
+
+
+def _far_threads(memory: int) -> int:
+    return min(FAR_THREADS, memory // OF_THREAD)
 
 
 def _version(path: Path) -> tuple[int, int, int] | None:

@@ -104,10 +104,12 @@ class Asking:
 
     @contextlib.contextmanager
     def _reader(self, name: str | None) -> Iterator[Reader]:
-        if name is None and self._stores:
+        if not self._stores:
+            raise UnknownCallError("no store of this switch can be searched: packets only pass through it")
+        if name is None:
             name = next(iter(self._stores))
-        if name is None or name not in self._stores:
-            known = ", ".join(self._stores) or "none"
+        if name not in self._stores:
+            known = ", ".join(self._stores)
             raise UnknownCallError(f"there is no store {name!r} that can be searched; these can: {known}")
         store = self._stores[name]
         if isinstance(store, DatabaseStore):

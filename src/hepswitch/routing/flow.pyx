@@ -33,6 +33,7 @@ cdef class Flow:
     `hep_route` (Packet → ignored) may be None: then `sip_route` (Message → ignored) alone runs, and without either every
     packet goes to the default store. `on_error(packet, error)` is told of a route that raised, whatever it raised, and acts
     on the packet. What `gate` refuses never gets to a route; None lets everything in. `meter` sees what does.
+    What the gate cannot judge yet is left in the batch, with all that follows (`Batch.busy`).
     """
 
     cdef Context context
@@ -77,6 +78,10 @@ cdef class Flow:
                 continue
             packet.arrived(self.context, batch, item)
             if gate is not None and not gate.packet(packet):
+                if batch.busy:
+                    batch.count = i
+                    octets -= item.size
+                    break
                 continue
             routed += 1
             try:

@@ -43,7 +43,7 @@ cdef class Gate:
 
     cdef int enter(self, Batch batch) except -1
     cdef bint sender(self, Item* item) except -1       # may who sent it send? Asked before the packet is decoded
-    cdef bint packet(self, Packet packet) except -1    # and may the packet pass?
+    cdef bint packet(self, Packet packet) except -1    # and may the packet pass? batch.busy: nobody knows yet
     cdef bint refuse(self, str reason) except -1
     cdef str key_fault(self, Raw packet)
     cdef str trail_fault(self, Raw packet)

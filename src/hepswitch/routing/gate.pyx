@@ -16,11 +16,11 @@ from hepswitch.buckets cimport mix, monotonic
 from hepswitch.routing.duplicates cimport Duplicates
 from hepswitch.routing.limits cimport Limit
 from hepswitch.routing.packet cimport Packet
-from hepswitch.routing.replays cimport FRESH, HAD, Replays
+from hepswitch.routing.replays cimport ELSEWHERE, FRESH, HAD, Replays
 from hepswitch.routing.sender cimport Sender, read_peer, read_sender, sender_text
 from hepswitch.wire.batch cimport Batch, Item
 from hepswitch.wire.index cimport Chunk
-from hepswitch.wire.raw cimport Raw
+from hepswitch.wire.raw cimport NUMBER_ID, OWN_VENDOR, Raw
 
 cdef enum:
     KEEP_ALIVE = 0x0D
@@ -133,6 +133,8 @@ cdef class Gate:
             fault = self.trail_fault(packet)
         if fault is None:
             fault = self.replay_fault(packet)
+            if self.batch.busy:
+                return False
         if fault is None and is_probe(packet):
             fault = "keep-alive"
         if fault is not None:
@@ -169,18 +171,17 @@ cdef class Gate:
         return "loop" if hops < 0 else "too many hops" if hops > MOST_HOPS else None
 
     cdef str replay_fault(self, Raw packet):
-        # A number goes one hop: it is taken out here, also where nobody heeds it.
         cdef uint64_t queue, number
-        cdef int judgement
-        if not packet.take_number(&queue, &number) or self.url not in self.numbered:
+        cdef int judgement = FRESH
+        if packet.find(OWN_VENDOR, NUMBER_ID) == NULL:
             return None
-        judgement = self.replays.judge(queue, number)
-        if judgement == FRESH:
+        if self.replays is not None and packet.numbered(&queue, &number) and self.url in self.numbered:
+            judgement = self.replays.judge(queue, number)
+        if judgement == ELSEWHERE:
+            self.batch.busy = True                        # as it came: it will be asked about again
             return None
-        if judgement == HAD:
-            return "replayed"
-        self.batch.busy = True
-        return "under way in another worker"
+        packet.unnumber()                                 # a number goes one hop, also where nobody heeds it
+        return "replayed" if judgement == HAD else None
 
 
 cdef bint is_probe(Raw packet) noexcept:

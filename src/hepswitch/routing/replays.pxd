@@ -47,5 +47,5 @@ cdef class Replays:
     cdef list news           # Held that have something to tell
 
     cdef int judge(self, uint64_t queue, uint64_t number) except -1          # a Judgement
-    cdef bint take_over(self, uint64_t queue, Span* spans, int* count) noexcept nogil
+    cdef int take_over(self, uint64_t number, Held held) noexcept nogil
     cdef int leave(self, Held held) except -1

@@ -16,7 +16,7 @@ class Replays:
     def __init__(self, memory: bytearray | memoryview | mmap, worker: int = 0) -> None: ...
     def had(self, queue: int, number: int) -> bool | None:
         """Note packet `number` (1 to 2⁶³ - 1) of a queue. True when it was here before; None: another worker holds the
-        queue, and who sends should come again."""
+        queue, ask again later."""
     def taken(self) -> list[Run]:
         """What was noted since the last time. All of it is for `safe` one day."""
     def safe(self, runs: Iterable[Run]) -> None:

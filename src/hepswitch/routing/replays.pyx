@@ -6,8 +6,7 @@ connection that any worker may get. Of each queue the runs of numbers are rememb
 taken, so a gap, a number out of order or a forgotten run may let a packet in twice, and never keeps one out.
 
 A packet is safe when it need not come again, whatever dies; `receipts` knows when. Until then only the worker that took it
-knows of it, and holds the queue: others do not judge it, they send its sender away, who comes again a moment later. A holder
-that has not shown up for PATIENCE is passed over.
+knows of it, and holds the queue: others do not judge it, they wait. A holder that has not shown up for PATIENCE is passed over.
 
 The memory is sets of queues, each under a lock of its own; of a full set the queue that was silent longest is forgotten, whose
 packets may then come twice. Names of queues are drawn by chance (64 bits) and never shown. Not here: what is done with a
@@ -52,12 +51,13 @@ cdef class Replays:
 
     def had(self, uint64_t queue, uint64_t number):
         """Note packet `number` (1 to 2⁶³ - 1) of a queue. True when it was here before; None: another worker holds the
-        queue, and who sends should come again."""
+        queue, ask again later."""
         cdef int judgement = self.judge(queue, number)
         return None if judgement == ELSEWHERE else judgement == HAD
 
     cdef int judge(self, uint64_t queue, uint64_t number) except -1:
         cdef Held held = self.last
+        cdef int judgement
         if queue == 0 or number == 0 or number >= MOST:
             return FRESH                                     # no number that we would give
         if held is None or held.queue != queue:
@@ -65,8 +65,9 @@ cdef class Replays:
             if held is None:
                 held = Held.__new__(Held)
                 held.queue = queue
-                if not self.take_over(queue, held.spans, &held.count):
-                    return HAD if holds(held.spans, held.count, number) else ELSEWHERE
+                judgement = self.take_over(number, held)
+                if judgement != FRESH:
+                    return judgement
                 self.held[queue] = held
             self.last = held
         if held.count and held.spans[held.count - 1].last + 1 == number:
@@ -86,25 +87,28 @@ cdef class Replays:
             held.run.first = held.run.last = number
         return FRESH
 
-    cdef bint take_over(self, uint64_t queue, Span* spans, int* count) noexcept nogil:
-        """Hold a queue, unless another worker does. What is safe of it is copied in either case."""
-        cdef Set* set = self.sets + queue % self.size
+    cdef int take_over(self, uint64_t number, Held held) noexcept nogil:
+        """Hold the queue for a packet that is not safe, unless another worker does; with what is safe of it."""
+        cdef Set* set = self.sets + held.queue % self.size
         cdef uint64_t now = wall_us()
         cdef Entry* entry
-        cdef bint ours
+        cdef int judgement = FRESH
         acquire(&set.lock)
-        entry = find(set, queue)
+        entry = find(set, held.queue)
         if entry == NULL:
             entry = oldest(set)
             memset(entry, 0, sizeof(Entry))
-            entry.queue = queue
-        count[0] = <int> min(entry.count, <uint64_t> SPANS)
-        memcpy(spans, entry.spans, sizeof(entry.spans))
-        ours = entry.holder == 0 or entry.holder == self.worker or not near(entry.seen, now)
-        if ours:
+            entry.queue = held.queue
+        held.count = <int> min(entry.count, <uint64_t> SPANS)
+        memcpy(held.spans, entry.spans, sizeof(entry.spans))
+        if holds(held.spans, held.count, number):
+            judgement = HAD
+        elif entry.holder != 0 and entry.holder != self.worker and near(entry.seen, now):
+            judgement = ELSEWHERE
+        else:
             entry.holder, entry.seen = self.worker, now
         release(&set.lock)
-        return ours
+        return judgement
 
     def taken(self):
         """What was noted since the last time. All of it is for `safe` one day."""

@@ -80,7 +80,8 @@ class KafkaSource(StreamSource):
         self._login = stream.login(inlet.endpoint)
         self._woken = asyncio.Event()
         self._turns: deque[Turn] = deque()
-        self._written: dict[int, int] = {}  # by partition: what may be committed
+        self._written: dict[int, int] = {}  # by partition: what may be committed …
+        self._is_news = False  # … and was not yet
         self._seen: dict[int, int] = {}  # by partition: the offset behind the last message that was here
 
     def _wake(self) -> None:
@@ -120,8 +121,9 @@ class KafkaSource(StreamSource):
             else:
                 await hand.do(topic.rest)
             self._collect()
-            if self._written:
-                await hand.do(topic.commit, self._take_written())
+            if self._is_news:
+                self._is_news = False
+                await hand.do(topic.commit, dict(self._written))
         await hand.do(topic.commit, await self._finish(), True)
 
     async def _has_room(self) -> bool:
@@ -144,17 +146,15 @@ class KafkaSource(StreamSource):
             if not self._turns[0].task.result():
                 raise OSError("a store had no room: messages are read again")
             self._written |= self._turns.popleft().offsets
-
-    def _take_written(self) -> dict[int, int]:
-        written, self._written = self._written, {}
-        return written
+            self._is_news = True
 
     async def _finish(self) -> dict[int, int]:
         """What is written, and what is soon, of all that flowed; it will be committed."""
         if self._turns:
             await asyncio.wait([turn.task for turn in self._turns], timeout=PATIENCE)
         self._collect()
-        return self._take_written()
+        written, self._written, self._is_news = self._written, {}, False
+        return written
 
 
 def _turns(records: list[Record]) -> list[list[Record]]:

@@ -21,6 +21,9 @@ AT_ONCE = 500
 ANSWER = 5.0
 """Seconds that the brokers may take to answer a question."""
 
+SESSION = 15.0
+"""Seconds without a sign of life after which the group divides a member's partitions among the others."""
+
 STORED = -1000
 """librdkafka's number for the offset that was committed."""
 
@@ -49,6 +52,8 @@ class Topic:
             client_settings(settings.address, login, "hepswitch")
             | {
                 "group.id": settings.group,
+                "session.timeout.ms": int(SESSION * 1000),
+                "heartbeat.interval.ms": int(SESSION * 200),
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 # What was never committed begins where `_begin` says; what retention has taken is gone: go on behind it.
@@ -90,7 +95,7 @@ class Topic:
             self._assign(partitions)
         waiting = 0
         for place in self._committed(self._consumer.assignment()):
-            low, high = self._ends(place)
+            low, high = self._known_ends(place)
             waiting += high - max(low, place.offset)
         return waiting
 
@@ -145,6 +150,11 @@ class Topic:
 
     def _committed(self, places: list[Any]) -> list[Any]:
         return list(self._tried(self._consumer.committed, places, ANSWER)) if places else []
+
+    def _known_ends(self, place: Any) -> tuple[int, int]:
+        """`_ends` as the client knows them from fetching, if it does."""
+        known = None if self._resting else self._consumer.get_watermark_offsets(place, ANSWER, cached=True)
+        return known if known is not None and known[1] >= 0 else self._ends(place)
 
     def _ends(self, place: Any) -> tuple[int, int]:
         """The first offset that the partition still has, and the one that comes next."""

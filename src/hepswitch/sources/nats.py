@@ -178,7 +178,7 @@ class NatsSource(StreamSource):
             self._check(client, now)
             with contextlib.suppress(TimeoutError):
                 if not (self._arrived and self._reading.is_set()):
-                    await asyncio.wait_for(self._woken.wait(), HEARTBEAT / 2)
+                    await asyncio.wait_for(self._woken.wait(), min(look_at, extend_at, now + HEARTBEAT) - now)
             await asyncio.sleep(0)
         await self._leave(client)
 
@@ -250,7 +250,7 @@ class NatsSource(StreamSource):
     def _hear(self, status: str, description: str) -> None:
         if status == "100":  # a sign of life
             return
-        if status in ("404", "408"):  # the request is over
+        if status in ("404", "408") or description == "Batch Completed":  # the request is over
             self._asked = 0
         elif "exceeds maxbytes" in description.lower():
             self._asked = 0

@@ -23,6 +23,7 @@ from hepswitch.books import Listener
 from hepswitch.sources.inlet import Places
 from hepswitch.wire.batch import Batch
 from hepswitch.wire.errors import WireError
+from hepswitch.wire.stream import FrameReader
 
 log = structlog.get_logger("hepswitch.sources")
 
@@ -41,6 +42,8 @@ GATHER = 0.005
 Address = tuple[str, int]
 NEVER = float("inf")
 OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+BUSY_PAUSE = 0.02
+"""Seconds between two attempts to go on with what another worker is at."""
 LINGER = 0.5
 """Seconds at most that `stop` goes on reading what has arrived already."""
 QUIET = 0.02
@@ -262,6 +265,7 @@ class _Connection(asyncio.BufferedProtocol):
         self.heard = 0.0
         self.frame_since = NEVER
         self.room = 0
+        self.waits = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         source = self.source
@@ -283,7 +287,7 @@ class _Connection(asyncio.BufferedProtocol):
             self.transport.pause_reading()
 
     def go_on(self) -> None:
-        if not self.transport.is_closing():
+        if not self.transport.is_closing() and not self.waits:
             self.transport.resume_reading()
 
     def resumed(self) -> None:
@@ -301,19 +305,43 @@ class _Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self.heard = self.source.loop.time()
         self.reader.fed(nbytes)
+        if not self.waits:
+            self.take(nbytes < self.room)
+
+    def take(self, drained: bool) -> None:
+        """Hand the complete frames to the flow."""
         try:
             while self.reader.fill(self.batch):
                 self.source.flow(self.batch)
                 self.frame_since = NEVER
                 if self.batch.busy:
-                    self.close()
-                    break
+                    self.wait()
+                    return
         except WireError as error:
             self.broken(error.reason)
             return
         if self.reader.pending and self.frame_since == NEVER:
             self.frame_since = self.heard
-        self.source.was_read(self, nbytes < self.room)
+        self.source.was_read(self, drained)
+
+    def wait(self) -> None:
+        """Read on when the worker that had this sender's packets before is done with them, or gone. However long that takes:
+        what was acknowledged and not read would be lost with the connection."""
+        assert isinstance(self.reader, FrameReader), "HEP alone is numbered"
+        self.reader.unread(self.batch)
+        self.waits = True
+        self.pause()
+        self.source.was_read(self, drained=False)
+        self.source.loop.call_later(BUSY_PAUSE, self.try_again)
+
+    def try_again(self) -> None:
+        self.waits = False
+        if self.transport.is_closing():
+            return
+        self.heard = self.source.loop.time()
+        self.take(drained=False)
+        if not self.waits and not self.source.paused:
+            self.go_on()
 
     def broken(self, reason: str) -> None:
         """Count the frame that cannot be read, and close: nothing behind it can be told apart."""
@@ -334,7 +362,7 @@ class _Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.made:
             return
-        if self.reader.pending:
+        if self.reader.pending and not self.waits:
             self.broken("truncated")
         self.source.dismiss(self)
 

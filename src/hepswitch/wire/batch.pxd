@@ -16,7 +16,7 @@ cdef class Batch:
     cdef readonly object listener     # books.Listener: where it was received, and its counters
     cdef readonly object peer         # ("ip", port) for a stream's batch, else None
     cdef public bytes mark            # of the message that the batch is: 16 bytes; None for what comes once only
-    cdef public bint busy             # another worker is at what came before: whoever sent this should connect again
+    cdef public bint busy             # what comes next, behind count, is for later: another worker is at what came before
     cdef object keeper                # what owns the memory behind items
 
     cdef int put(self, unsigned char* data, Py_ssize_t size, unsigned char* sender, Py_ssize_t sender_size) except -1

@@ -11,7 +11,7 @@ class Batch:
     and the object is this delivery of it: an equal one that is another object is the message once more. None: what is in
     the batch comes once only."""
     busy: bool
-    """Another worker is at what came before: whoever sent this should connect again, and send it again."""
+    """The flow took as many packets as the batch has now, and left the rest: another worker is at what came before."""
     @property
     def listener(self) -> Any: ...
     @property

@@ -31,14 +31,15 @@ cdef class Raw:
     cdef bint number(self, int id, uint64_t* out) noexcept nogil                       # generic chunk as a number
     cdef Chunk* address(self, int four, int six) noexcept nogil                        # the one that counts, or NULL
     cdef uint64_t captured_us(self) noexcept nogil         # time of capture, else of arrival
+    cdef bint numbered(self, uint64_t* queue, uint64_t* number) noexcept nogil         # as chunks.NUMBER says
     cdef int trail(self, uint32_t id) noexcept nogil       # switches that it passed; negative when `id` is among them
 
-    cdef bint take_number(self, uint64_t* queue, uint64_t* number) except -1           # out of the packet; was there one?
     cdef int put_number(self, int id, int width, uint64_t value, str name) except -1
     cdef int put_value(self, int vendor, int id, const unsigned char* p, Py_ssize_t n) except -1
     cdef int put_address(self, int four, int six, value, str name) except -1
     cdef int put_payload(self, bytes value) except -1
     cdef bint remove(self, int vendor, int id) except -1   # every such chunk; vendor ANY: of any vendor
+    cdef int unnumber(self) except -1                      # take chunks.NUMBER out
     cdef int own(self, Py_ssize_t room) except -1
     cdef int refuse(self, str name) except -1
 

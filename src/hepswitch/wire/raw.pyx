@@ -124,6 +124,14 @@ cdef class Raw:
         self.number(TIMESTAMP_US, &micro)
         return seconds * 1000000 + min(micro, <uint64_t> 999999)      # more is no fraction of a second
 
+    cdef bint numbered(self, uint64_t* queue, uint64_t* number) noexcept nogil:
+        cdef Chunk* chunk = self.find(OWN_VENDOR, NUMBER_ID)
+        if chunk == NULL or chunk.size != NUMBERED:
+            return False
+        queue[0] = number_at(self.data + chunk.at, 8, False)
+        number[0] = number_at(self.data + chunk.at + 8, 8, False)
+        return True
+
     cdef int trail(self, uint32_t id) noexcept nogil:
         cdef int i, hops = 0
         cdef bint among = False
@@ -288,23 +296,17 @@ cdef class Raw:
         put16(self.data + 4, size)
         return 0
 
-    cdef bint take_number(self, uint64_t* queue, uint64_t* number) except -1:
-        """Take out what the hop before has numbered the packet with. False when it has not, or not as chunks.NUMBER says."""
+    cdef int unnumber(self) except -1:
         cdef Chunk* chunk = self.find(OWN_VENDOR, NUMBER_ID)
-        cdef bint sound
         if chunk == NULL:
-            return False
-        sound = chunk.size == NUMBERED
-        if sound:
-            queue[0] = number_at(self.data + chunk.at, 8, False)
-            number[0] = number_at(self.data + chunk.at + 8, 8, False)
+            return 0
         if chunk == &self.index.chunks[self.index.count - 1] and not self.frozen:
             self.size = chunk.at - HEAD                   # where its sender has put it: nothing moves
             self.index.count -= 1
             put16(self.data + 4, self.size)
         else:
             self.remove(OWN_VENDOR, NUMBER_ID)
-        return sound
+        return 0
 
     cdef bint remove(self, int vendor, int id) except -1:
         cdef Chunk* chunk = self.find(vendor, id)

@@ -13,6 +13,9 @@ class FrameReader:
         The frames are views on the buffer: they live until the next `get_buffer()`. WireError when what comes next is no
         frame ("bad magic", "bad length"); frames before it are given out first, the error is raised by the call after.
         """
+    def unread(self, batch: Batch) -> None:
+        """Give out again what the flow left of the batch that was filled last (`Batch.busy`), before the next
+        `get_buffer()`. ValueError for another's batch."""
     @property
     def pending(self) -> int:
         """Bytes read that no complete frame accounts for yet."""
