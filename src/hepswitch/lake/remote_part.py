@@ -150,6 +150,7 @@ class RemotePart:
             return True
         for file in damaged:
             self._leave_out(file.path, LEFT_OUT)
+            self._tails.forget(file)
         return bool(damaged)
 
     def look_again(self) -> None:

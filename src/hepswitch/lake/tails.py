@@ -88,6 +88,13 @@ class Tails:
             about = None if tail is None else tail.digest()
             return tail is None or about is None or any(about.may_hold(value, tail.read) for value in values)
 
+    def forget(self, file: RemoteFile) -> None:
+        """Fetch the tail again the next time: what is kept may not be what was fetched."""
+        name = self._name(file)
+        self._remembered -= len(self._memory.pop(name, b""))
+        with contextlib.suppress(OSError):
+            (self._folder / name).unlink()
+
     def read(self, file: RemoteFile, offset: int, length: int) -> bytes | None:
         """These bytes of the file, when they are in its tail; None when they are not, or it is not there any more."""
         with self._opened(file) as tail:
@@ -182,12 +189,15 @@ class _Tail:
         self._start, self._told = HEAD.unpack_from(self._head) if len(self._head) >= HEAD.size else (0, 0)
 
     def digest(self) -> Digest | None:
-        """Its digest; None when the file made no sense."""
+        """Its digest; None when the file made no sense, or a crash left none."""
         if not self._told:
             return None
         end = HEAD.size + self._told
         told = self._head[HEAD.size : end] if end <= ALL else self._pread(HEAD.size, self._told)
-        return msgspec.msgpack.decode(told, type=Digest)
+        try:
+            return msgspec.msgpack.decode(told, type=Digest)
+        except msgspec.DecodeError:
+            return None
 
     def read(self, offset: int, length: int) -> bytes | None:
         """Bytes of the file; None when they begin in front of the tail."""
