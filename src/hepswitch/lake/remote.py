@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hepswitch.destinations.remote_url import NODE, RemoteUrl
+from hepswitch.journal import create, make_folder
 from hepswitch.lake import layout
 from hepswitch.logs import words
 
@@ -225,15 +226,15 @@ class Remote:
                     stream.write(piece)
             return
         with self.told():
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            with Path(path).open("wb") as file:
+            make_folder(Path(path).parent)
+            with create(Path(path)) as file:
                 file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
 
     def _publish(self, temporary: str, path: str) -> None:
         if self.url.is_folder:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            make_folder(Path(path).parent)
             Path(temporary).replace(path)
         else:
             self.filesystem.copy_file(temporary, path)
