@@ -13,6 +13,7 @@ from hepswitch.config import ConfigError
 from hepswitch.preflight import examine
 
 LAKE = "[stores.lake]\n"
+BUS = '[stores.bus]\nurl = "nats://a/HEP"\n'
 DATABASE = '[stores.db]\nurl = "postgresql://u@h/d"\n'
 HOMER = "[destinations.homer]\n"
 TCP = f'{HOMER}urls = ["tcp://h:1"]\n'
@@ -73,6 +74,7 @@ def _mistakes(folder: Path, text: str) -> list[str]:
         ('[stores.db]\nurl = "mysql://h"', "2: stores.db.url: 'mysql://h' names no database"),
         ('[stores.db]\nurl = "oracle://h/d"', "2: stores.db.url: 'oracle://h/d' is no store known here"),
         ("[[rule]]\nstore = true\n[[rule]]\nresume = true", "4: rule.1.resume: resume goes on in the SIP route"),
+        (f'listen = ["udp://h:1", "nats://b,a:4222/HEP?group=x"]\n{BUS}', "1: listen.1: its packets would go back into"),
         ("drain = inf", "1: drain: inf is not a duration"),
         ("workers = true", "1: workers: true is no number"),
         ('[control]\nlisten = "x"', "2: control.listen: 'x' is no address with a port"),
@@ -135,3 +137,18 @@ def test_both_commands_say_it_and_end_with_2(tmp_path: Path, command: str) -> No
     assert done.returncode == 2
     assert done.stderr.startswith(f"{path}:2: destinations.homer.urls.0: ")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'listen = ["nats://a/OTHER?group=x"]\n{BUS}',
+        f'listen = ["nats://b/HEP?group=x"]\n{BUS}',
+        f'listen = ["nats://a/HEP?group=x"]\n{LAKE}{BUS}',
+        f'listen = ["nats://a/HEP?group=x"]\n{BUS}[[rule]]\nstore = "bus"\n',
+    ],
+)
+def test_streams_that_do_not_go_in_circles(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "hepswitch.toml"
+    path.write_text(text)
+    assert examine(path).listen

@@ -106,7 +106,7 @@ async def test_a_stream_is_made_and_has_every_packet_with_its_call(tmp_path: Pat
     async with looking(table) as stream:
         config = (await stream.stream_info(table.address.name)).config
     assert (config.max_age, config.max_bytes, config.discard) == (7200, 100 << 20, "new")
-    assert config.duplicate_window == 600
+    assert (config.duplicate_window, config.compression) == (600, "s2")
     assert figures.read(tmp_path / "store:bus", LoaderFigures).rows == 1000
 
 
@@ -169,6 +169,7 @@ async def test_acknowledgements_that_get_lost_double_nothing(
             link.deaf = True
             put(*range(1, 500))
             await until(lambda: row(gauge)["state"] != "active", "nothing is heard of them")
+            assert "no answer within 0.3 s: too few of the stream's servers" in row(gauge)["state"]
             assert sorted(await numbers(direct)) == list(range(500))
             assert row(gauge)["delivered"] == 1
             link.deaf = False
@@ -207,7 +208,7 @@ async def test_a_loader_that_ends_half_way_publishes_the_rest_with_the_same_ids(
 
 
 async def test_a_full_stream_makes_packets_wait(tmp_path: Path, server: NatsServer) -> None:
-    table = a_store(server, packets=5, batch=100, max_size="1MiB")
+    table = a_store(server, packets=5, batch=100, max_size="1MiB", compression="none")
     gauge = Gauge(tmp_path / "store:bus", 1 << 30)
     async with writing(tmp_path, table) as put, loading(tmp_path, table, drain=0.1):
         for start in range(0, 1000, 100):
@@ -246,6 +247,7 @@ async def fails(table: NatsStore, words: str) -> None:
 
 async def test_what_is_missing_is_said(server: NatsServer, tmp_path: Path) -> None:
     await fails(a_store(server, create=False), "there is no stream s[0-9]+: `hepswitch ddl` says how")
+    await fails(a_store(server, replicas=3), "not 3 servers with JetStream|replicas > 1 not supported")
     await fails(store("nats://127.0.0.1:1/HEP"), "127.0.0.1:1: Connect call failed")
     await fails(store(server.url().replace("nats:", "nats+tls:")), "the server has no TLS")
     table = a_store(server)
@@ -260,6 +262,26 @@ async def test_what_is_missing_is_said(server: NatsServer, tmp_path: Path) -> No
         made = NatsPublisher(store(guarded.url(), user="u", password="p"))
         await made.open()
         await made.close()
+
+
+RIGHTS = """authorization {{ users: [
+  {{ user: all, password: p }}
+  {{ user: edge, password: p, permissions: {{
+    publish: [ "hep.>", "$JS.API.STREAM.INFO.HEP"{more} ], subscribe: "_INBOX.>" }} }} ] }}"""
+
+
+async def test_the_rights_that_an_edge_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gauge = Gauge(tmp_path / "store:bus", 1 << 20)
+    with nats_server(tmp_path / "n", RIGHTS.format(more=', "$JS.API.STREAM.CREATE.HEP"')) as server:
+        table = store(server.url(), user="edge", password="p")
+        async with writing(tmp_path, table) as put, loading(tmp_path, table):
+            put(*range(100))
+            await until(lambda: row(gauge)["delivered"] == 100, "all is acknowledged")
+    monkeypatch.setattr(publisher, "PATIENCE", 0.3)
+    with nats_server(tmp_path / "m", RIGHTS.format(more="")) as server:
+        await fails(
+            store(server.url(), user="edge", password="p"), "(?i)permissions violation for publish to .*CREATE.HEP"
+        )
 
 
 async def test_a_server_without_jetstream(tmp_path: Path) -> None:
@@ -301,5 +323,5 @@ def test_the_command_that_makes_the_stream() -> None:
     made = ddl(store("nats://n1/HEP", replicas=3, keep="2d", max_size="1GiB"))
     assert made == (
         "nats stream add HEP --subjects='hep.>' --storage=file --retention=limits --discard=new --replicas=3 "
-        "--max-age=172800s --max-bytes=1073741824 --dupe-window=600s --defaults\n"
+        "--max-age=172800s --max-bytes=1073741824 --dupe-window=600s --compression=s2 --defaults\n"
     )

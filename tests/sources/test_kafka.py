@@ -30,7 +30,7 @@ def cluster() -> Iterator[KafkaMock]:
 
 @pytest.fixture(autouse=True)
 def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka, "LOOK", 0.2)
+    monkeypatch.setattr(kafka, "LOOK", 0.5)
     # The mock does not hear that a member leaves.
     monkeypatch.setattr(kafka_topic, "SESSION", 1.0)
     monkeypatch.setattr(kafka_topic, "ANSWER", 1.0)
@@ -106,6 +106,20 @@ async def test_what_comes_again_is_stored_once(topic: Topic, tmp_path: Path) -> 
         await until(lambda: node.store.delivered == 7, "writing")
         assert node.store.refused == {"stored before": 5}
         assert node.stored == dict.fromkeys(range(5), 1) | {7: 2}
+
+
+async def test_what_was_written_and_not_committed_comes_again_and_is_stored_once(
+    topic: Topic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic.publish(0, 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(kafka_topic.Topic, "commit", lambda *_, **__: None)  # as if it died before it could
+        async with running(topic.url + "&share=1/1", tmp_path) as node:
+            await until(lambda: node.store.delivered == 5, "storing")
+    async with running(topic.url + "&share=1/1", tmp_path) as node:
+        topic.publish(5, 6)
+        await until(lambda: node.has(*range(6)), "storing after a restart")
+        assert node.store.refused == {"stored before": 5}
 
 
 async def test_a_broken_message_is_counted_and_passed_over(topic: Topic, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from nats.js.errors import NotFoundError
 
 from far_ends import until
@@ -309,4 +310,51 @@ async def test_the_leader_of_a_cluster_dies_while_packets_flow(tmp_path: Path) -
             cluster.leader().kill()
             await publish(200)
             await until(lambda: node.has(*range(400)), "storing all")
+        await client.close()
+
+
+async def test_small_messages_by_the_thousand(lone: Stream, tmp_path: Path) -> None:
+    for each in range(2500):
+        await lone.client.publish(f"{lone.name}.0", body(each), headers={BATCH: identity(each, each + 1)})
+    async with running(lone.url, tmp_path) as node:
+        await until(lambda: node.store.delivered == 2500, "storing")
+        assert (node.listener.redelivered, node.listener.state) == (0, "active")
+        await asyncio.wait_for(lone.acknowledged(), 10)
+
+
+RIGHTS = """
+tls {{ cert_file: "{cert}", key_file: "{key}" }}
+authorization {{
+  users: [
+    {{ user: admin, password: admin }},
+    {{ user: lake, password: geheim, permissions: {{
+      publish: [
+        "$JS.API.CONSUMER.CREATE.HEP.>", "$JS.API.CONSUMER.INFO.HEP.>", "$JS.API.CONSUMER.MSG.NEXT.HEP.>", "$JS.ACK.HEP.>"
+      ],
+      subscribe: "_INBOX.>"
+    }} }}
+  ]
+}}
+"""
+
+
+@pytest.mark.parametrize("share", ["", "&share=1/1"])
+async def test_over_tls_with_no_more_rights_than_the_docs_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: str
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    server_cert = authority.issue_cert("127.0.0.1")
+    server_cert.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    monkeypatch.setenv("HEPSWITCH_TEST_SECRET", "geheim")
+    extra = RIGHTS.format(cert=tmp_path / "server.pem", key=tmp_path / "server.pem")
+    with nats_server(tmp_path / "nats", extra) as server:
+        url = server.url().replace("nats:", "nats+tls:") + f"?ca={tmp_path}/ca.pem"
+        client = await connect(parse_address(url), Login(user="admin", password="admin"), "test")
+        await client.jetstream().add_stream(name="HEP", subjects=["hep.>"])
+        secret = "&user=lake&password=env:HEPSWITCH_TEST_SECRET"
+        async with running(url + secret + share, tmp_path / "lake") as node:
+            await client.jetstream().publish("hep.3", body(1))
+            await until(lambda: node.has(1), "storing")
+            await until(lambda: node.listener.state == "active" and not node.listener.waiting, "acknowledging")
         await client.close()

@@ -87,6 +87,9 @@ class NatsStore(StreamStore):
         description="Bytes that a stream that is made may have. A full one takes no more until `keep` has made room, and "
         "packets wait here. Without: what the servers allow.",
     )
+    compression: Literal["none", "s2"] = Field(
+        "s2", description="How a stream that is made is compressed on the servers' disks."
+    )
     token: Secret | None = Field(None, description="A token, where the servers want one: a secret as the password.")
     credentials: Path | None = Field(None, description="A file with a NATS user's credentials (.creds).")
 
@@ -131,7 +134,7 @@ class KafkaStore(StreamStore):
     create: bool = Field(True, description="Make the topic when it is missing. Without it: `hepswitch ddl` says how.")
     keep: Annotated[Duration, Field(ge=600)] = Field(86400.0, description=KEEP.format("a topic"))
     compression: Literal["none", "lz4", "zstd", "snappy", "gzip"] = Field(
-        "none", description="How messages are compressed on their way and on the brokers' disks."
+        "lz4", description="How messages are compressed on their way and on the brokers' disks."
     )
 
     @model_validator(mode="after")
@@ -143,3 +146,7 @@ class KafkaStore(StreamStore):
     def anchored(self, absolute: Callable[[Path], Path]) -> KafkaStore:
         """The same with the files of TLS absolute."""
         return self.model_copy(update={"url": anchored_url(self.url, absolute)})
+
+
+STREAM_SCHEMES = frozenset({*NatsStore.schemes, *KafkaStore.schemes})
+"""Of URLs that name a stream."""

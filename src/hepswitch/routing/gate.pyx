@@ -20,7 +20,7 @@ from hepswitch.routing.replays cimport ELSEWHERE, FRESH, HAD, Replays
 from hepswitch.routing.sender cimport Sender, read_peer, read_sender, sender_text
 from hepswitch.wire.batch cimport Batch, Item
 from hepswitch.wire.index cimport Chunk
-from hepswitch.wire.raw cimport Raw
+from hepswitch.wire.raw cimport NUMBER_ID, OWN_VENDOR, Raw
 
 cdef enum:
     KEEP_ALIVE = 0x0D
@@ -173,6 +173,8 @@ cdef class Gate:
     cdef str replay_fault(self, Raw packet):
         cdef uint64_t queue, number
         cdef int judgement = FRESH
+        if packet.find(OWN_VENDOR, NUMBER_ID) == NULL:
+            return None
         if self.replays is not None and packet.numbered(&queue, &number) and self.url in self.numbered:
             judgement = self.replays.judge(queue, number)
         if judgement == ELSEWHERE:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
@@ -46,7 +47,7 @@ PATIENCE = 5.0
 MOST_NOTES = 64
 """Notes that wait: what comes then joins the latest."""
 LARGEST = 1 << 20
-"""Bytes of the file of notes from which it is written anew, without those that are settled."""
+"""Bytes added to the file of notes after which it is written anew, without those that are settled."""
 
 
 class Note(msgspec.Struct):
@@ -117,6 +118,7 @@ class Receipts:
         self._waiting: deque[_Waiting] = deque()
         self._file = -1
         self._size = 0
+        self._kept = 0  # of that, what was there when the file was written anew
         self._timer: asyncio.TimerHandle | None = None
         self._renewed = 0.0
         self._throttle = Throttle(LONGEST_PAUSE)
@@ -209,12 +211,17 @@ class Receipts:
 
     def _append(self, note: Note) -> None:
         line = msgspec.json.encode(note) + b"\n"
-        if self._size > LARGEST:
+        if self._size - self._kept > LARGEST:
             self._keep()
         try:
-            self._size += os.pwrite(self._file, line, self._size)
+            written = os.pwrite(self._file, line, self._size)
         except OSError as error:
             self._complain(error)
+            return
+        if written == len(line):
+            self._size += written
+        else:  # the next one is written over it
+            self._complain(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
     def _keep(self) -> None:
         """Write the file anew, with the notes that wait."""
@@ -230,7 +237,7 @@ class Receipts:
                 self._file = fd
             else:
                 os.ftruncate(self._file, 0)
-            self._size = os.fstat(self._file).st_size
+            self._size = self._kept = os.fstat(self._file).st_size
         except OSError as error:
             self._complain(error)
 

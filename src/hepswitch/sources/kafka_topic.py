@@ -95,7 +95,7 @@ class Topic:
             self._assign(partitions)
         waiting = 0
         for place in self._committed(self._consumer.assignment()):
-            low, high = self._ends(place)
+            low, high = self._known_ends(place)
             waiting += high - max(low, place.offset)
         return waiting
 
@@ -150,6 +150,11 @@ class Topic:
 
     def _committed(self, places: list[Any]) -> list[Any]:
         return list(self._tried(self._consumer.committed, places, ANSWER)) if places else []
+
+    def _known_ends(self, place: Any) -> tuple[int, int]:
+        """`_ends` as the client knows them from fetching, if it does."""
+        known = None if self._resting else self._consumer.get_watermark_offsets(place, ANSWER, cached=True)
+        return known if known is not None and known[1] >= 0 else self._ends(place)
 
     def _ends(self, place: Any) -> tuple[int, int]:
         """The first offset that the partition still has, and the one that comes next."""

@@ -250,7 +250,7 @@ class NatsSource(StreamSource):
     def _hear(self, status: str, description: str) -> None:
         if status == "100":  # a sign of life
             return
-        if status in ("404", "408"):  # the request is over
+        if status in ("404", "408") or description == "Batch Completed":  # the request is over
             self._asked = 0
         elif "exceeds maxbytes" in description.lower():
             self._asked = 0

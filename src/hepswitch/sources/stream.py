@@ -199,7 +199,6 @@ class StreamSource(ABC):
 
     def _active(self) -> None:
         """There is a connection, and messages come."""
-        self._backoff.reset()
         if self._listener.state != "active":
             log.info("stream is read", listener=self._listener.url)
             self._listener.state = "active"
@@ -212,6 +211,7 @@ class StreamSource(ABC):
 
     def _flow(self, identity: str, body: bytes) -> None:
         """A message through the flow; `identity`: what it is known by. What is no packet in it is counted as malformed."""
+        self._backoff.reset()
         listener, batch = self._listener, self._batch
         rest = unpack(batch, body, time.time_ns() // 1000)
         batch.mark = mark(identity)

@@ -42,8 +42,8 @@ GATHER = 0.005
 Address = tuple[str, int]
 NEVER = float("inf")
 OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-BUSY_PAUSE, BUSY_TIMEOUT = 0.02, 5.0
-"""Seconds between two attempts to go on with what another worker is at, and after which the connection is closed."""
+BUSY_PAUSE = 0.02
+"""Seconds between two attempts to go on with what another worker is at."""
 LINGER = 0.5
 """Seconds at most that `stop` goes on reading what has arrived already."""
 QUIET = 0.02
@@ -266,7 +266,6 @@ class _Connection(asyncio.BufferedProtocol):
         self.frame_since = NEVER
         self.room = 0
         self.waits = False
-        self.waits_until = NEVER
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         source = self.source
@@ -321,25 +320,19 @@ class _Connection(asyncio.BufferedProtocol):
         except WireError as error:
             self.broken(error.reason)
             return
-        self.waits_until = NEVER
         if self.reader.pending and self.frame_since == NEVER:
             self.frame_since = self.heard
         self.source.was_read(self, drained)
 
     def wait(self) -> None:
-        """Read on when the worker that had this sender's packets before is done with them. That it takes long may have
-        reasons of its own: then let the sender connect again, perhaps to that worker."""
+        """Read on when the worker that had this sender's packets before is done with them, or gone. However long that takes:
+        what was acknowledged and not read would be lost with the connection."""
         assert isinstance(self.reader, FrameReader), "HEP alone is numbered"
         self.reader.unread(self.batch)
-        loop = self.source.loop
-        self.waits_until = min(self.waits_until, loop.time() + BUSY_TIMEOUT)
-        if loop.time() >= self.waits_until:
-            self.close()
-            return
         self.waits = True
         self.pause()
         self.source.was_read(self, drained=False)
-        loop.call_later(BUSY_PAUSE, self.try_again)
+        self.source.loop.call_later(BUSY_PAUSE, self.try_again)
 
     def try_again(self) -> None:
         self.waits = False
