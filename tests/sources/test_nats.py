@@ -313,6 +313,22 @@ async def test_the_leader_of_a_cluster_dies_while_packets_flow(tmp_path: Path) -
         await client.close()
 
 
+async def test_what_finds_no_room_in_a_store_comes_again(
+    lone: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats, "LATER", 0.2)
+    async with running(lone.url, tmp_path) as node:
+        node.store.on_pressure = None  # as a store that nobody waits for
+        with monkeypatch.context() as patch:
+            patch.setattr(journal.os, "pwritev", refuse)
+            for first in range(0, 6000, 500):
+                await lone.publish(first, first + 500)
+            await until(lambda: node.store.refused["disk full"], "a message that finds no room")
+        await until(lambda: node.store.delivered == 6000, "storing")
+        await asyncio.wait_for(lone.acknowledged(), 10)
+        assert node.has(*range(6000))
+
+
 async def publish_raw(server: NatsServer, subject: str, header: bytes, data: bytes) -> None:
     """Publish with these bytes as the header, whatever they are."""
     reader, writer = await asyncio.open_connection(*server.host.split(":"))
