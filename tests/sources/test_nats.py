@@ -345,6 +345,7 @@ authorization {{
     {{ user: admin, password: admin }},
     {{ user: lake, password: geheim, permissions: {{
       publish: [
+        "$JS.API.STREAM.INFO.HEP", "$JS.API.CONSUMER.LIST.HEP",
         "$JS.API.CONSUMER.CREATE.HEP.>", "$JS.API.CONSUMER.INFO.HEP.>", "$JS.API.CONSUMER.MSG.NEXT.HEP.>", "$JS.ACK.HEP.>"
       ],
       subscribe: "_INBOX.>"
@@ -454,3 +455,18 @@ async def test_when_shares_change_nothing_comes_again_and_nothing_is_left_out(
     async with running(url, tmp_path / "all") as node:
         await lone.publish(24, 25, 7)
         await until(lambda: node.has(24), "the group without shares")
+
+
+async def test_a_right_that_is_missing_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats, "ANSWER", 0.5)
+    extra = 'authorization { users: [{ user: lake, password: x, permissions: { publish: "$JS.API.STREAM.>" } }] }'
+    (tmp_path / "secret").write_text("x")
+    with nats_server(tmp_path / "nats", extra) as server:
+        client = await connect(parse_address(server.url()), Login(user="lake", password="x"), "test")
+        await client.jetstream().add_stream(name="HEP", subjects=["hep.>"])
+        await client.close()
+        async with running(server.url() + f"?user=lake&password=file:{tmp_path}/secret", tmp_path / "lake") as node:
+            await until(lambda: node.listener.state == "away", "noticing")
+    assert "permissions violation" in capsys.readouterr().out.lower()
