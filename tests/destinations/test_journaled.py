@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.far_ends import packet
 
@@ -232,6 +232,7 @@ STEPS = st.lists(
 )
 
 
+@example([("take", 0), ("write", 0), ("roll", 0), ("seal", 0), ("kill", 0), ("take", 0)])
 @given(STEPS)
 @settings(max_examples=60)
 def test_whatever_happens_a_message_is_stored_once_and_said_to_be_written_only_then(
