@@ -455,3 +455,18 @@ async def test_over_tls_with_no_more_rights_than_the_docs_say(
             await until(lambda: node.has(1), "storing")
             await until(lambda: node.listener.state == "active" and not node.listener.waiting, "acknowledging")
         await client.close()
+
+
+async def test_a_right_that_is_missing_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats, "ANSWER", 0.5)
+    extra = 'authorization { users: [{ user: lake, password: x, permissions: { publish: "$JS.API.STREAM.>" } }] }'
+    (tmp_path / "secret").write_text("x")
+    with nats_server(tmp_path / "nats", extra) as server:
+        client = await connect(parse_address(server.url()), Login(user="lake", password="x"), "test")
+        await client.jetstream().add_stream(name="HEP", subjects=["hep.>"])
+        await client.close()
+        async with running(server.url() + f"?user=lake&password=file:{tmp_path}/secret", tmp_path / "lake") as node:
+            await until(lambda: node.listener.state == "away", "noticing")
+    assert "permissions violation" in capsys.readouterr().out.lower()
