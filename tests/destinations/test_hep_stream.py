@@ -530,6 +530,21 @@ async def test_what_has_a_receipt_does_not_come_again_and_no_more_than_replay_go
     assert sink.numbers[1] == list(range(390, 400))
 
 
+async def test_what_has_no_receipt_at_the_end_waits_on_disk(opened: Opened, sink: TcpSink) -> None:
+    outlet = await opened(sink.url, numbered=True)
+    load = Load(outlet)
+    await load.send(30)
+    await load.arrive(sink)
+    sink.say(receipt.write(*numbers_of(sink.connections[0])[9]))
+    await until(lambda: len(frames_of(outlet)) == 20, "ten have a receipt")
+    await outlet.close(0.0)
+    row = outlet.account()
+    assert (row["accepted"], row["delivered"], row["spooled"]) == (30, 10, 20)
+    outlet = await opened(sink.url, numbered=True)
+    await until(lambda: len(sink.numbers) == 2 and sink.numbers[1] == list(range(10, 30)), "the others come again")
+    assert numbers_of(sink.connections[1]) == numbers_of(sink.connections[0])[10:]
+
+
 async def test_a_far_end_that_says_something_else_than_receipts_is_left(opened: Opened, sink: TcpSink) -> None:
     outlet = await opened(sink.url, numbered=True)
     load = Load(outlet)
