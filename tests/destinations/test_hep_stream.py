@@ -581,3 +581,27 @@ async def test_a_spool_keeps_the_numbers_of_the_queue_that_gave_them(opened: Ope
 def test_numbers_need_a_connection_and_something_to_send_again(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         HepDestination(**options, numbered=True)
+
+
+async def test_what_is_on_disk_is_not_in_memory_alone(opened: Opened, sink: TcpSink) -> None:
+    outlet = await opened(sink.url, queue=20_000)
+    load = Load(outlet)
+    sink.reading.clear()
+    await until(lambda: state(outlet) == "active", "the node is there")
+    await load.while_not(
+        lambda: outlet.account()["queued"] > 0 and outlet.account()["spooled"] > 0, "it cannot keep up"
+    )
+    ((node, promise),) = outlet.promises()
+    assert not node.kept(promise)
+    await sink.stop(reset=True)
+    await until(lambda: state(outlet) == "inactive", "the node is away")
+    sink.reading.set()
+    await sink.start()
+    await load.arrive(sink)
+    assert node.kept(promise)
+    assert outlet.promises() == []
+    await sink.stop()
+    await until(lambda: state(outlet) == "inactive", "the node is away")
+    await load.send(20)
+    assert outlet.account()["spooled"] == 20
+    assert outlet.promises() == []

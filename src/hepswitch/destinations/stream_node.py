@@ -436,6 +436,11 @@ class StreamNode(HepNode):
         return self._flight.undelivered + len(self._staging)
 
     @property
+    def unkept(self) -> int:
+        """See `HepNode`. What was read from the spool is there until it is delivered."""
+        return self.queued - (self._spool.lent if self._spool else 0)
+
+    @property
     def spooled(self) -> int:
         """Packets on disk."""
         return self._spool.pending if self._spool else 0
