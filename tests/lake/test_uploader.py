@@ -509,3 +509,17 @@ def test_the_switch_uploads(bucket: Bucket, tmp_path: Path) -> None:  # noqa: F8
         shown = CliRunner().invoke(stats, ["--url", switch.control], catch_exceptions=False).output
         assert re.search(r"uploaded +\d+ +files, [0-9,]+ bytes \(active\)", shown), shown
     assert all(name.startswith("sbc-w0-") for name in there(bucket.remote()))
+
+
+def test_a_merged_file_does_not_replace_what_was_damaged_here(charged: Charged, root: Path) -> None:
+    """The good copy of a file that was put aside is the one that is there."""
+    files = fill(root, 5)
+    once(charged())
+    files[2].write_bytes(files[2].read_bytes()[:-1])
+    keeper.tidy(root, time.time() + keeper.QUIET + 1)
+    once(charged())
+    assert there(remote_of(charged())) == [
+        "edge1-w0-000000000000-000000000001.parquet",
+        "edge1-w0-000000000002.parquet",
+        "edge1-w0-000000000003-000000000004.parquet",
+    ]
