@@ -181,6 +181,7 @@ class Switch:
             worker=self._worker,
             reader=len(self.listeners) % self.config.workers,
             folder=self.config.spool_dir,
+            **({} if self._receipts is None else {"receipt": self._receipts.ask}),
         )
         self.listeners.append(inlet.listener)
         self._sources.append(way.source(inlet))

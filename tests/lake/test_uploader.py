@@ -29,6 +29,7 @@ from hepswitch.destinations.lake import LakeStore
 from hepswitch.lake import keeper, layout, locks, parquet, stock, uploader
 from hepswitch.lake.remote import WHOLE, Remote, RemoteError
 from hepswitch.lake.uploader import Charge, Uploader
+from hepswitch.lake.writer import claim, writer
 from lakes import sealed, store
 from object_storage import Bucket, bucket, s3  # noqa: F401
 from running import running_switch, wait_for
@@ -267,9 +268,9 @@ def test_what_makes_no_sense_is_told(charged: Charged, root: Path) -> None:
 
 def test_a_host_has_a_name_that_a_node_may_have(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "-sbc-1.example.net")
-    assert uploader.writer(root, None).node == "sbc_1.example.net"
+    assert writer(root, None).node == "sbc_1.example.net"
     monkeypatch.setattr("socket.gethostname", lambda: "other")
-    assert uploader.writer(root, None).node == "sbc_1.example.net", "the lake remembers"
+    assert writer(root, None).node == "sbc_1.example.net", "the lake remembers"
 
 
 def test_what_was_deleted_before_it_was_uploaded_is_counted(charged: Charged, root: Path) -> None:
@@ -401,7 +402,7 @@ def is_putting(bucket: Bucket) -> bool:  # noqa: F811
 def test_killed_in_the_middle_it_is_done_again(bucket: Bucket, root: Path) -> None:  # noqa: F811
     path = big(root)
     charge, remote = charge_of(root, bucket.table), bucket.remote()
-    Uploader(charge)._hold_the_name()  # the fault lets nothing be put
+    claim(remote, writer(root, "edge1"), "edge1")  # the fault lets nothing be put
     with bucket.storage.fault("hang PUT"):
         process = start(charge)
         wait_for(lambda: is_putting(bucket), "the upload")
@@ -421,7 +422,7 @@ def test_killed_in_the_middle_it_is_done_again(bucket: Bucket, root: Path) -> No
 def test_an_upload_that_takes_too_long_is_left_at_the_end(bucket: Bucket, root: Path) -> None:  # noqa: F811
     big(root)
     charge = charge_of(root, bucket.table, drain=0.2)
-    Uploader(charge)._hold_the_name()
+    claim(bucket.remote(), writer(root, "edge1"), "edge1")
     with bucket.storage.fault("hang PUT"):
         process = start(charge)
         wait_for(lambda: is_putting(bucket), "the upload")

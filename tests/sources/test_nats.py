@@ -160,22 +160,6 @@ async def test_while_the_disk_refuses_nothing_is_acknowledged_or_doubled(
         assert bool(node.listener.redelivered) is not is_heard
 
 
-async def test_what_finds_no_room_in_a_store_comes_again(
-    lone: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(nats, "LATER", 0.2)
-    async with running(lone.url, tmp_path) as node:
-        node.store.on_pressure = None  # as a store that nobody waits for
-        with monkeypatch.context() as patch:
-            patch.setattr(journal.os, "pwritev", refuse)
-            for first in range(0, 6000, 500):
-                await lone.publish(first, first + 500)
-            await until(lambda: node.store.refused["disk full"], "a message that finds no room")
-        await until(lambda: node.store.delivered == 6000, "storing")
-        await asyncio.wait_for(lone.acknowledged(), 10)
-        assert node.has(*range(6000))
-
-
 async def test_shares_are_disjoint_and_come_back_to_the_same_node(lone: Stream, tmp_path: Path) -> None:
     async with (
         running(lone.url + "&group=lake&share=1/2", tmp_path / "a") as a,
@@ -329,52 +313,20 @@ async def test_the_leader_of_a_cluster_dies_while_packets_flow(tmp_path: Path) -
         await client.close()
 
 
-async def test_small_messages_by_the_thousand(lone: Stream, tmp_path: Path) -> None:
-    for each in range(2500):
-        await lone.client.publish(f"{lone.name}.0", body(each), headers={BATCH: identity(each, each + 1)})
-    async with running(lone.url, tmp_path) as node:
-        await until(lambda: node.store.delivered == 2500, "storing")
-        assert (node.listener.redelivered, node.listener.state) == (0, "active")
-        await asyncio.wait_for(lone.acknowledged(), 10)
-
-
-RIGHTS = """
-tls {{ cert_file: "{cert}", key_file: "{key}" }}
-authorization {{
-  users: [
-    {{ user: admin, password: admin }},
-    {{ user: lake, password: geheim, permissions: {{
-      publish: [
-        "$JS.API.STREAM.INFO.HEP", "$JS.API.CONSUMER.LIST.HEP",
-        "$JS.API.CONSUMER.CREATE.HEP.>", "$JS.API.CONSUMER.INFO.HEP.>", "$JS.API.CONSUMER.MSG.NEXT.HEP.>", "$JS.ACK.HEP.>"
-      ],
-      subscribe: "_INBOX.>"
-    }} }}
-  ]
-}}
-"""
-
-
-@pytest.mark.parametrize("share", ["", "&share=1/1"])
-async def test_over_tls_with_no_more_rights_than_the_docs_say(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: str
+async def test_what_finds_no_room_in_a_store_comes_again(
+    lone: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    server_cert = authority.issue_cert("127.0.0.1")
-    server_cert.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
-    monkeypatch.setenv("HEPSWITCH_TEST_SECRET", "geheim")
-    extra = RIGHTS.format(cert=tmp_path / "server.pem", key=tmp_path / "server.pem")
-    with nats_server(tmp_path / "nats", extra) as server:
-        url = server.url().replace("nats:", "nats+tls:") + f"?ca={tmp_path}/ca.pem"
-        client = await connect(parse_address(url), Login(user="admin", password="admin"), "test")
-        await client.jetstream().add_stream(name="HEP", subjects=["hep.>"])
-        secret = "&user=lake&password=env:HEPSWITCH_TEST_SECRET"
-        async with running(url + secret + share, tmp_path / "lake") as node:
-            await client.jetstream().publish("hep.3", body(1))
-            await until(lambda: node.has(1), "storing")
-            await until(lambda: node.listener.state == "active" and not node.listener.waiting, "acknowledging")
-        await client.close()
+    monkeypatch.setattr(nats, "LATER", 0.2)
+    async with running(lone.url, tmp_path) as node:
+        node.store.on_pressure = None  # as a store that nobody waits for
+        with monkeypatch.context() as patch:
+            patch.setattr(journal.os, "pwritev", refuse)
+            for first in range(0, 6000, 500):
+                await lone.publish(first, first + 500)
+            await until(lambda: node.store.refused["disk full"], "a message that finds no room")
+        await until(lambda: node.store.delivered == 6000, "storing")
+        await asyncio.wait_for(lone.acknowledged(), 10)
+        assert node.has(*range(6000))
 
 
 async def publish_raw(server: NatsServer, subject: str, header: bytes, data: bytes) -> None:
@@ -455,6 +407,54 @@ async def test_when_shares_change_nothing_comes_again_and_nothing_is_left_out(
     async with running(url, tmp_path / "all") as node:
         await lone.publish(24, 25, 7)
         await until(lambda: node.has(24), "the group without shares")
+
+
+async def test_small_messages_by_the_thousand(lone: Stream, tmp_path: Path) -> None:
+    for each in range(2500):
+        await lone.client.publish(f"{lone.name}.0", body(each), headers={BATCH: identity(each, each + 1)})
+    async with running(lone.url, tmp_path) as node:
+        await until(lambda: node.store.delivered == 2500, "storing")
+        assert (node.listener.redelivered, node.listener.state) == (0, "active")
+        await asyncio.wait_for(lone.acknowledged(), 10)
+
+
+RIGHTS = """
+tls {{ cert_file: "{cert}", key_file: "{key}" }}
+authorization {{
+  users: [
+    {{ user: admin, password: admin }},
+    {{ user: lake, password: geheim, permissions: {{
+      publish: [
+        "$JS.API.STREAM.INFO.HEP", "$JS.API.CONSUMER.LIST.HEP",
+        "$JS.API.CONSUMER.CREATE.HEP.>", "$JS.API.CONSUMER.INFO.HEP.>", "$JS.API.CONSUMER.MSG.NEXT.HEP.>", "$JS.ACK.HEP.>"
+      ],
+      subscribe: "_INBOX.>"
+    }} }}
+  ]
+}}
+"""
+
+
+@pytest.mark.parametrize("share", ["", "&share=1/1"])
+async def test_over_tls_with_no_more_rights_than_the_docs_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: str
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    server_cert = authority.issue_cert("127.0.0.1")
+    server_cert.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    monkeypatch.setenv("HEPSWITCH_TEST_SECRET", "geheim")
+    extra = RIGHTS.format(cert=tmp_path / "server.pem", key=tmp_path / "server.pem")
+    with nats_server(tmp_path / "nats", extra) as server:
+        url = server.url().replace("nats:", "nats+tls:") + f"?ca={tmp_path}/ca.pem"
+        client = await connect(parse_address(url), Login(user="admin", password="admin"), "test")
+        await client.jetstream().add_stream(name="HEP", subjects=["hep.>"])
+        secret = "&user=lake&password=env:HEPSWITCH_TEST_SECRET"
+        async with running(url + secret + share, tmp_path / "lake") as node:
+            await client.jetstream().publish("hep.3", body(1))
+            await until(lambda: node.has(1), "storing")
+            await until(lambda: node.listener.state == "active" and not node.listener.waiting, "acknowledging")
+        await client.close()
 
 
 async def test_a_right_that_is_missing_is_named(

@@ -42,6 +42,7 @@ from hepswitch.units import Endpoint, parse_duration
 if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
     from nats.js import JetStreamContext
 
 __all__ = ["KEYLESS", "bind", "name", "parse", "source"]
@@ -60,8 +61,9 @@ SILENCE = 3 * HEARTBEAT
 """Seconds without a sign of life after which the request is taken to be lost."""
 LOOK = 5.0
 """Seconds between two looks at how much waits in the stream."""
-LATER = 2.0
-"""Seconds after which a message that found no room in a store comes again."""
+LATER, LATEST = 2.0, 60.0
+"""Seconds after which a message that found no room in a store comes again: twice as many each time, at most the latter. Each
+time all of the route is gone through again."""
 ANSWER = 5.0
 """Seconds that the server may take to answer a question."""
 
@@ -160,7 +162,7 @@ class NatsSource(StreamSource):
         context = client.jetstream(timeout=ANSWER)
         await self._prepare(context)
         inbox = client.new_inbox()
-        await client.subscribe(inbox, cb=self._arrive)
+        arriving = await client.subscribe(inbox, cb=self._arrive)
         self._asked, self._heard = 0, loop.time()
         self._active()
         look_at = extend_at = loop.time()
@@ -182,7 +184,7 @@ class NatsSource(StreamSource):
                 if not (self._arrived and self._reading.is_set()):
                     await asyncio.wait_for(self._woken.wait(), min(look_at, extend_at, now + HEARTBEAT) - now)
             await asyncio.sleep(0)
-        await self._leave(client)
+        await self._leave(client, arriving)
 
     def _check(self, client: Client, now: float) -> None:
         """OSError when this connection will bring nothing more."""
@@ -296,7 +298,8 @@ class NatsSource(StreamSource):
 
     def _take(self) -> None:
         """A turn: messages through the flow, to be acknowledged when they are written."""
-        turn, size = [], 0
+        turn: list[tuple[str, int]] = []
+        size = 0
         while self._arrived and size < TURN:
             message = self._arrived.popleft()
             headers = message.headers or {}
@@ -306,7 +309,7 @@ class NatsSource(StreamSource):
             self._pending = seen.num_pending
             if seen.sequence.stream > self._former.get(message.subject, 0):
                 self._flow(identity, message.data)
-            turn.append(message.reply)
+            turn.append((message.reply, seen.num_delivered))
             size += len(message.data)
         self._reckon()
         if turn:
@@ -316,12 +319,12 @@ class NatsSource(StreamSource):
 
     # ── what is said of it ─────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _settle(self, turn: list[str], written: Awaitable[bool]) -> None:
+    async def _settle(self, turn: list[tuple[str, int]], written: Awaitable[bool]) -> None:
         is_written = await written
-        verdict = b"+ACK" if is_written else b'-NAK {"delay": %d}' % int(LATER * 1e9)
-        for reply in turn:
+        for reply, delivered in turn:
             self._release(reply)
-            self._answers.append((reply, verdict))
+            later = min(LATER * 2 ** min(delivered - 1, 10), LATEST)
+            self._answers.append((reply, b"+ACK" if is_written else b'-NAK {"delay": %d}' % int(later * 1e9)))
         self._wake()
 
     def _release(self, reply: str) -> None:
@@ -350,8 +353,10 @@ class NatsSource(StreamSource):
         if info.ack_floor is not None:
             self._floor = max(self._floor, info.ack_floor.stream_seq)
 
-    async def _leave(self, client: Client) -> None:
+    async def _leave(self, client: Client, arriving: Subscription) -> None:
         """Acknowledge what is written soon, and give back what was not handed on."""
+        async with asyncio.timeout(PATIENCE):
+            await arriving.drain()  # type: ignore[no-untyped-call] # else what comes until the server knows would wait for `ack_wait`
         for message in self._arrived:
             self._release(message.reply)
             self._answers.append((message.reply, b"-NAK"))
