@@ -14,7 +14,7 @@ help:
 	@echo 'make build       .venv with hepswitch and its tools'
 	@echo 'make test        everything that must pass'
 	@echo 'make lint        the part of it that runs no tests'
-	@echo 'make bench       measure against a bare forwarder, write docs/performance.md'
+	@echo 'make bench       measure against a bare forwarder, write docs/performance.md and the table in docs/scaling.md'
 	@echo 'make mustshow    the promises under load: nothing lost, nothing doubled'
 	@echo 'make sanitize    fuzz the core built with AddressSanitizer and UBSan (COUNT=$(COUNT))'
 	@echo 'make docs        write the generated reference pages again'
@@ -56,7 +56,7 @@ docs: build
 	@$(BIN)/python docs/generate.py
 
 screenshots: build
-	@PYTHONPATH=. $(BIN)/python docs/screenshots.py
+	@PYTHONPATH=examples $(BIN)/python docs/screenshots.py
 
 site: build
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
@@ -64,6 +64,7 @@ site: build
 bench: build
 	@$(BIN)/python benchmarks/run.py
 	@$(BIN)/python benchmarks/stores.py
+	@$(BIN)/python benchmarks/streams.py
 
 mustshow: build
 	@$(BIN)/python benchmarks/mustshow.py

@@ -18,10 +18,14 @@ from typing import Any
 
 import harness
 import servers
+import stream_servers
 from harness import Usage
 from hepswitch.databases import kinds
 from hepswitch.destinations.stores import store_of
 from hepswitch.lake.lake import Lake
+from hepswitch.streams.address import spelled
+from hepswitch.streams.packing import unpack
+from hepswitch.wire.batch import Batch
 
 POSTGRES = ("fsync=on", "synchronous_commit=on", "shared_buffers=512MB", "max_wal_size=4GB", "autovacuum=off")
 MARIADB = ("--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=512M", "--innodb-log-file-size=1G")
@@ -77,6 +81,64 @@ class LakeFolder(Backend):
         """Rows of calls."""
         _, [(number,)] = Lake(self.store.path).sql("SELECT count(*) FROM messages")
         return int(number)
+
+
+class NatsStream(Backend):
+    """A stream of JetStream: one server, which writes to disk when the kernel does."""
+
+    def count(self) -> int:
+        """Packets in its messages."""
+        return asyncio.run(self._count())
+
+    async def _count(self) -> int:
+        from hepswitch.streams.nats import connect
+
+        client = await connect(self.store.address, self.store.login, "count")
+        stream = client.jetstream()
+        batch, found = Batch(None), 0
+        messages = await stream.subscribe(f"{self.store.subject}.>", ordered_consumer=True)
+        for _ in range((await stream.stream_info(self.store.address.name)).state.messages):
+            assert unpack(batch, (await messages.next_msg(10)).data, 0) == 0
+            found += len(batch)
+        await client.close()
+        return found
+
+
+class KafkaTopic(Backend):
+    """A topic of librdkafka's mock, which keeps everything in memory."""
+
+    def count(self) -> int:
+        """Packets in its messages."""
+        from confluent_kafka import Consumer, TopicPartition
+
+        address, batch, found = self.store.address, Batch(None), 0
+        ended: set[int | None] = set()
+        hosts = ",".join(map(spelled, address.servers))
+        consumer = Consumer({"bootstrap.servers": hosts, "group.id": "count", "enable.partition.eof": True})
+        consumer.assign([TopicPartition(address.name, partition, 0) for partition in range(self.store.partitions)])
+        while len(ended) < self.store.partitions:
+            message = consumer.poll(10)
+            assert message is not None, "the mock says nothing"
+            if message.error() is None:
+                assert unpack(batch, message.value() or b"", 0) == 0
+                found += len(batch)
+            else:
+                ended.add(message.partition())
+        consumer.close()
+        return found
+
+
+@contextlib.contextmanager
+def nats(folder: Path, packets: int) -> Iterator[Backend]:
+    with stream_servers.nats_server(folder) as server:
+        yield NatsStream(f'url = "{server.url()}"\npackets = {packets}', "", server)
+
+
+@contextlib.contextmanager
+def kafka(_: Path, packets: int) -> Iterator[Backend]:
+    with stream_servers.kafka_cluster() as server:
+        server.do("topic", "hep", 16)
+        yield KafkaTopic(f'url = "{server.url()}"\npackets = {packets}', "", server)
 
 
 @contextlib.contextmanager

@@ -214,11 +214,12 @@ def children(pid: int) -> list[int]:
 
 
 def processes(switch: RunningSwitch) -> dict[str, list[int]]:
-    """Process ids of a running switch by role: supervisor, worker, keeper, loader."""
+    """Process ids of a running switch by role: supervisor, worker, keeper, loader, uploader."""
     modules = {
         "worker": b"hepswitch.worker",
         "keeper": b"hepswitch.lake.keeper",
         "loader": b"hepswitch.databases.loader",
+        "uploader": b"hepswitch.lake.uploader",
     }
     commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children(switch.process.pid)}
     roles = {role: [pid for pid, command in commands.items() if name in command] for role, name in modules.items()}

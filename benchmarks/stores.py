@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
@@ -45,8 +46,9 @@ FIRST = 1_000
 SEAL = """
 import os, pathlib, resource, sys, time
 from hepswitch.destinations.figures import KeeperFigures
-from hepswitch.lake import keeper
+from hepswitch.lake import arrow, keeper
 keeper.settle()
+arrow.bound()
 before, start = os.times(), time.monotonic()
 keeper.seal_closed(pathlib.Path(sys.argv[3]), KeeperFigures())
 after = os.times()
@@ -251,7 +253,7 @@ def bare_native(backend: Backend, rows: int, _: Path) -> Cost:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A row of the table: the store, and the bare way to fill it; None for the lake, which no loader fills."""
+    """A row of the table: the store, and the bare way to fill it, if there is one to compare with."""
 
     start: Callable[[Path], AbstractContextManager[Backend]]
     bare: Callable[[Backend, int, Path], Cost] | None = None
@@ -281,6 +283,10 @@ LINES: dict[str, Line] = {
     "PostgreSQL homer7, Homer's indexes": Line(homer7_homer, bare_copy),
     "MariaDB opensips": Line(backends.mariadb, bare_insert),
     "ClickHouse (chdb)": Line(backends.clickhouse, bare_native),
+    "NATS, 500 packets a message": Line(partial(backends.nats, packets=500)),
+    "NATS, 1 packet a message": Line(partial(backends.nats, packets=1)),
+    "Kafka (a mock), 500 packets a message": Line(partial(backends.kafka, packets=500)),
+    "Kafka (a mock), 1 packet a message": Line(partial(backends.kafka, packets=1)),
 }
 
 
@@ -289,11 +295,11 @@ def measure(line: Line, first: Path, journal: Path, rows: int) -> tuple[Cost, Co
     with harness.workplace() as folder:
         (home := folder / "server").mkdir()
         with line.start(home) as backend:
-            if line.bare is None:
+            if isinstance(backend, backends.LakeFolder):
                 return sealed(journal, rows, home), None
             cost = loaded(backend, first, journal, rows, home)
             assert backend.count() == rows + FIRST, "a row is missing or there twice"
-            return cost, line.bare(backend, rows + FIRST, home)
+            return cost, line.bare(backend, rows + FIRST, home) if line.bare is not None else None
 
 
 def table(costs: dict[str, list[tuple[Cost, Cost | None]]]) -> Iterator[str]:

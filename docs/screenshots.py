@@ -20,8 +20,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from examples.demo import CAPTURE, HEPSWITCH, running, wait_until_stored
 from playwright.sync_api import Locator, Page, expect, sync_playwright
+
+from demo import CAPTURE, HEPSWITCH, running, wait_until_stored
 
 DOCS = Path(__file__).resolve().parent
 IMAGES = DOCS / "images"

@@ -9,7 +9,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from hepswitch.books import Snapshot
@@ -212,6 +212,68 @@ def split(data: bytes | bytearray) -> list[bytes]:
         frames.append(bytes(data[at : at + size]))
         at += size
     return frames
+
+
+class Link:
+    """A way to a server over which its answers get lost while it is `deaf`; what a server says first comes through."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.port = 0
+        self.deaf = False
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, both ways."""
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        writer.write(await far_reader.read(65536))
+        ways = [
+            asyncio.create_task(self._forth(reader, far_writer)),
+            asyncio.create_task(self._back(far_reader, writer)),
+        ]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            for each in (writer, far_writer):
+                each.transport.abort()
+
+    async def _forth(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+
+    async def _back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                if not self.deaf:
+                    writer.write(data)
+                    await writer.drain()
+
+
+@contextlib.asynccontextmanager
+async def a_link(port: int) -> AsyncIterator[Link]:
+    """A running link to a port of loopback."""
+    link = Link(port)
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        with contextlib.suppress(asyncio.CancelledError):
+            await link.serve(reader, writer)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    link.port = server.sockets[0].getsockname()[1]
+    try:
+        yield link
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Cable:

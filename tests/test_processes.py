@@ -93,7 +93,7 @@ def test_a_keeper_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytes
 
     async def keep() -> None:
         config = Config.model_validate({"drain": 0, "stores": {"lake": {}}})
-        keeper = asyncio.create_task(processes.attendant("lake", LakeStore(), config).run())
+        keeper = asyncio.create_task(processes.attendants("lake", LakeStore(), config)[0].run())
         await until(began.exists, "start of the keeper")
         keeper.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -112,7 +112,7 @@ def test_what_a_keeper_warns_of_is_heard(tmp_path: Path, monkeypatch: pytest.Mon
 
     async def keep() -> None:
         config = Config.model_validate({"drain": 0, "stores": {"lake": {}}})
-        keeper = asyncio.create_task(processes.attendant("lake", LakeStore(), config).run())
+        keeper = asyncio.create_task(processes.attendants("lake", LakeStore(), config)[0].run())
         await until(processes.recent.latest, "what it warns of")
         keeper.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -49,6 +49,12 @@ class Listener:
     """Captured frames that were looked at, whatever they hold."""
     truncated: int = 0
     """Messages of which the capture held the beginning only: they are kept."""
+    state: str = ""
+    """Of a stream that is consumed here: "active", or what hinders it."""
+    waiting: int = 0
+    """Messages that a stream still has for this listener, or has not heard that they are written."""
+    redelivered: int = 0
+    """Messages that a stream gave more than once."""
 
     def snapshot(self) -> Snapshot:
         return {
@@ -63,7 +69,7 @@ class Listener:
             "interruptions": self.interruptions,
             "frames": self.frames,
             "truncated": self.truncated,
-        }
+        } | ({"state": self.state, "waiting": self.waiting, "redelivered": self.redelivered} if self.state else {})
 
 
 @dataclass(slots=True)

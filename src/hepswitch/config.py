@@ -133,7 +133,7 @@ class Config(Table):
         ["udp://127.0.0.1:9060", "tcp://127.0.0.1:9060"],
         min_length=1,
         description="Where packets arrive. HEP: udp://, tcp://, tls://host:port?cert=FILE&key=FILE[&client_ca=FILE]. Plain "
-        "SIP: sip://host:port[?transport=tcp]. Interfaces, tunnels and recordings: see Listeners below. "
+        "SIP: sip://host:port[?transport=tcp]. Interfaces, tunnels, recordings and streams: see Listeners below. "
         "`?allow=10.0.0.0/8,192.0.2.1&deny=…` replaces the lists of [access] for one listener.",
     )
     workers: int = Field(1, ge=1, le=256, description="Processes that receive and route.")

@@ -1,8 +1,8 @@
-"""The processes that the supervisor starts: workers, which take packets, keepers of lakes, and loaders of databases.
+"""The processes that the supervisor starts: workers, which take packets, and those that tend stores.
 
 One object each, over all restarts of its process. Whatever a process says or does, the worst that comes of it here is a
 WorkerError. Not here: when to start one again (`supervisor`), and what they do (`worker`,
-`lake.keeper`, `databases.loader`).
+`lake.keeper`, `lake.uploader`, `databases.loader`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from msgspec.json import decode, encode
 
 from hepswitch import books
 from hepswitch.config import Config
-from hepswitch.destinations.databases import DatabaseStore, spool_of
 from hepswitch.destinations.lake import LakeStore
+from hepswitch.destinations.loaded import LoadedStore, spool_of
 from hepswitch.logs import Event, recent, words
-from hepswitch.tables import REVEALED
+from hepswitch.tables import REVEALED, revealed
 from hepswitch.tracing.taps import Found
 from hepswitch.waiting import Ages
 
@@ -286,17 +286,34 @@ class Attendant:
                 log.warning("a process said what is no event", process=self.name, line=line[:200])
 
 
-def attendant(name: str, store: LakeStore | DatabaseStore, config: Config) -> Attendant:
-    """The process that looks after a store: what the workers write into journals is only half of it."""
+def attendants(name: str, store: LakeStore | LoadedStore, config: Config) -> list[Attendant]:
+    """The processes that look after a store: what the workers write into journals is only half of it."""
     if isinstance(store, LakeStore):
-        return Attendant("keeper", name, "hepswitch.lake.keeper", store.model_dump_json().encode(), config)
+        keeper = Attendant("keeper", name, "hepswitch.lake.keeper", store.model_dump_json().encode(), config)
+        return [keeper] if store.remote is None else [keeper, _uploader(name, store, config)]
     charge = {
         "name": name,
         "store": store.model_dump(mode="json", context=REVEALED),
         "folder": str(spool_of(config.spool_dir, name)),
         "drain": config.drain,
     }
-    return Attendant("loader", name, "hepswitch.databases.loader", encode(charge), config)
+    return [Attendant("loader", name, "hepswitch.databases.loader", encode(charge), config)]
+
+
+def _uploader(name: str, store: LakeStore, config: Config) -> Attendant:
+    charge = {
+        "name": name,
+        "path": str(store.path),
+        "keep": store.keep,
+        "remote": store.remote,
+        "access_key": revealed(store.access_key),
+        "secret_key": revealed(store.secret_key),
+        "node": store.node,
+        "upload_after": store.upload_after,
+        "keep_local": store.keep_local,
+        "drain": config.drain,
+    }
+    return Attendant("uploader", name, "hepswitch.lake.uploader", encode(charge), config)
 
 
 def _pid(process: asyncio.subprocess.Process | None) -> int | None:

@@ -1,4 +1,4 @@
-"""The supervisor: binds the sockets, starts workers, keepers and loaders, restarts what died, and adds up the books.
+"""The supervisor: binds the sockets, starts workers and what tends the stores, restarts what died, and adds up the books.
 
 It holds every listening socket, so a worker that dies loses no datagram that the kernel has queued. One worker or many:
 the same code. Not here: the processes (`processes`), packets (`switch`), HTTP (`control.http`).
@@ -34,13 +34,17 @@ from hepswitch.control.traces import TracesAtRunTime
 from hepswitch.control.vitals import Vitals
 from hepswitch.crew import Crew
 from hepswitch.databases.gauge import Gauge
-from hepswitch.destinations.databases import DatabaseStore, spool_of
+from hepswitch.destinations import figures
+from hepswitch.destinations.figures import UPLOADS, UploaderFigures
 from hepswitch.destinations.hep import FORGOTTEN_HINT
+from hepswitch.destinations.lake import LakeStore
+from hepswitch.destinations.loaded import LoadedStore, spool_of
 from hepswitch.destinations.sets import NodeChange
+from hepswitch.destinations.stores import searchable
 from hepswitch.identity import switch_id
 from hepswitch.logs import words
 from hepswitch.net.sockets import raise_descriptor_limit
-from hepswitch.processes import Attendant, BusEnds, Worker, attendant
+from hepswitch.processes import Attendant, BusEnds, Worker, attendants
 from hepswitch.queries.library import Library
 from hepswitch.sources.ways import WAYS
 from hepswitch.switch import RELOADED
@@ -76,7 +80,12 @@ class Supervisor:
         self._gauges = {
             name: Gauge(spool_of(config.spool_dir, name), store.spool)
             for name, store in config.stores.items()
-            if isinstance(store, DatabaseStore)
+            if isinstance(store, LoadedStore)
+        }
+        self._uploading = {
+            name: store.path
+            for name, store in config.stores.items()
+            if isinstance(store, LakeStore) and store.remote is not None
         }
         self._stopping = asyncio.Event()
         self._sockets: list[list[list[socket.socket]]] = [[] for _ in range(config.workers)]
@@ -112,7 +121,7 @@ class Supervisor:
             self._report_forgotten_spools()
             self._library = await stack.enter_async_context(
                 Library(
-                    self.config.stores,
+                    searchable(self.config.stores),
                     self.config.control.query_timeout,
                     self.config.control.query_processes,
                     self.config.control.query_memory,
@@ -127,7 +136,8 @@ class Supervisor:
             await crew.start(self.config)
             self._started.set()
             cares = [tasks.create_task(crew.care(worker, self._restart)) for worker in crew.workers]
-            self._attendants = [attendant(name, store, self.config) for name, store in self.config.stores.items()]
+            stores = self.config.stores.items()
+            self._attendants = [each for name, store in stores for each in attendants(name, store, self.config)]
             cares += [tasks.create_task(each.run()) for each in self._attendants]
             cares.append(tasks.create_task(self._observer.watch()))
             cares.append(tasks.create_task(self.live.run()))
@@ -187,6 +197,9 @@ class Supervisor:
         for name, gauge in self._gauges.items():
             if name in book["stores"]:
                 book["stores"][name] = gauge.complete(book["stores"][name])
+        for name, path in self._uploading.items():
+            if name in book["stores"]:
+                book["stores"][name]["uploads"] = figures.read(path, UploaderFigures, UPLOADS).row()
         return books.close(self._crew.with_lags(book), self._clock.uptime)
 
     async def vitals(self) -> Vitals:

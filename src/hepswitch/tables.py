@@ -71,6 +71,11 @@ Secret = Annotated[SecretStr, BeforeValidator(_secret), PlainSerializer(_write_s
 "text:…" is a text that begins like one of these. Prints as asterisks; `get_secret_value()` gives it."""
 
 
+def revealed(secret: SecretStr | None) -> str:
+    """What a secret is; empty when there is none."""
+    return "" if secret is None else secret.get_secret_value()
+
+
 def _kinds(annotation: Any) -> Iterator[Any]:
     """The types and values that an annotation is made of."""
     parts = get_args(annotation)

@@ -14,6 +14,9 @@ from urllib.parse import parse_qsl, urlsplit
 PORTS = {"udp": 9060, "tcp": 9060, "tls": 9061, "sip": 5060}
 """Port of an endpoint whose URL names none, by scheme. `sip` is plain SIP, the others carry HEP."""
 
+NAMING = ("transport", "group", "share")
+"""Options that tell listeners apart."""
+
 _SIZE = re.compile(r"(?i)\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?)b?|b)?\s*")
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|s|m|h|d|w)")
@@ -102,7 +105,8 @@ def parse_rate(text: object) -> tuple[float, float]:
 class Endpoint:
     """One `scheme://host:port?key=value` address. `str(endpoint)` gives `scheme://host:port`, its name in the books.
 
-    A `transport` among the options is part of the name: the same port may be there over UDP and over TCP.
+    Options of NAMING are part of the name: the same port may be there over UDP and over TCP. A file or a stream is all in
+    `host`, which has a slash in it then; there is no port.
     A host that begins with an underscore is the name of a service (SRV, RFC 2782): the DNS says its hosts and their
     ports, so `port` is 0 and `str(endpoint)` shows none.
     """
@@ -132,8 +136,9 @@ class Endpoint:
         if self.is_service:
             return f"{self.scheme}://{self.host}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        transport = self.options.get("transport")
-        return f"{self.scheme}://{host}:{self.port}" + (f"?transport={transport}" if transport else "")
+        address = self.host if "/" in self.host else f"{host}:{self.port}"
+        named = "&".join(f"{key}={self.options[key]}" for key in NAMING if key in self.options)
+        return f"{self.scheme}://{address}" + (f"?{named}" if named else "")
 
 
 def parse_endpoint(text: str, schemes: tuple[str, ...] = ("udp", "tcp", "tls")) -> Endpoint:

@@ -42,10 +42,10 @@ def test_the_first_store_in_a_database_unless_another_one_is_named(tmp_path: Pat
     [
         (
             ("--store", "captures"), CONFIG,
-            "stores.captures is a lake, a folder that needs no tables; in a database here: first, second",
+            "stores.captures is a lake, a folder that needs no tables; databases and streams here: first, second",
         ),
-        (("--store", "third"), CONFIG, "there is no store third; in a database here: first, second"),
-        ((), "workers = 1\n", "stores: lake; none of these is in a database"),
+        (("--store", "third"), CONFIG, "there is no store third; databases and streams here: first, second"),
+        ((), "workers = 1\n", "stores: lake; none of these is a database or a stream"),
         ((), "workers = 0\n", "hepswitch.toml:1: workers:"),
     ],
 )  # fmt: skip
@@ -55,6 +55,15 @@ def test_where_there_are_no_statements_it_says_why(
     done = _ddl(tmp_path, *arguments, text=text)
     assert (done.exit_code, done.stdout) == (2, "")
     assert said in done.stderr
+
+
+def test_of_a_stream_it_is_the_command_that_makes_it(tmp_path: Path) -> None:
+    text = '[stores.bus]\nurl = "nats://n1,n2/HEP"\nsubject = "sip"\nreplicas = 3\n'
+    done = _ddl(tmp_path, text=text)
+    assert (done.exit_code, done.stdout.startswith("nats stream add HEP --subjects='sip.>' ")) == (0, True)
+    text = '[stores.bus]\nurl = "kafka://k1/hep"\npartitions = 32\n'
+    done = _ddl(tmp_path, text=text)
+    assert (done.exit_code, "--topic hep --partitions 32 " in done.stdout) == (0, True)
 
 
 async def test_the_server_runs_what_is_printed(tmp_path: Path) -> None:

@@ -77,6 +77,18 @@ def test_which_stores_there_are(config: Path) -> None:
     assert (result.exit_code, "say which with --config" in result.stderr) == (2, True)
 
 
+def test_a_stream_is_passed_over_and_cannot_be_asked(config: Path, tmp_path: Path) -> None:
+    edge = config.with_name("edge.toml")
+    edge.write_text('[stores.bus]\nurl = "nats://n1/HEP"\n' + config.read_text())
+    assert calls(run(search.cli, edge, "--json")) == BOTH
+    result = run(search.cli, edge, "--store", "bus")
+    assert (result.exit_code, "the store bus is a stream: packets only pass through it" in result.stderr) == (2, True)
+    edge = tmp_path / "edge.toml"
+    edge.write_text('[stores.bus]\nurl = "kafka://k1/hep"\n')
+    result = run(search.cli, edge)
+    assert (result.exit_code, "the store bus is a stream" in result.stderr) == (2, True)
+
+
 def test_a_server_that_is_away(config: Path) -> None:
     for command, arguments in ((search.cli, []), (ladder.cli, ["x"]), (export.cli, ["x", "-o", "-"])):
         result = run(command, config, *arguments, "--store", "away")

@@ -18,7 +18,7 @@ from hepswitch.config import Config
 from hepswitch.control import observer
 from hepswitch.control.observer import Observer
 from hepswitch.control.protocol import ProcessInfo
-from hepswitch.destinations.figures import KeeperFigures, Ledger, LoaderFigures
+from hepswitch.destinations.figures import UPLOADS, KeeperFigures, Ledger, LoaderFigures, UploaderFigures
 
 BUSY = "n = 0\nwhile n < 10**7: n += 1\nprint('worked', flush=True)\nimport time\ntime.sleep(1000)"
 
@@ -93,7 +93,10 @@ async def test_buffers_are_those_of_udp_and_disks_those_of_folders_that_may_come
     config = Config.model_validate(
         {
             "spool_dir": str(tmp_path / "not" / "there"),
-            "stores": {"lake": {"url": f"lake:{tmp_path}/lake"}, "db": {"url": f"sqlite:{tmp_path}/db.sqlite"}},
+            "stores": {
+                "lake": {"url": f"lake:{tmp_path}/lake", "remote": "s3://bucket"},
+                "db": {"url": f"sqlite:{tmp_path}/db.sqlite"},
+            },
         }
     )
     watched = Observer(config, list, [])
@@ -110,6 +113,9 @@ async def test_buffers_are_those_of_udp_and_disks_those_of_folders_that_may_come
     (tmp_path / "lake").mkdir()
     lake.figures.rows = 7
     lake.save()
+    uploads = Ledger(tmp_path / "lake", UploaderFigures, UPLOADS)
+    uploads.figures.bytes = 9
+    uploads.save()
     vitals = await watched.vitals(capturing=True)
     assert vitals.buffers == {"udp://a": 50_000}
     assert vitals.buffer_asked == 16 << 20
@@ -117,4 +123,5 @@ async def test_buffers_are_those_of_udp_and_disks_those_of_folders_that_may_come
     status = os.statvfs(tmp_path)
     assert all(disk.size == status.f_blocks * status.f_frsize > disk.free for disk in vitals.disks.values())
     assert vitals.keepers["lake"].rows == 7
+    assert vitals.uploaders == {"lake": UploaderFigures(bytes=9)}
     assert vitals.loaders == {"db": LoaderFigures()}

@@ -18,7 +18,8 @@ from hepswitch.databases.backlog import Backlog, Batch
 from hepswitch.databases.frames_reader import FramesReader, Run
 from hepswitch.databases.gauge import Gauge
 from hepswitch.destinations import position
-from hepswitch.destinations.databases import SqliteStore, spool_of
+from hepswitch.destinations.databases import SqliteStore
+from hepswitch.destinations.loaded import spool_of
 from hepswitch.journal import Journal
 from hepswitch.wire.frames import Frames
 

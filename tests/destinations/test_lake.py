@@ -13,7 +13,9 @@ from pydantic import ValidationError
 from hepswitch import journal
 from hepswitch.destinations.journaled import BLOCK, JournaledOutlet
 from hepswitch.destinations.lake import LakeStore
+from hepswitch.destinations.remote_url import RemoteUrl
 from hepswitch.journal import read_blocks, segments
+from hepswitch.tables import REVEALED
 from hepswitch.wire import record
 from hepswitch.wire.hep import Hep
 
@@ -192,3 +194,35 @@ def test_the_table_of_the_configuration() -> None:
     for wrong in ({"url": "postgresql://x"}, {"keep": "seven days"}, {"segment": "1k"}, {"quue": "1MiB"}):
         with pytest.raises(ValidationError):
             LakeStore.model_validate(wrong)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://KEY:h1d/den@bucket/x", "s3://KEY:h1d/den/", "s3:///x?secret_key=h1dden", "s3://b/../x?secret_key=h1dden",
+        "s3://b?endpoint=http://u:h1dden@host", "gs://KEY:h1dden@bucket", "s3://b?h1dden", "s3://b?endpoint=http://h/h1dden",
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_a_remote_is_not_repeated(url: str) -> None:
+    with pytest.raises(ValueError, match="write") as caught:
+        RemoteUrl.parse(url)
+    assert "h1d" not in str(caught.value)
+
+
+def test_a_remote_is_anchored_and_survives_the_way_to_a_process() -> None:
+    store = LakeStore.model_validate(
+        {
+            "url": "lake:captures", "remote": "s3://b/a b/?ca=ca.pem&endpoint=https://h:9000&region=eu",
+            "access_key": "k", "secret_key": "s", "keep_local": "1d",
+        }
+    )  # fmt: skip
+    there = store.anchored(lambda path: Path("/etc") / path)
+    assert there.remote == "s3://b/a%20b?endpoint=https://h:9000&region=eu&ca=/etc/ca.pem"
+    url = RemoteUrl.parse(there.remote)
+    assert (url.scheme, url.root, url.endpoint, url.region, url.ca) == (
+        "s3", "b/a b", "https://h:9000", "eu", "/etc/ca.pem",
+    )  # fmt: skip
+    assert LakeStore.model_validate(there.model_dump(mode="json", context=REVEALED)) == there
+    assert "h1dden" not in LakeStore(remote="s3://b", access_key="k", secret_key="h1dden").model_dump_json()
+    assert LakeStore(remote="file:///mnt/nfs").anchored(Path).remote == "file:///mnt/nfs"
+    assert LakeStore.model_validate(LakeStore().model_dump(mode="json")) == LakeStore()

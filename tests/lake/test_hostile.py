@@ -24,7 +24,7 @@ from hepswitch.destinations.figures import KeeperFigures
 from hepswitch.destinations.lake import LakeStore
 from hepswitch.destinations.records import Records
 from hepswitch.destinations.spool import Spool
-from hepswitch.lake import compaction, keeper, layout, parquet, sealer, snapshot
+from hepswitch.lake import compaction, keeper, layout, locks, parquet, sealer, snapshot
 from hepswitch.lake.lake import Lake
 from hepswitch.lake.query import Query
 from hepswitch.lake.reader import HOPS
@@ -360,7 +360,7 @@ def test_nobody_else_reads_what_was_captured(tmp_path: Path) -> None:
         root = tmp_path / "var" / "captures"
         store(root, PACKETS)
         sealed(root)
-        with keeper.holding(root):
+        with locks.holding(root, locks.KEEPER):
             pass
         spool = Spool([tmp_path / "spool" / "w0"], 1 << 20)
         spool.open()

@@ -21,6 +21,8 @@ from hepswitch.databases import kinds
 from hepswitch.databases.server import Mark
 from hepswitch.destinations.databases import DatabaseStore, PostgresStore, SqliteStore
 from hepswitch.destinations.lake import LakeStore
+from hepswitch.destinations.stores import searchable
+from hepswitch.destinations.streams import KafkaStore, NatsStore
 from hepswitch.queries.export import file_name
 from hepswitch.queries.questions import Call, Calls, Export, Message, Messages, Rate, Stores, read
 from hepswitch.wire import pcap
@@ -245,3 +247,14 @@ def test_parameters_of_a_url() -> None:
     ]:
         with pytest.raises(ValueError, match=words):
             read(kind, parameters)
+
+
+def test_a_switch_whose_stores_are_streams_has_nothing_to_search() -> None:
+    nothing = asked.Stores(searchable({"bus": NatsStore(url="nats://n1/HEP")}))
+    assert nothing.told(Stores())["stores"] == []
+    assert "packets only pass through it" in nothing.told(Calls(), 404)["error"]
+    lake = asked.Stores(searchable({"lake": LakeStore(url="lake:./x"), "bus": KafkaStore(url="kafka://k1/hep")}))
+    assert [each["name"] for each in lake.told(Stores())["stores"]] == ["lake"]
+    assert lake.told(Calls(store="bus"), 404)["error"] == (
+        "there is no store 'bus' that can be searched; these can: lake"
+    )

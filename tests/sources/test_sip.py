@@ -47,6 +47,7 @@ class Rig:
             "allowed": lambda ip: True,
             "places": Places(),
             "worker": 0,
+            "reader": 0,
             "folder": Path(),
             "written": written,
         } | options

@@ -12,6 +12,7 @@ from hepswitch.cli.selection import TEXT, make_query, open_store, query_options,
 
 if TYPE_CHECKING:
     from hepswitch.lake.reader import Reader, Row
+    from hepswitch.lake.remote import Remote
 
 
 @click.command("export")
@@ -29,7 +30,7 @@ def cli(
     call_ids: tuple[str, ...],
     output: str,
     store: str | None,
-    lake: Path | None,
+    lake: Path | Remote | None,
     config: Path | None,
     **filters: Any,
 ) -> None:

@@ -14,6 +14,7 @@ from hepswitch.cli.terminal import json_line, safe
 if TYPE_CHECKING:
     from hepswitch.lake.ladder import Event
     from hepswitch.lake.reader import Reader, Row
+    from hepswitch.lake.remote import Remote
 
 PLAIN_WIDTH = 110
 """Columns when standard output is no terminal."""
@@ -30,7 +31,13 @@ PLAIN_WIDTH = 110
 @click.option("--full", is_flag=True, help="Every message in full below the ladder.")
 @click.option("--json", "as_json", is_flag=True, help="The ladder as one JSON object.")
 def cli(
-    call_id: str, store: str | None, lake: Path | None, config: Path | None, times: str, full: bool, as_json: bool
+    call_id: str,
+    store: str | None,
+    lake: Path | Remote | None,
+    config: Path | None,
+    times: str,
+    full: bool,
+    as_json: bool,
 ) -> None:
     """Draw the flow of a call: all legs that belong together, with their RTCP and logs.
 

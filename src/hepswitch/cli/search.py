@@ -24,6 +24,7 @@ from hepswitch.lake.rows import plain
 if TYPE_CHECKING:
     from hepswitch.lake.query import Query
     from hepswitch.lake.reader import Reader
+    from hepswitch.lake.remote import Remote
 
 Row = dict[str, Any]
 
@@ -54,7 +55,7 @@ def cli(
     limit: int,
     sql: str | None,
     store: str | None,
-    lake: Path | None,
+    lake: Path | Remote | None,
     config: Path | None,
     form: str | None,
     **filters: Any,

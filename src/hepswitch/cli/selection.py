@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from hepswitch.destinations.lake import LakeStore
     from hepswitch.lake.query import Query
     from hepswitch.lake.reader import Reader
+    from hepswitch.lake.remote import Remote
+    from hepswitch.lake.remote_part import RemotePart
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -55,6 +57,26 @@ class TimeType(click.ParamType[datetime]):
             self.fail(str(error), param, ctx)
 
 
+class LakeType(click.Path):
+    """A lake's folder, or the URL of its files on object storage."""
+
+    name = "folder|url"
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str) or "://" not in value:
+            return super().convert(value, param, ctx)
+        from hepswitch.lake.ranges import PATIENCE
+        from hepswitch.lake.remote import Remote
+
+        try:
+            return Remote.parse(value, patience=PATIENCE / 2)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 TEXT, TIME = TextType(), TimeType()
 
 _STORES = (
@@ -66,9 +88,9 @@ _STORES = (
     ),
     click.option(
         "--lake",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=LakeType(),
         envvar="HEPSWITCH_LAKE",
-        help="A lake's folder, instead of a configuration. Without both: ./captures.",
+        help="A lake's folder, or s3://BUCKET[/PREFIX], instead of a configuration. Without both: ./captures.",
     ),
     config_option,
 )
@@ -121,11 +143,11 @@ def make_query(filters: dict[str, Any], limit: int | None = None) -> Query:
 
 
 @contextlib.contextmanager
-def open_store(store: str | None, lake: Path | None, config: Path | None) -> Iterator[Reader]:
+def open_store(store: str | None, lake: Path | Remote | None, config: Path | None) -> Iterator[Reader]:
     """The store that is meant. Ends the command with exit status 1 when there is none, or none that may be read."""
     if lake is not None and store is not None:
         if _said("lake"):
-            raise click.UsageError("--lake and --store exclude each other: a lake in a folder needs no configuration")
+            raise click.UsageError("--lake and --store exclude each other: a lake needs no configuration")
         lake = None  # the environment's: what is said here counts
     if lake is None and config is not None:
         from hepswitch.destinations.databases import DatabaseStore
@@ -135,10 +157,13 @@ def open_store(store: str | None, lake: Path | None, config: Path | None) -> Ite
             with _database(name, table) as reader:
                 yield reader
             return
-        lake = table.path
-    elif store is not None:
+        with _lake(table.path, table) as reader:
+            yield reader
+        return
+    if store is not None:
         raise click.UsageError(f"--store {store} is a name of a configuration: say which with --config")
-    yield _lake(lake or DEFAULT_LAKE)
+    with _lake(lake or DEFAULT_LAKE) as reader:
+        yield reader
 
 
 def _said(option: str) -> bool:
@@ -146,17 +171,42 @@ def _said(option: str) -> bool:
     return source is click.core.ParameterSource.COMMANDLINE
 
 
-def _lake(path: Path) -> Reader:
+@contextlib.contextmanager
+def _lake(place: Path | Remote, store: LakeStore | None = None) -> Iterator[Reader]:
+    """The lake in that place, with what `store` says of its remote part."""
+    from hepswitch.lake.lake import Lake
+    from hepswitch.lake.remote import RemoteError
+    from hepswitch.lake.remote_part import RemotePart
+
+    remote: RemotePart | None = None
+    try:
+        if not isinstance(place, Path):
+            remote = RemotePart(place, None, warn, warn)
+        elif store is not None:
+            remote = RemotePart.of(store, warn, warn)
+    except OSError as error:
+        click.echo(str(error), err=True)
+        raise SystemExit(1) from None
+    try:
+        yield Lake(_folder(place, remote) if isinstance(place, Path) else None, warn, remote)
+    except RemoteError as error:
+        click.echo(safe(str(error)), err=True)
+        raise SystemExit(1) from None
+
+
+def _folder(path: Path, remote: RemotePart | None) -> Path | None:
+    """The lake's folder when it is there; ends the command when there is no other part of it."""
     if not path.is_dir():
-        click.echo(f"no lake at {path}: name its folder with --lake, or a configuration with --config", err=True)
-        raise SystemExit(1)
+        if remote is None:
+            click.echo(f"no lake at {path}: name its folder with --lake, or a configuration with --config", err=True)
+            raise SystemExit(1)
+        warn(f"no lake at {path}: {remote} alone is looked through")
+        return None
     if not os.access(path, os.R_OK | os.X_OK):
         click.echo(f"you may not read the lake at {path}: search as a user who is in its group", err=True)
         raise SystemExit(1)
     TEXT.convert(path, None, None)
-    from hepswitch.lake.lake import Lake
-
-    return Lake(path, warn)
+    return path
 
 
 @contextlib.contextmanager
@@ -173,16 +223,22 @@ def _database(name: str, store: DatabaseStore) -> Iterator[Reader]:
 
 def _configured(name: str | None, path: Path) -> tuple[str, LakeStore | DatabaseStore]:
     from hepswitch.config import ConfigError, load
+    from hepswitch.destinations.stores import searchable
 
     try:
         stores = load(path).stores
     except ConfigError as error:
         click.echo(str(error), err=True)
         raise SystemExit(2) from None
-    name = next(iter(stores)) if name is None else name
+    known = searchable(stores)
+    name = next(iter(known or stores)) if name is None else name
     if name not in stores:
         raise click.UsageError(f"{path} has no store {name!r}; it has {', '.join(stores)}")
-    return name, stores[name]
+    if name not in known:
+        raise click.UsageError(
+            f"the store {name} is a stream: packets only pass through it; search a node that stores them"
+        )
+    return name, known[name]
 
 
 def warn(message: str) -> None:

@@ -64,6 +64,8 @@ def _received(listeners: dict[str, Any]) -> list[Row]:
         rows.append((f"[bold]received[/] {plain(url)}", f"{row['packets']:,}", f"{row['bytes']:,} bytes"))
         rows += _reasons("malformed", row["malformed_reasons"])
         rows += _reasons("refused", row["refused"])
+        if row.get("waiting"):
+            rows.append(("  waiting", f"{row['waiting']:,}", f"messages in the stream ({plain(row['state'])})"))
         if row["kernel_drops"]:
             rows.append(
                 (
@@ -90,9 +92,22 @@ def _outlets(kind: str, outlets: dict[str, Any]) -> list[Row]:
     for name, row in outlets.items():
         rows.append((f"[bold]{kind}[/] {plain(name)}", f"{row['accepted']:,}", "accepted"))
         rows += _account(row)
+        rows += _uploads(row.get("uploads"))
         for url, node in row.get("nodes", {}).items():
             rows.append((f"  node {plain(url)}", f"{node['delivered']:,}", f"delivered ({node['state']})"))
             rows += [(f"  {label}", number, note) for label, number, note in _account(node) if label != "  delivered"]
+    return rows
+
+
+def _uploads(row: dict[str, Any] | None) -> list[Row]:
+    if row is None:
+        return []
+    rows: list[Row] = [("  uploaded", f"{row['files']:,}", f"files, {row['bytes']:,} bytes ({plain(row['state'])})")]
+    if row["waiting_files"]:
+        note = f"files wait for their upload, the oldest for {row['lag']:.0f} s"
+        rows.append(("  to upload", f"{row['waiting_files']:,}", note))
+    if row["lost_files"]:
+        rows.append(("  not uploaded", f"[red]{row['lost_files']:,}[/]", "files deleted before they were uploaded"))
     return rows
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from hepswitch.books import Snapshot
 from hepswitch.config import Config
+from hepswitch.destinations.figures import ACTIVE
 
 
 def hints(book: Snapshot, config: Config) -> Iterator[str]:
@@ -22,6 +23,12 @@ def hints(book: Snapshot, config: Config) -> Iterator[str]:
             if lost := sum(row["discarded"].values()):
                 reasons = ", ".join(f"{count:,} {reason}" for reason, count in row["discarded"].items())
                 yield f"{kind[:-1]} {name} lost {lost:,} packets: {reasons}"
+    for name, row in book["stores"].items():
+        uploads = row.get("uploads", {})
+        if (state := uploads.get("state", ACTIVE)) != ACTIVE:
+            yield f"store {name} cannot upload: {state}"
+        if lost := uploads.get("lost_files"):
+            yield f"store {name}: {lost:,} files were deleted before they were uploaded: raise keep, or max_size"
     if book["routed"]["errors"]:
         yield f"the route raised {book['routed']['errors']:,} times: the log has the lines of the script"
     if not book["balanced"]:

@@ -22,9 +22,9 @@ from hepswitch.config import Config
 from hepswitch.control.protocol import ProcessInfo
 from hepswitch.control.vitals import Disk, Vitals
 from hepswitch.destinations import figures
-from hepswitch.destinations.databases import DatabaseStore, spool_of
-from hepswitch.destinations.figures import KeeperFigures, LoaderFigures
+from hepswitch.destinations.figures import UPLOADS, KeeperFigures, LoaderFigures, UploaderFigures
 from hepswitch.destinations.lake import LakeStore
+from hepswitch.destinations.loaded import LoadedStore, spool_of
 from hepswitch.logs import Throttle, words
 from hepswitch.net.sockets import given_receive_buffer
 
@@ -58,10 +58,15 @@ class Observer:
         self._looks = looks
         self._spool = config.spool_dir
         self._lakes = {name: store.path for name, store in config.stores.items() if isinstance(store, LakeStore)}
+        self._uploading = {
+            name: store.path
+            for name, store in config.stores.items()
+            if isinstance(store, LakeStore) and store.remote is not None
+        }
         self._loaded = {
             name: spool_of(config.spool_dir, name)
             for name, store in config.stores.items()
-            if isinstance(store, DatabaseStore)
+            if isinstance(store, LoadedStore)
         }
         self._delays = deque[float]([0.0], REMEMBERED)
         self._cpu: dict[str, tuple[int, float]] = {}
@@ -131,6 +136,9 @@ class Observer:
                 },
                 loaders={name: figures.read(path, LoaderFigures) for name, path in self._loaded.items()},
                 keepers={name: figures.read(path, KeeperFigures) for name, path in self._lakes.items()},
+                uploaders={
+                    name: figures.read(path, UploaderFigures, UPLOADS) for name, path in self._uploading.items()
+                },
             )
 
         return await asyncio.to_thread(on_disk)

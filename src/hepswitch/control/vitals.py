@@ -1,4 +1,4 @@
-"""How the switch itself is: its processes, its event loop, its sockets' buffers, its disks, and what the loaders and keepers
+"""How the switch itself is: its processes, its event loop, its sockets' buffers, its disks, and what those who tend stores
 have left on disk. Not here: packets (`books`), who looks (`observer`), what becomes a metric of it (`metrics`).
 """
 
@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
-from hepswitch.destinations.figures import KeeperFigures, LoaderFigures
+from hepswitch.destinations.figures import KeeperFigures, LoaderFigures, UploaderFigures
 
 
 class Disk(Struct, frozen=True):
@@ -36,3 +36,4 @@ class Vitals(Struct, frozen=True):
     disks: dict[str, Disk] = field(default_factory=dict)
     loaders: dict[str, LoaderFigures] = field(default_factory=dict)
     keepers: dict[str, KeeperFigures] = field(default_factory=dict)
+    uploaders: dict[str, UploaderFigures] = field(default_factory=dict)

@@ -1,8 +1,8 @@
-"""A lane of a loader: a connection, and what a batch goes through on it until it is in the database.
+"""A lane of a loader: a connection, and what a batch goes through on it until it is at the far end.
 
-A batch that fails for the server's sake is offered again. One with a row that the server will never take is halved until
-that row is found and set aside (`destinations.rejects`); rows for a table that a route named and that takes none, at once.
-Not here: which batch comes when (`loader`), rows (`layouts`), servers.
+A batch that fails for the far end's sake is offered again. One with a packet that the far end will never take is halved
+until that packet is found and set aside (`destinations.rejects`); where the far end says which packets these are, at once.
+Not here: which batch comes when (`loader`), how it gets there (`carrier`).
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ import time
 from collections import Counter
 from typing import Protocol
 
-import pyarrow as pa
 import structlog
 
 from hepswitch.databases import kinds
 from hepswitch.databases.backlog import Batch
-from hepswitch.databases.server import ContentError, Mark, Server
-from hepswitch.destinations.databases import DatabaseStore
+from hepswitch.databases.carrier import RejectedError
+from hepswitch.destinations.loaded import LoadedStore
 from hepswitch.destinations.outlet import Backoff
-from hepswitch.destinations.records import Records
 from hepswitch.destinations.rejects import Rejects
 from hepswitch.logs import Throttle, words
 from hepswitch.wire import record
@@ -48,15 +46,13 @@ class Trouble(Protocol):
 
 
 class Lane:
-    """One connection to the server of the store `name`: batches go through it one at a time."""
+    """One connection to the far end of the store `name`: batches go through it one at a time."""
 
-    def __init__(self, name: str, store: DatabaseStore, rejects: Rejects, trouble: Trouble) -> None:
+    def __init__(self, name: str, store: LoadedStore, rejects: Rejects, trouble: Trouble) -> None:
         self._name = name
-        self._store = store
         self._rejects = rejects
         self._trouble = trouble
-        self._layout = kinds.server(store).layout
-        self._server: Server | None = None
+        self._carrier = kinds.carrier(store)
         self._throttle = Throttle(LOG_EVERY)
 
     async def load(self, batch: Batch) -> None:
@@ -68,11 +64,12 @@ class Lane:
             begun = time.monotonic()
             try:
                 async with asyncio.timeout(PATIENCE):
-                    gone = await self._offer(part)
-            except ContentError as error:
-                if error.table is not None and (refused := self._named(part, error.table)):
-                    await self._set_aside(list(refused.values()), error)
-                    parts[0] = part.without(refused)
+                    gone = await self._carrier.carry(part)
+            except RejectedError as error:
+                if error.frames:
+                    refused = [frame for number, frame in part.frames() if number in error.frames]
+                    await self._set_aside(refused, error)
+                    parts[0] = part.without(error.frames)
                     continue
                 if part.count > 1:
                     halves = part.halves()
@@ -91,67 +88,11 @@ class Lane:
             part.backlog.finish(part, gone)
             del parts[0]
 
-    async def _offer(self, batch: Batch) -> Counter[str]:
-        """Let the server have it. Gives what has no row in this layout, by reason."""
-        rows, gone = self._rows(batch)
-        if self._server is None:
-            server = kinds.server(self._store)
-            try:
-                await server.open()
-            except BaseException:
-                await server.close()
-                raise
-            self._server = server
-        if rows.num_rows:
-            await self._server.load(rows, Mark(batch.backlog.journal, batch.first, batch.last, batch.backlog.done))
-        return gone
-
     async def close(self) -> None:
         """Let go of the connection."""
-        server, self._server = self._server, None
-        if server is not None:
-            await server.close()
+        await self._carrier.close()
 
-    def _rows(self, batch: Batch) -> tuple[pa.RecordBatch, Counter[str]]:
-        """The records of the batch that the layout has rows for, and how many it has none for, by reason.
-
-        ContentError: it is too big to be one.
-        """
-        made, damaged = self._records(batch)
-        gone = Counter[str]()
-        if damaged:
-            gone["damaged"] = damaged
-        if batch.left_out:
-            count = made.num_rows
-            made = made.filter(pa.array([number not in batch.left_out for number, _ in batch.frames()]))
-            gone["rejected"] = count - made.num_rows
-        unfit = self._layout.unfit(made)
-        if unfit is not None:
-            gone.update(reason for reason in unfit.to_pylist() if reason is not None)
-            made = made.filter(unfit.is_null())
-        return made, gone
-
-    def _records(self, batch: Batch) -> tuple[pa.RecordBatch, int]:
-        """The records of the batch, and how many frames are none."""
-        records = Records(self._layout.extras)
-        for run in batch.runs:
-            records.add(run.data, run.lengths)
-        made, end = records.batch(0, len(records))
-        if end < len(records):
-            raise ContentError("the payloads inflate to more than fits a batch")
-        return made, records.damaged
-
-    def _named(self, batch: Batch, table: str) -> dict[int, memoryview]:
-        """The frames of the batch whose route named this table, by number; none when some are damaged, as none is where
-        it should be then."""
-        made, damaged = self._records(batch)
-        if damaged:
-            return {}
-        names = made.column("store_table").to_pylist()
-        found = zip(names, batch.frames(), strict=True)
-        return {number: frame for name, (number, frame) in found if name == table and number not in batch.left_out}
-
-    async def _set_aside(self, frames: list[memoryview], error: ContentError) -> None:
+    async def _set_aside(self, frames: list[memoryview], error: RejectedError) -> None:
         """Put packets into the reject file."""
         self._trouble.rejected()
         kept = False

@@ -1,8 +1,8 @@
-"""The loader of a store: a process that brings the packets of its journals into the database.
+"""The loader of a store: a process that brings the packets of its journals into the database, or into the stream.
 
-    journals of the workers ─▶ batches (by rows, bytes or age) ─▶ lanes, each a connection with one batch under way ─▶ server
+    journals of the workers ─▶ batches (by number, bytes or age) ─▶ lanes, each a connection with one batch ─▶ far end
 
-Batches that fail for the server's sake are offered again with growing pauses; meanwhile packets wait in the journals.
+Batches that fail for the far end's sake are offered again with growing pauses; meanwhile packets wait in the journals.
 
 Started as `python -m hepswitch.databases.loader [LEVEL FORMAT]` (of its log) with a `Charge` as one JSON line on standard
 input; when that ends it loads what is left, for `drain` seconds at most, and ends. What it warns of goes to standard output,
@@ -30,10 +30,11 @@ from hepswitch.databases.backlog import Backlog, Batch
 from hepswitch.databases.lane import LOG_EVERY, Lane
 from hepswitch.destinations.databases import DatabaseStore
 from hepswitch.destinations.figures import Ledger, LoaderFigures
+from hepswitch.destinations.loaded import LoadedStore
 from hepswitch.destinations.outlet import Backoff
 from hepswitch.destinations.rejects import Rejects
 from hepswitch.destinations.stores import store_of
-from hepswitch.lake.keeper import settle
+from hepswitch.lake.process import settle
 from hepswitch.logs import Throttle, words
 
 log = structlog.get_logger("hepswitch.loader")
@@ -45,7 +46,7 @@ TIDY = 1.0
 """Seconds between two rounds of deleting what is loaded, and of looking for journals."""
 
 MAINTAIN = 60.0
-"""Seconds between two rounds of what the server's tables need."""
+"""Seconds between two rounds of what the far end needs."""
 
 
 ACTIVE = "active"
@@ -63,9 +64,9 @@ class Charge(msgspec.Struct):
 
 
 class Loader:
-    """Loads the journals below `folder` into the database of `store`, which is called `name`."""
+    """Brings the journals below `folder` to the far end of `store`, which is called `name`."""
 
-    def __init__(self, name: str, store: DatabaseStore, folder: Path) -> None:
+    def __init__(self, name: str, store: LoadedStore, folder: Path) -> None:
         self.name = name
         self.store = store
         self.folder = folder
@@ -228,21 +229,20 @@ class Loader:
                 recovered = time.monotonic() + MAINTAIN
 
     async def _maintain(self) -> None:
-        """Let the server look after its tables."""
+        """Have done what is to be done at the far end from time to time."""
         backoff = Backoff(first=1.0, longest=MAINTAIN)
+        carrier = kinds.carrier(self.store)
         while True:
-            server = kinds.server(self.store)
             try:
-                await server.open()
-                await server.maintain()
+                await carrier.maintain()
                 backoff.reset()
                 pause = MAINTAIN
             except OSError as error:
                 pause = backoff.next()
                 if (unsaid := self._throttle.due("maintain")) is not None:
-                    log.error("tables cannot be tended", store=self.name, error=words(error), not_logged=unsaid)
+                    log.error("far end cannot be tended", store=self.name, error=words(error), not_logged=unsaid)
             finally:
-                await server.close()
+                await carrier.close()
             await asyncio.sleep(pause)
 
 
@@ -260,7 +260,12 @@ async def serve(charge: Charge) -> None:
 
     waiting = asyncio.create_task(wait_for_the_end())
     try:
-        await Loader(charge.name, store_of(charge.store), Path(charge.folder)).run(gone, charge.drain)
+        store = store_of(charge.store)
+        if isinstance(store, DatabaseStore):  # rows are made by Arrow, messages are not: an edge does without it
+            from hepswitch.lake import arrow
+
+            arrow.bound()
+        await Loader(charge.name, store, Path(charge.folder)).run(gone, charge.drain)
     finally:
         waiting.cancel()
 

@@ -5,60 +5,31 @@
     password = "env:HOMER_PASSWORD"
     layout = "homer7"
 
-Packets go into a journal on disk first, as with the lake, so that nothing waits for a server and nothing is lost while it is
-away; a process of its own loads them (`databases.loader`). Not here: layouts (`databases.layouts`), servers (`databases`).
+Not here: what all stores have that a loader looks after (`loaded`), layouts (`databases.layouts`), servers (`databases`).
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from hepswitch.destinations.dated import Dated
-from hepswitch.destinations.journaled import JournaledOutlet
 from hepswitch.destinations.layout_tables import Homer7Tables, OpensipsTables, TableName
-from hepswitch.destinations.position import taken
-from hepswitch.net.tls import CLIENT_OPTIONS, anchored_options
-from hepswitch.tables import Duration, Secret, Size, Table
-
-SMALLEST_SEGMENT, LARGEST_SEGMENT = 64 << 10, 32 << 20
-"""Bytes of a journal segment: an eighth of the spool within these."""
+from hepswitch.destinations.loaded import LoadedStore, anchored_url
+from hepswitch.net.tls import check_options
+from hepswitch.tables import Duration, Secret, revealed
 
 
-class DatabaseStore(Table):
+class DatabaseStore(LoadedStore):
     """What every store in a database has."""
 
-    schemes: ClassVar[tuple[str, ...]]
-
-    url: str
     create: bool = Field(True, description="Make tables that are missing. Without it: `hepswitch ddl` prints them.")
-    flush: Annotated[Duration, Field(gt=0, le=60)] = Field(
-        1.0, description="How long a packet may wait for others to be loaded with."
-    )
-    batch: int = Field(10_000, ge=1, le=100_000, description="So many packets do not wait for more.")
-    connections: int = Field(2, ge=1, le=32, description="Batches that are loaded at the same time.")
-    spool: Annotated[Size, Field(ge=1 << 20)] = Field(
-        4 << 30, description="Bytes on disk that wait while the server is away. Beyond it the oldest are discarded."
-    )
-    queue: Annotated[Size, Field(ge=1 << 20, le=1 << 30)] = Field(
-        64 << 20, description="Bytes that wait in memory, for each worker, while the disk refuses."
-    )
-
-    def anchored(self, absolute: Callable[[Path], Path]) -> DatabaseStore:
-        """The same with absolute paths, where there are any."""
-        return self
-
-    def build(self, name: str, worker: int, spool: Path) -> JournaledOutlet:
-        """The outlet of the store `name` in worker number `worker`; packets wait below the folder `spool`."""
-        path = spool_of(spool, name) / f"w{worker}"
-        segment = max(SMALLEST_SEGMENT, min(LARGEST_SEGMENT, self.spool // 8))
-        return JournaledOutlet(name, path, queue=self.queue, segment=segment, least_frame=lambda: taken(path))
 
 
 class ServerStore(DatabaseStore):
@@ -69,12 +40,7 @@ class ServerStore(DatabaseStore):
     @property
     def secret(self) -> str:
         """The password, revealed; empty when there is none."""
-        return self.password.get_secret_value() if self.password is not None else ""
-
-
-def spool_of(spool: Path, name: str) -> Path:
-    """Where the journals of the store `name` are, below the folder `spool`: no destination can have this name."""
-    return spool / f"store:{name}"
+        return revealed(self.password)
 
 
 def _server_url(*schemes: str) -> Callable[[str], str]:
@@ -138,30 +104,11 @@ class PostgresStore(ServerStore):
     homer7: Homer7Tables = Homer7Tables()
 
 
-def _check_tls(options: Mapping[str, str], others: frozenset[str], is_on: bool, remedy: str) -> None:
-    """ValueError for options of a URL that are unknown, contradict each other, or are for TLS where there is none."""
-    if unknown := sorted(options.keys() - CLIENT_OPTIONS - others):
-        raise ValueError(
-            f"the URL knows no option {unknown[0]}: it may have {', '.join([*sorted(others), *sorted(CLIENT_OPTIONS)])}"
-        )
-    for name in (*others, "verify"):
-        if options.get(name, "no") not in ("yes", "no"):
-            raise ValueError(f"{name}={options[name]} in the URL is neither yes nor no")
-    if not is_on and (idle := sorted(options.keys() - others)):
-        raise ValueError(f"{idle[0]} in the URL is for TLS: {remedy}, or leave it away")
-    if ("cert" in options) != ("key" in options):
-        raise ValueError("cert and key in the URL come together: give both files")
-
-
-def _anchored_files(url: str, absolute: Callable[[Path], Path]) -> str:
-    """The URL with the files of TLS absolute."""
-    address, question, query = url.partition("?")
-    return address + question + anchored_options(query, absolute)
-
-
 def _mysql_options(text: str) -> str:
     options = dict(parse_qsl(urlsplit(text).query, keep_blank_values=True))
-    _check_tls(options, frozenset({"tls"}), options.get("tls") == "yes", "add tls=yes")
+    if options.get("tls", "no") not in ("yes", "no"):
+        raise ValueError(f"tls={options['tls']} in the URL is neither yes nor no")
+    check_options(options, {"tls"}, options.get("tls") == "yes", "add tls=yes")
     return text
 
 
@@ -180,13 +127,13 @@ class MysqlStore(ServerStore):
 
     def anchored(self, absolute: Callable[[Path], Path]) -> MysqlStore:
         """The same with the files of TLS absolute."""
-        return self.model_copy(update={"url": _anchored_files(self.url, absolute)})
+        return self.model_copy(update={"url": anchored_url(self.url, absolute)})
 
 
 def _https_options(text: str) -> str:
     parts = urlsplit(text)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    _check_tls(options, frozenset(), parts.scheme == "clickhouses", "write clickhouses://")
+    check_options(options, (), parts.scheme == "clickhouses", "write clickhouses://")
     return text
 
 
@@ -264,4 +211,4 @@ class ClickhouseStore(ServerStore):
 
     def anchored(self, absolute: Callable[[Path], Path]) -> ClickhouseStore:
         """The same with the files of TLS absolute."""
-        return self.model_copy(update={"url": _anchored_files(self.url, absolute)})
+        return self.model_copy(update={"url": anchored_url(self.url, absolute)})

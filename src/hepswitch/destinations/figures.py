@@ -1,4 +1,4 @@
-"""What the loader of a database and the keeper of a lake have done: the file `figures` in the folder of their store.
+"""What the loader of a database, the keeper and the uploader of a lake have done: a file in the folder of their store.
 
 They are processes of their own, and may be killed. A file that is replaced as a whole needs no line to them that could
 hang, and the next process goes on counting where the last one stopped: the numbers only grow, also over a restart of
@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import structlog
@@ -21,6 +21,10 @@ from hepswitch.logs import Throttle, words
 log = structlog.get_logger("hepswitch.figures")
 
 NAME = "figures"
+UPLOADS = "uploads"
+"""That of an uploader, which has its folder together with a keeper."""
+
+ACTIVE = "active"
 
 LOG_EVERY = 60.0
 
@@ -84,24 +88,66 @@ class KeeperFigures(msgspec.Struct):
     troubles: Troubles = msgspec.field(default_factory=Troubles)
 
 
-F = TypeVar("F", LoaderFigures, KeeperFigures)
+class UploaderFigures(msgspec.Struct):
+    """Of an uploader. `uploads` says how long each file took, `bytes` how big all were.
+
+    `waiting_files` are old enough and not there yet, the oldest `due_since` (Unix time). `lost_files` went away here before
+    they were uploaded; `released_files` were deleted here because they are there, `deleted_files` there because of `keep`.
+    `state`: "active", or what is wrong.
+    """
+
+    uploads: Durations = msgspec.field(default_factory=Durations)
+    bytes: int = 0
+    waiting_files: int = 0
+    waiting_bytes: int = 0
+    due_since: float | None = None
+    lost_files: int = 0
+    lost_bytes: int = 0
+    released_files: int = 0
+    released_bytes: int = 0
+    deleted_files: int = 0
+    deleted_bytes: int = 0
+    state: str = ACTIVE
+    troubles: Troubles = msgspec.field(default_factory=Troubles)
+
+    def row(self) -> dict[str, Any]:
+        """What the books say about it (`hepswitch stats --json`)."""
+        return {
+            "files": sum(self.uploads.counts),
+            "bytes": self.bytes,
+            "waiting_files": self.waiting_files,
+            "waiting_bytes": self.waiting_bytes,
+            "lag": round(self.lag, 3),
+            "lost_files": self.lost_files,
+            "lost_bytes": self.lost_bytes,
+            "failures": self.troubles.errors,
+            "state": self.state,
+        }
+
+    @property
+    def lag(self) -> float:
+        """Seconds since the oldest waiting file was due."""
+        return 0.0 if self.due_since is None else max(0.0, time.time() - self.due_since)
 
 
-def read(folder: Path, kind: type[F]) -> F:
+F = TypeVar("F", LoaderFigures, KeeperFigures, UploaderFigures)
+
+
+def read(folder: Path, kind: type[F], name: str = NAME) -> F:
     """The figures of the store in `folder`; all 0 when there are none, or none that can be read."""
     try:
-        return whole_file.read(folder / NAME, kind) or kind()
+        return whole_file.read(folder / name, kind) or kind()
     except (OSError, msgspec.DecodeError) as error:
-        log.debug("figures unreadable", file=str(folder / NAME), error=str(error))
+        log.debug("figures unreadable", file=str(folder / name), error=str(error))
         return kind()
 
 
 class Ledger(Generic[F]):
     """The figures of the store in `folder`, by the process that makes them."""
 
-    def __init__(self, folder: Path, kind: type[F]) -> None:
-        self.figures: F = read(folder, kind)
-        self._path = folder / NAME
+    def __init__(self, folder: Path, kind: type[F], name: str = NAME) -> None:
+        self.figures: F = read(folder, kind, name)
+        self._path = folder / name
         self._written = b""
         self._throttle = Throttle(LOG_EVERY)
 

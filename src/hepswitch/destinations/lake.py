@@ -3,9 +3,11 @@
     [stores.lake]
     url = "lake:./captures"
     keep = "7d"
+    remote = "s3://bucket/lake?region=eu-central-1"
 
 Delivered means written: the packet survives the death of the process. Packets are written in blocks, at the latest
-`flush` after they came. Not here: writing (`journaled`), Parquet (`lake.sealer`), queries (`lake.lake`).
+`flush` after they came. Not here: writing (`journaled`), Parquet (`lake.sealer`), uploading (`lake.uploader`), queries
+(`lake.lake`).
 """
 
 from __future__ import annotations
@@ -16,11 +18,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from hepswitch.destinations.journaled import FLUSH, ROLL_AFTER, JournaledOutlet
-from hepswitch.tables import Duration, Size, Table
+from hepswitch.destinations.remote_url import NODE, RemoteUrl
+from hepswitch.tables import Duration, Secret, Size, Table
 from hepswitch.units import parse_duration, parse_size
+
+REMOTE_KEYS = ("access_key", "secret_key", "node", "upload_after", "keep_local")
+"""What says something about `remote` only."""
 
 SEALED_NAME = re.compile(r"w(\d+)-(?:\d+-)?(\d+)\.parquet")
 
@@ -31,6 +37,11 @@ def _lake_url(text: str) -> str:
             f'{text!r} is no store known here: write for example url = "lake:./captures", "sqlite:captures.db", '
             '"postgresql://user@host/database", "mysql://…" or "clickhouse://…"'
         )
+    return text
+
+
+def _remote_url(text: str) -> str:
+    RemoteUrl.parse(text)
     return text
 
 
@@ -65,6 +76,26 @@ class LakeStore(Table):
     queue: Annotated[Size, Field(ge=1 << 20, le=1 << 30)] = Field(
         64 << 20, description="Bytes that wait in memory, for each worker, while the disk refuses."
     )
+    remote: Annotated[str, AfterValidator(_remote_url)] | None = Field(
+        None,
+        description="Where the files go, too: s3://BUCKET[/PREFIX][?endpoint=https://HOST:PORT][&region=NAME][&ca=FILE] or "
+        "file:///FOLDER. Several nodes may write to one place.",
+    )
+    access_key: Secret | None = Field(
+        None,
+        description='The key of the storage: a text, "env:NAME" or "file:PATH". Without it: what the environment, the '
+        "configuration files of AWS or the machine's role say.",
+    )
+    secret_key: Secret | None = Field(None, description="What belongs to access_key.")
+    node: Annotated[str, Field(pattern=rf"^{NODE.pattern}$", max_length=100)] | None = Field(
+        None,
+        description="What the names of this node's files begin with. Without it: the host name, as it was when the first "
+        'file was uploaded, with "_" for "-".',
+    )
+    upload_after: Duration = Field(300.0, description="A file this old is uploaded: most merging is done by then.")
+    keep_local: Annotated[Duration, Field(gt=0)] | None = Field(
+        None, description="How long uploaded files stay in the folder. Without it: as long as keep says."
+    )
 
     @field_validator("max_size")
     @classmethod
@@ -73,14 +104,26 @@ class LakeStore(Table):
             raise ValueError("max_size must be above 0: leave it away for no limit")
         return size
 
+    @model_validator(mode="after")
+    def _belongs_to_a_remote(self) -> LakeStore:
+        idle = [name for name in REMOTE_KEYS if getattr(self, name) != type(self).model_fields[name].default]
+        if self.remote is None and idle:
+            raise ValueError(
+                f'{idle[0]} is for a lake with remote = "s3://…": write that, too, or leave {idle[0]} away'
+            )
+        if (self.access_key is None) != (self.secret_key is None):
+            raise ValueError("access_key and secret_key come together: give both, or none")
+        return self
+
     @property
     def path(self) -> Path:
         """The lake's folder."""
         return Path(self.url.removeprefix("lake:"))
 
     def anchored(self, absolute: Callable[[Path], Path]) -> LakeStore:
-        """The same with an absolute path."""
-        return self.model_copy(update={"url": f"lake:{absolute(self.path)}"})
+        """The same with absolute paths."""
+        remote = self.remote and RemoteUrl.parse(self.remote).anchored(absolute)
+        return self.model_copy(update={"url": f"lake:{absolute(self.path)}", "remote": remote})
 
     def build(self, name: str, worker: int, spool: Path) -> JournaledOutlet:
         """The outlet of the store `name` in worker number `worker`."""

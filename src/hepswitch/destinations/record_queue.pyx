@@ -57,15 +57,14 @@ cdef class RecordQueue:
         cdef bytes meta = b"", mark = packet.mark
         if custom_field1 is None:
             custom_field1 = attrs
-        cdef str fault = self.overflow if self.is_full() else None
-        if mark is not None:
-            if mark is not self.mark:
-                self.begin(mark, fault)
-            fault = self.verdict
-            mark = None if mark in self.waiting else mark
-        if fault is not None:
-            self.refused[fault] += 1
+        if mark is None:
+            if self.pending.tail - self.pending.head >= self.room:
+                self.refused[self.overflow] += 1
+                return False
+        elif not self.admits(mark):
             return False
+        elif mark in self.waiting:
+            mark = None
         if not (table is None and custom_field1 is None and custom_field2 is None and custom_field3 is None
                 and correlation_id is None and direction is None):
             meta = said(table, custom_field1, custom_field2, custom_field3, correlation_id, direction)
@@ -78,18 +77,17 @@ cdef class RecordQueue:
         self.accepted += 1
         return True
 
-    cdef bint is_full(self) noexcept:
-        return self.pending.tail - self.pending.head >= self.room
-
-    cdef int begin(self, bytes mark, str fault) except -1:
-        """The first packet of a message is offered: what becomes of it becomes of all."""
-        self.mark = mark
-        if mark in self.waiting or mark in self.marks:
-            fault = "stored before"
-        elif fault is not None:
-            self.short = True
-        self.verdict = fault
-        return 0
+    cdef bint admits(self, bytes mark) except -1:
+        """Whether the packet of a message is taken: what becomes of the first one becomes of all."""
+        if mark is not self.mark:
+            self.mark, self.verdict = mark, None
+            if mark in self.waiting or mark in self.marks:
+                self.verdict = "stored before"
+            elif self.pending.tail - self.pending.head >= self.room:
+                self.verdict, self.short = self.overflow, True
+        if self.verdict is not None:
+            self.refused[self.verdict] += 1
+        return self.verdict is None
 
     cdef int remember(self, sender) except -1:
         """Agents are few, so who sent a packet is spelled as a struct sockaddr once for each."""

@@ -10,9 +10,6 @@ Not here: how each is done (`sealer`, `compaction`, `retention`).
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import os
-import signal
 import sys
 import threading
 import time
@@ -22,11 +19,12 @@ import msgspec
 import pyarrow as pa
 import structlog
 
-from hepswitch import journal, logs
+from hepswitch import journal
 from hepswitch.destinations.figures import KeeperFigures, Ledger
 from hepswitch.destinations.marks import keep_marks
-from hepswitch.lake import layout, parquet
+from hepswitch.lake import arrow, layout, locks, parquet
 from hepswitch.lake.compaction import compact, plan
+from hepswitch.lake.process import settle, told_to_end
 from hepswitch.lake.retention import retain
 from hepswitch.lake.sealer import seal
 
@@ -48,13 +46,6 @@ PAUSE = 10.0
 """Seconds before trying again after the disk refused."""
 
 
-M_MMAP_THRESHOLD = -3
-"""malloc.h (glibc): pieces of this size and more are memory of their own, which goes back to the system when freed."""
-
-BIG = 128 << 10
-"""Bytes: that size."""
-
-
 class Charge(msgspec.Struct):
     """What a keeper needs of the store's table (`destinations.lake.LakeStore`, whose checks take 10 MiB of modules)."""
 
@@ -66,12 +57,6 @@ class Charge(msgspec.Struct):
     def path(self) -> Path:
         """The lake's folder."""
         return Path(self.url.removeprefix("lake:"))
-
-
-def holding(root: Path) -> contextlib.AbstractContextManager[bool]:
-    """Hold the lake's lock: True, or False when another keeper has it."""
-    journal.make_folder(root)
-    return journal.held(os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, journal.FILE_MODE))
 
 
 def clean(root: Path) -> None:
@@ -178,7 +163,11 @@ def tidy(root: Path, now: float) -> None:
 
 def _merge(hour: int, folder: Path, worker: int, over: bool, limit: int) -> bool:
     """Merge what is to be merged of one worker in one folder; False when there is nothing (more)."""
-    groups = plan([file for file in layout.files(hour, folder) if file.worker == worker], over, limit)
+    files, aside = (
+        [file for file in some if file.worker == worker]
+        for some in (layout.files(hour, folder), layout.aside(hour, folder))
+    )
+    groups = plan(files, over, limit, aside)
     for group in groups:
         try:
             compact(group)
@@ -204,10 +193,8 @@ def _put_aside(path: Path) -> None:
 def keep(store: Charge, gone: threading.Event) -> None:
     """Look after the lake until `gone` is set."""
     with contextlib.ExitStack() as stack:
-        while not (held := contextlib.ExitStack()).enter_context(holding(store.path)):
-            held.close()
-            if gone.wait(1.0):
-                return
+        if (held := locks.waited_for(store.path, locks.KEEPER, gone)) is None:
+            return
         stack.push(held)
         ledger = Ledger(store.path, KeeperFigures)
         figures = ledger.figures
@@ -218,14 +205,16 @@ def keep(store: Charge, gone: threading.Event) -> None:
         while not gone.is_set():
             pause = POLL
             due = time.monotonic() >= next_tidy
-            if due:
-                # Before anything that writes: a full disk gets room by it.
-                make_room(store, figures, time.time())
             try:
+                if due:
+                    # Before anything that writes: a full disk gets room by it.
+                    with locks.pruning(store.path):
+                        make_room(store, figures, time.time())
                 seal_closed(store.path, figures)
                 if due:
                     adopt(store.path)
-                    tidy(store.path, time.time())
+                    with locks.pruning(store.path):
+                        tidy(store.path, time.time())
                     next_tidy = time.monotonic() + TIDY
             except OSError as error:
                 full = error.errno in journal.NO_SPACE
@@ -241,35 +230,12 @@ def keep(store: Charge, gone: threading.Event) -> None:
             seal_closed(store.path, figures, time.monotonic() + LAST_ROUND)
 
 
-def settle() -> None:
-    """Begin as a process beside the workers, with the log that the arguments say; let Arrow do with little memory."""
-    # Terminals signal every process of a group: the supervisor alone decides what it means.
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, signal.SIG_IGN)
-    logs.setup(*sys.argv[1:3])
-    logs.hand_on_to(sys.stdout.fileno())
-    pa.set_cpu_count(1)
-    pa.set_io_thread_count(1)
-    # Arrow's own allocator keeps half again as much as is needed.
-    pa.set_memory_pool(pa.system_memory_pool())
-    if hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(M_MMAP_THRESHOLD, BIG)
-
-
 def main() -> None:
     """Entry point of the process."""
     settle()
+    arrow.bound()
     store = msgspec.json.decode(sys.stdin.buffer.readline(), type=Charge)
-    gone = threading.Event()
-
-    def wait_for_the_end() -> None:
-        # Not through sys.stdin: Python may end while this waits, and cannot while a thread holds the lock of its buffer.
-        while os.read(0, 4096):
-            pass
-        gone.set()
-
-    threading.Thread(target=wait_for_the_end, daemon=True).start()
-    keep(store, gone)
+    keep(store, told_to_end())
 
 
 if __name__ == "__main__":

@@ -7,21 +7,25 @@ packet once while the lake is being sealed and merged. Not here: which files cou
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
 
 from hepswitch.lake.calls import Part, calls, rate
 from hepswitch.lake.conditions import Sql
 from hepswitch.lake.query import Query
-from hepswitch.lake.reader import TIES, Reader, Row, Tie, prepare, searched, streamed
+from hepswitch.lake.reader import LEFT_OUT, TIES, Reader, Row, Tie, prepare, searched, streamed
 from hepswitch.lake.rows import MICROSECOND
 from hepswitch.lake.snapshot import ATTEMPTS, LakeBusyError, Snapshot, snapshot
+
+if TYPE_CHECKING:
+    from hepswitch.lake.remote_part import RemotePart
 
 ASKED_WRONGLY = (duckdb.ProgrammingError, duckdb.DataError, duckdb.OutOfMemoryException)
 """DuckDB's errors that are the question's fault, but for InvalidInputException, which a broken file gives too. There is no
@@ -32,7 +36,11 @@ BEGINNING, END = (moment.replace(tzinfo=UTC) for moment in (datetime.min, dateti
 PORTION = 4_000
 """Packets of a call that are put in order at once. Beyond 5,000 DuckDB sorts all there are, however few are wanted."""
 
-LEFT_OUT = "cannot be read and is left out"
+LOOKED_BACK = timedelta(days=1)
+"""How far the remote part is looked through by questions that say neither a time nor a call."""
+
+FAR_THREADS = 8
+"""Threads of DuckDB where files are remote: most of them wait."""
 
 Answer = TypeVar("Answer")
 
@@ -42,28 +50,35 @@ class QueryError(ValueError):
 
 
 class Lake(Reader):
-    """The lake in the folder `path`. Raises FileNotFoundError when asked while there is none.
+    """The lake in the folder `path`, and its `remote` part; without `path` that alone. Raises FileNotFoundError when asked
+    while there is no such folder.
 
     `warn` is told, in words, what is missing from an answer: a damaged file, a leg that is too far away.
     """
 
-    def __init__(self, path: Path | str, warn: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, path: Path | str | None, warn: Callable[[str], None] | None = None, remote: RemotePart | None = None
+    ) -> None:
         super().__init__(warn)
-        self.path = Path(path)
-        self.place = str(path)
+        self.path = None if path is None else Path(path)
+        self.place = str(path or remote)
+        self._remote = remote
         self._damaged: set[Path] = set()
 
     def search(self, query: Query, columns: Sequence[str] = ("*",)) -> list[Row]:
         """The packets that `query` means, in the order of time; all columns or the named ones (of docs/lake.md)."""
-        return self._ask(lambda connection: searched(connection, query, columns), query, query.needles())
+        return self._ask(
+            lambda connection: searched(connection, query, columns), query, query.needles(), self._far(query)
+        )
 
     def calls(self, query: Query) -> list[Row]:
         """The calls in which some message is what `query` means: see `calls.calls`."""
-        return self._ask(lambda connection: calls(connection, query), query, query.needles())
+        return self._ask(lambda connection: calls(connection, query), query, query.needles(), self._far(query))
 
     def rate(self, query: Query, start: datetime, step: int) -> list[Part]:
         """How many of those calls began, and failed, in each `step` µs after `start`: see `calls.rate`."""
-        return self._ask(lambda connection: rate(connection, query, start, step), query, query.needles())
+        asked = functools.partial(rate, query=query, start=start, step=step)
+        return self._ask(asked, query, query.needles(), self._far(query))
 
     def newest(self, query: Query, count: int) -> Iterator[Row]:
         """At least the `count` latest packets that `query` means, the newest first, with all of the oldest one's moment."""
@@ -77,7 +92,7 @@ class Lake(Reader):
             sql = f"select * from messages where {condition} order by ts desc"  # noqa: S608 (values are bound)
             yield from streamed(connection.execute(sql, values))
 
-        return self._stream(found, query, query.needles())
+        return self._stream(found, query, query.needles(), self._far(query))
 
     def ties(self, ids: Collection[str]) -> set[Tie]:
         """The different values of TIES in the packets of which one is among `ids`."""
@@ -141,7 +156,7 @@ class Lake(Reader):
         The files may be gone by the time a query gets to them (then DuckDB raises IOException): ask in a short while, or
         through the other methods, which look again by themselves.
         """
-        with snapshot(self.path, wanted) as seen, self._connection(seen, needles) as connection:
+        with snapshot(self.path, wanted, self._remote) as seen, self._connection(seen, needles) as connection:
             yield connection
 
     def _ask(
@@ -149,8 +164,9 @@ class Lake(Reader):
         question: Callable[[duckdb.DuckDBPyConnection], Answer],
         query: Query,
         needles: Sequence[bytes] | None = None,
+        far: Callable[[int], bool] | None = None,
     ) -> Answer:
-        (answer,) = self._stream(lambda connection: iter([question(connection)]), query, needles)
+        (answer,) = self._stream(lambda connection: iter([question(connection)]), query, needles, far)
         return answer
 
     def _stream(
@@ -158,11 +174,14 @@ class Lake(Reader):
         question: Callable[[duckdb.DuckDBPyConnection], Iterator[Answer]],
         query: Query,
         needles: Sequence[bytes] | None = None,
+        far: Callable[[int], bool] | None = None,
     ) -> Iterator[Answer]:
         """What `question` gives, piece by piece; the lake is as it was at the beginning until the last one was taken."""
         for _ in range(ATTEMPTS):
-            with snapshot(self.path, query.hours) as whole:
+            with snapshot(self.path, query.hours, self._remote, far) as whole:
                 seen = replace(whole, files=[path for path in whole.files if path not in self._damaged])
+                if self._remote is not None:
+                    seen = replace(seen, remote=self._remote.holding(seen.remote, needles))
                 begun = False
                 try:
                     with self._connection(seen, needles) as connection:
@@ -173,41 +192,70 @@ class Lake(Reader):
                         return
                 except duckdb.Error as error:
                     if begun:
+                        if self._remote is not None:
+                            self._remote.break_off(error)
                         raise
                     if isinstance(error, ASKED_WRONGLY) and not isinstance(error, duckdb.InvalidInputException):
                         raise
                     # A file that was merged or deleted between listing and reading is a reason to look again, and so is
                     # one that cannot be read: without it.
-                    if all(path.exists() for path in seen.files) and not self._leave_out(seen.files):
+                    if not self._moved_on(seen) and not self._leave_out(seen):
                         raise
-        raise LakeBusyError(f"{self.path}: files are merged faster than they can be read; try again")
+        raise LakeBusyError(f"{self.place}: files are merged faster than they can be read; try again")
 
-    def _leave_out(self, files: Sequence[Path]) -> bool:
+    def _moved_on(self, seen: Snapshot) -> bool:
+        remote = self._remote is not None and self._remote.failed()
+        return remote or not all(path.exists() for path in seen.files)
+
+    def _far(self, query: Query) -> Callable[[int], bool] | None:
+        """Of which hours the remote part is looked through: without a time and a call, the last day alone.
+
+        All that there ever was would take hours, and may cost more than somebody means who gives no time.
+        """
+        if self._remote is None or query.since is not None or query.needles() is not None:
+            return None
+        since = (query.until or datetime.now(UTC)) - LOOKED_BACK
+        self._remote.say(
+            f"{self._remote}: looked through since {since:%Y-%m-%d %H:%M} (UTC) only: give an earlier time (since)"
+        )
+        return replace(query, since=since).hours
+
+    def _leave_out(self, seen: Snapshot) -> bool:
         """Find the files that cannot be read and do without them from now on; False when all can."""
         from hepswitch.lake.parquet import is_readable, is_whole
 
         # Most damaged files are cut ones; reading each to its end takes its time.
-        damaged = [path for path in files if not is_whole(path)] or [path for path in files if not is_readable(path)]
+        damaged = [path for path in seen.files if not is_whole(path)]
+        damaged = damaged or [path for path in seen.files if not is_readable(path)]
         for path in damaged:
             self._warn(f"{path}: {LEFT_OUT}")
         self._damaged.update(damaged)
-        return bool(damaged)
+        return bool(damaged) or (self._remote is not None and self._remote.leave_out_damaged(seen.remote))
 
     @contextlib.contextmanager
     def _connection(self, seen: Snapshot, needles: Sequence[bytes] | None) -> Iterator[duckdb.DuckDBPyConnection]:
         with duckdb.connect() as connection:
             connection.execute("set TimeZone = 'UTC'")
             connection.execute("set enable_progress_bar = false")
-            if seen.files:
-                connection.execute(f"set allowed_paths = [{listed(seen.files)}]")
+            if self._remote is not None:
+                connection.register_filesystem(self._remote.opened)
+                connection.execute(f"set threads = {FAR_THREADS}")
+            files = self._urls(seen)
+            if files:
+                connection.execute(f"set allowed_paths = [{listed(files)}]")
             fresh = seen.fresh(needles)
-            view(connection, seen.files, {} if fresh is None else {"fresh": fresh})
+            view(connection, files, {} if fresh is None else {"fresh": fresh})
             connection.execute("set enable_external_access = false")
             connection.execute("set lock_configuration = true")
             yield connection
 
+    def _urls(self, seen: Snapshot) -> list[str]:
+        """All files as DuckDB is to read them."""
+        far = [] if self._remote is None else self._remote.opened.offer(seen.remote)
+        return [*map(str, seen.files), *far]
 
-def view(connection: duckdb.DuckDBPyConnection, files: Sequence[Path], rows: Mapping[str, object]) -> None:
+
+def view(connection: duckdb.DuckDBPyConnection, files: Sequence[str], rows: Mapping[str, object]) -> None:
     """Let `messages` be the rows of these Parquet files and of these Arrow objects, which are registered by their names."""
     parts = []
     if files:
@@ -218,7 +266,7 @@ def view(connection: duckdb.DuckDBPyConnection, files: Sequence[Path], rows: Map
     connection.execute(f"create or replace temp view messages as {' union all '.join(parts) or _nothing()}")
 
 
-def listed(paths: Iterable[Path]) -> str:
+def listed(paths: Iterable[Path | str]) -> str:
     """Paths as DuckDB lists them."""
     return ", ".join(_text(str(path)) for path in paths)
 

@@ -1,7 +1,7 @@
 """Where things are in a lake: the names of folders and files, and which files count.
 
     captures/
-      .lock                                     held by the keeper
+      .lock                                     held by the keeper (`locks` has the others)
       journal/w0/000000000012.open              worker 0's journal
       date=2026-11-23/hour=07/w0-000000000007.parquet
       date=2026-11-23/hour=06/w0-000000000001-000000000006.parquet
@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 TEMPORARY = ".tmp"
 DAMAGED = ".damaged"
@@ -34,6 +35,20 @@ class LakeFile:
     worker: int
     first: int
     last: int
+
+
+class Interval(Protocol):
+    """A file of some segments of a worker, wherever it is."""
+
+    @property
+    def worker(self) -> int: ...
+    @property
+    def first(self) -> int: ...
+    @property
+    def last(self) -> int: ...
+
+
+F = TypeVar("F", bound=Interval)
 
 
 def folder(root: Path, hour: int) -> Path:
@@ -57,26 +72,45 @@ def damaged(root: Path) -> list[Path]:
     return [*root.glob(f"date=*/hour=*/*{DAMAGED}"), *root.glob(f"journal/w*/*{DAMAGED}")]
 
 
+def aside(hour: int, path: Path) -> list[LakeFile]:
+    """The Parquet files of one folder that were put aside, under the names that they had."""
+    found = (_file(each.with_suffix(".parquet"), hour) for each in path.glob(f"*{DAMAGED}"))
+    return [file for file in found if file is not None]
+
+
 def folders(root: Path) -> list[tuple[int, Path]]:
     """Every (hour, folder) of the lake, oldest first."""
-    found = []
-    for path in root.glob("date=*/hour=*"):
-        try:
-            when = datetime.strptime(path.parent.name + path.name, "date=%Y-%m-%dhour=%H").replace(tzinfo=UTC)
-        except ValueError:
-            continue
-        found.append((int(when.timestamp()) // 3600, path))
-    return sorted(found)
+    named = ((hour_of(path.parent.name, path.name), path) for path in root.glob("date=*/hour=*"))
+    return sorted((hour, path) for hour, path in named if hour is not None)
+
+
+def hour_of(date: str, hour: str) -> int | None:
+    """The hour (since the epoch) that the names of two folders say, `date=YYYY-MM-DD` and `hour=HH`; None for others."""
+    try:
+        when = datetime.strptime(date + hour, "date=%Y-%m-%dhour=%H").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return int(when.timestamp()) // 3600
 
 
 def all_files(hour: int, path: Path) -> list[LakeFile]:
     """The Parquet files of one folder, superseded ones included, in the order of workers and segments."""
-    named = ((file, _NAME.fullmatch(file.name)) for file in path.iterdir())
-    found = [LakeFile(file, hour, int(m[1]), int(m[2]), int(m[3] or m[2])) for file, m in named if m]
+    found = [file for entry in path.iterdir() if (file := _file(entry, hour)) is not None]
     return sorted(found, key=lambda file: (file.worker, file.first, -file.last))
 
 
-def superseded(files: Iterable[LakeFile]) -> list[LakeFile]:
+def file_of(path: Path) -> LakeFile | None:
+    """The file that a path in a lake's folder names, whether it is there or not; None when it names none."""
+    hour = hour_of(*path.parts[-3:-1])
+    return None if hour is None else _file(path, hour)
+
+
+def _file(path: Path, hour: int) -> LakeFile | None:
+    match = _NAME.fullmatch(path.name)
+    return match and LakeFile(path, hour, int(match[1]), int(match[2]), int(match[3] or match[2]))
+
+
+def superseded(files: Iterable[F]) -> list[F]:
     """Those of one folder's files (as `all_files` orders them) that another one covers."""
     found, worker, reach = [], -1, -1
     for file in files:

@@ -10,6 +10,7 @@ import errno
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,7 +30,7 @@ PORTION = ROW_GROUP * 5 // 8
 QUICK, THOROUGH = 1, 9
 """Levels of zstd: for sealing, which must keep up with the traffic, and for merging, which is done once."""
 
-IDENTITIES = ("correlation_id",)
+IDENTITIES = ("call_id", "correlation_id", "callid_aleg")
 """Columns with Bloom filters: a look-up passes over files that do not know the call."""
 
 TELLING = ["ts", "call_id", "correlation_id", "callid_aleg", "proto_type", "auth_user", "store_table", "received_ts"]
@@ -98,10 +99,10 @@ def is_whole(path: Path) -> bool:
         return True
 
 
-def is_readable(path: Path) -> bool:
+def is_readable(source: Path | BinaryIO) -> bool:
     """Can all of the file be read? True also when it is not there any more. Takes as long as reading it."""
     try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
+        with pq.ParquetFile(source, pre_buffer=False) as file:
             for number in range(file.num_row_groups):
                 file.read_row_group(number, use_threads=False)
             return file.schema_arrow.names == SCHEMA.names

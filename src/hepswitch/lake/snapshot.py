@@ -1,17 +1,19 @@
 """What a reader sees of a lake at one moment: Parquet files and journal segments that together hold each packet once.
 
 No locks: the segments are opened first, so what they hold cannot go away; then files are listed, and those of segments
-that are open here are left out. When a merged file covers an open segment, the lake has moved on: look again.
-Not here: queries (`query`).
+that are open here are left out. When a merged file covers an open segment, the lake has moved on: look again. What is
+remote is listed last: what goes from here was there before. Not here: queries (`query`), reaching what is remote
+(`remote_part`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hepswitch.destinations.records import Records
+    from hepswitch.lake.layout import LakeFile
+    from hepswitch.lake.remote import RemoteFile
+    from hepswitch.lake.remote_part import RemotePart
 
 ATTEMPTS = 20
 
@@ -41,10 +46,11 @@ class LakeBusyError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Paths of the Parquet files that count, and the journal segments beside them, open for reading."""
+    """Paths of the Parquet files that count, the journal segments beside them, open for reading, and the remote files."""
 
     files: list[Path]
     segments: list[BinaryIO]
+    remote: list[RemoteFile] = field(default_factory=list)
 
     def fresh(self, needles: Sequence[bytes] | None = None) -> Fresh | None:
         """The packets that are still in the journal, as rows; None when there are none.
@@ -105,21 +111,29 @@ class Fresh:
 
 
 @contextlib.contextmanager
-def snapshot(root: Path, wanted: Callable[[int], bool] = lambda _: True) -> Iterator[Snapshot]:
-    """The lake as it is now; of Parquet only the hours (since the epoch) that are `wanted`.
+def snapshot(
+    root: Path | None,
+    wanted: Callable[[int], bool] = lambda _: True,
+    remote: RemotePart | None = None,
+    remote_wanted: Callable[[int], bool] | None = None,
+) -> Iterator[Snapshot]:
+    """The lake as it is now; of Parquet only the hours (since the epoch) that are `wanted`, of its remote part those that
+    are `remote_wanted`. Without `root` there is nothing but the remote part.
 
     Raises FileNotFoundError when there is no lake, LakeBusyError when it does not hold still.
     """
-    if not root.is_dir():
+    if root is not None and not root.is_dir():
         raise FileNotFoundError(f"{root}: there is no lake here: nothing was stored yet, or it is another folder")
     for _ in range(ATTEMPTS):
         with contextlib.ExitStack() as stack:
-            segments = _open_segments(root, stack)
-            files = _files(root, wanted, set(segments))
-            if files is not None:
-                yield Snapshot(files, list(segments.values()))
+            segments = {} if root is None else _open_segments(root, stack)
+            near = [] if root is None else _files(root, wanted)
+            far = [] if remote is None else remote.files(remote_wanted or wanted, near)
+            found = _counting(near, far, None if remote is None else remote.node, set(segments))
+            if found is not None and (remote is None or remote.is_ready(found[1])):
+                yield Snapshot([file.path for file in found[0]], list(segments.values()), found[1])
                 return
-    raise LakeBusyError(f"{root}: files moved faster than they could be listed; try again")
+    raise LakeBusyError(f"{root or remote}: files moved faster than they could be listed; try again")
 
 
 def _open_segments(root: Path, stack: contextlib.ExitStack) -> dict[tuple[int, int], BinaryIO]:
@@ -152,18 +166,33 @@ def _numbers(folder: Path) -> list[int]:
         before = now
 
 
-def _files(root: Path, wanted: Callable[[int], bool], taken: set[tuple[int, int]]) -> list[Path] | None:
-    found = []
-    for hour, folder in layout.folders(root):
-        if not wanted(hour):
-            continue
-        for file in layout.files(hour, folder):
-            if (file.worker, file.first) in taken and file.first == file.last:
+def _files(root: Path, wanted: Callable[[int], bool]) -> list[LakeFile]:
+    return [file for hour, folder in layout.folders(root) if wanted(hour) for file in layout.files(hour, folder)]
+
+
+def _counting(
+    near: Sequence[LakeFile], far: Sequence[RemoteFile], node: str | None, taken: set[tuple[int, int]]
+) -> tuple[list[LakeFile], list[RemoteFile]] | None:
+    """Those of the files here and of the remote ones, of which those of `node` may be here, too, that count beside the
+    segments that are `taken`; None when the lake has moved on."""
+    here: list[LakeFile] = []
+    there = [file for file in far if file.node != node]
+    own: list[LakeFile | RemoteFile] = [*near, *(file for file in far if file.node == node)]
+    # Of two that are alike the one that is here comes first, so the other one is covered.
+    own.sort(key=lambda file: (file.hour, file.worker, file.first, -file.last, not isinstance(file, layout.LakeFile)))
+    for _, group in itertools.groupby(own, key=lambda file: file.hour):
+        alike = list(group)
+        gone = set(layout.superseded(alike))
+        for file in alike:
+            if file in gone or ((file.worker, file.first) in taken and file.first == file.last):
                 continue
             if any(worker == file.worker and file.first <= number <= file.last for worker, number in taken):
                 return None
-            found.append(file.path)
-    return found
+            if isinstance(file, layout.LakeFile):
+                here.append(file)
+            else:
+                there.append(file)
+    return here, there
 
 
 def _mentions(stream: BinaryIO, needles: Sequence[bytes]) -> bool:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import duckdb
 import pyarrow as pa
@@ -19,11 +19,18 @@ import pyarrow as pa
 from hepswitch import journal
 from hepswitch.destinations.records import Records
 from hepswitch.destinations.schema import SCHEMA
-from hepswitch.lake.lake import LEFT_OUT, Lake, listed, view
+from hepswitch.lake.lake import FAR_THREADS, Lake, listed, view
+from hepswitch.lake.reader import LEFT_OUT
 from hepswitch.lake.snapshot import BATCH, Snapshot
+
+if TYPE_CHECKING:
+    from hepswitch.lake.remote_part import RemotePart
 
 MOST_THREADS = 4
 """Threads of DuckDB: the machine has something else to do."""
+
+OF_THREAD = 64 << 20
+"""Bytes of `memory` for each thread where files are remote: most of these threads wait, but each may have rows in hand."""
 
 SMALL = 2048
 """Rows below which a batch is joined with the next: each question adds one, and DuckDB takes them one by one."""
@@ -35,8 +42,10 @@ Identity = tuple[int, int, bytes]
 class WarmLake(Lake):
     """The lake in the folder `path`. DuckDB takes at most half of `memory` (bytes), rows of the journal a quarter."""
 
-    def __init__(self, path: Path | str, memory: int, warn: Callable[[str], None] | None = None) -> None:
-        super().__init__(path, warn)
+    def __init__(
+        self, path: Path, memory: int, warn: Callable[[str], None] | None = None, remote: RemotePart | None = None
+    ) -> None:
+        super().__init__(path, warn, remote)
         self._rows = JournalRows(memory // 4)
         self._asked: duckdb.DuckDBPyConnection | None = None
         self._known: dict[Path, tuple[int, int, int] | None] = {}
@@ -44,12 +53,16 @@ class WarmLake(Lake):
             config={
                 "memory_limit": f"{memory // 2}B",
                 "temp_directory": "",
-                "threads": min(MOST_THREADS, os.cpu_count() or 1),
+                "threads": min(MOST_THREADS, os.cpu_count() or 1) if remote is None else _far_threads(memory),
             }
         )
         self._duckdb.execute("set global parquet_metadata_cache = true")
         self._duckdb.execute("set global TimeZone = 'UTC'")
-        self._duckdb.execute(f"set allowed_directories = [{listed([self.path])}]")
+        allowed: list[Path | str] = [path]
+        if remote is not None:
+            self._duckdb.register_filesystem(remote.opened)
+            allowed.append(remote.opened.everything)
+        self._duckdb.execute(f"set allowed_directories = [{listed(allowed)}]")
         self._duckdb.execute("set enable_external_access = false")
         self._duckdb.execute("set lock_configuration = true")
 
@@ -58,14 +71,18 @@ class WarmLake(Lake):
         self._damaged = {path for path in self._damaged if self._known.get(path) == _version(path)}
         for path in sorted(self._damaged):
             self._warn(f"{path}: {LEFT_OUT}")
+        if self._remote is not None:
+            self._remote.begin()
 
-    def _leave_out(self, files: Sequence[Path]) -> bool:
-        found = super()._leave_out(files)
+    def _leave_out(self, seen: Snapshot) -> bool:
+        found = super()._leave_out(seen)
         self._known = {path: _version(path) for path in self._damaged}
         return found
 
     def interrupt(self) -> None:
-        """Let DuckDB give up what it is asked, from another thread."""
+        """Let go of what is asked, from another thread: DuckDB, and whoever waits for what is remote."""
+        if self._remote is not None:
+            self._remote.call_off()
         if (asked := self._asked) is not None:
             asked.interrupt()
 
@@ -81,7 +98,7 @@ class WarmLake(Lake):
             rows: dict[str, object] = {} if fresh is None else {"fresh": fresh}
             if known is not None:
                 rows["known"] = known
-            view(connection, seen.files, rows)
+            view(connection, self._urls(seen), rows)
             self._asked = connection
             try:
                 yield connection
@@ -143,6 +160,10 @@ class JournalRows:
             room -= self._segments[name].size
         batches = [batch for segment in self._segments.values() for batch in segment.batches]
         return pa.Table.from_batches(batches, SCHEMA) if batches else None, others
+
+
+def _far_threads(memory: int) -> int:
+    return min(FAR_THREADS, memory // OF_THREAD)
 
 
 def _version(path: Path) -> tuple[int, int, int] | None:

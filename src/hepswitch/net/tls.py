@@ -11,7 +11,7 @@ Not here: connections, and what other options an endpoint may have.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
 
@@ -20,14 +20,40 @@ from hepswitch.units import Endpoint
 CLIENT_OPTIONS = frozenset({"ca", "verify", "cert", "key"})
 """What `client_context` reads of an endpoint."""
 
-FILE_OPTIONS = {"cert", "key", "ca", "client_ca"}
+FILE_OPTIONS = {"cert", "key", "ca", "client_ca", "credentials"}
 """Options that name a file."""
+
+SECRET_OPTIONS = {"password", "token"}
+"""Options that say where a secret is: "file:PATH" or "env:NAME"."""
 
 
 def anchored_options(query: str, absolute: Callable[[Path], Path]) -> str:
     """The options of a URL, with the files that they name made absolute."""
-    options = parse_qsl(query, keep_blank_values=True)
-    return urlencode([(name, str(absolute(Path(value))) if name in FILE_OPTIONS else value) for name, value in options])
+
+    def anchored(name: str, value: str) -> str:
+        if name in FILE_OPTIONS:
+            return str(absolute(Path(value)))
+        if name in SECRET_OPTIONS and value.startswith("file:"):
+            return f"file:{absolute(Path(value.removeprefix('file:')))}"
+        return value
+
+    return urlencode([(name, anchored(name, value)) for name, value in parse_qsl(query, keep_blank_values=True)])
+
+
+def check_options(options: Mapping[str, str], others: Collection[str], is_on: bool, remedy: str) -> None:
+    """ValueError for options of a client's URL that are unknown, contradict each other, or are for TLS where there is none.
+
+    `others`: options that it may have beside TLS's; `remedy`: how to have TLS.
+    """
+    if unknown := sorted(options.keys() - CLIENT_OPTIONS - set(others)):
+        known = ", ".join([*sorted(others), *sorted(CLIENT_OPTIONS)])
+        raise ValueError(f"the URL knows no option {unknown[0]}: it may have {known}")
+    if options.get("verify", "no") not in ("yes", "no"):
+        raise ValueError(f"verify={options['verify']} in the URL is neither yes nor no")
+    if not is_on and (idle := sorted(options.keys() & CLIENT_OPTIONS)):
+        raise ValueError(f"{idle[0]} in the URL is for TLS: {remedy}, or leave it away")
+    if ("cert" in options) != ("key" in options):
+        raise ValueError("cert and key in the URL come together: give both files")
 
 
 def server_context(endpoint: Endpoint) -> ssl.SSLContext:

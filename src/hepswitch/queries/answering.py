@@ -9,7 +9,7 @@ import contextlib
 import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 import duckdb
 from msgspec.json import encode
@@ -26,6 +26,9 @@ from hepswitch.queries.answers import Refusal, Store, StoreList
 from hepswitch.queries.line import Head
 from hepswitch.queries.questions import Call, Calls, Export, Message, Messages, Question, Rate, Stores
 from hepswitch.queries.selection import WrongQuestionError
+
+if TYPE_CHECKING:
+    from hepswitch.lake.remote_part import RemotePart
 
 
 class Out(Protocol):
@@ -103,11 +106,13 @@ class Asking:
 
     @contextlib.contextmanager
     def _reader(self, name: str | None) -> Iterator[Reader]:
-        if name is None and self._stores:
+        if not self._stores:
+            raise UnknownCallError("no store of this switch can be searched: packets only pass through it")
+        if name is None:
             name = next(iter(self._stores))
-        if name is None or name not in self._stores:
-            known = ", ".join(self._stores) or "none"
-            raise UnknownCallError(f"there is no store {name!r}; known are: {known}")
+        if name not in self._stores:
+            known = ", ".join(self._stores)
+            raise UnknownCallError(f"there is no store {name!r} that can be searched; these can: {known}")
         store = self._stores[name]
         if isinstance(store, DatabaseStore):
             with DatabaseReader(name, store, self._warn) as reader:
@@ -115,11 +120,19 @@ class Asking:
             return
         if store.path not in self._lakes:
             memory = self._memory // sum(isinstance(each, LakeStore) for each in self._stores.values())
-            self._lakes[store.path] = WarmLake(store.path, memory, self._warn)
+            self._lakes[store.path] = WarmLake(store.path, memory, self._warn, self._remote(store))
         lake = self._lakes[store.path]
         lake.place = f"store {name}"
         lake.begin()
         yield lake
+
+    def _remote(self, store: LakeStore) -> RemotePart | None:
+        if store.remote is None:
+            return None
+        # Late: it loads Arrow's file systems.
+        from hepswitch.lake.remote_part import RemotePart
+
+        return RemotePart.of(store, self._warn)
 
     def _warn(self, words: str) -> None:
         self._warnings.append(words)

@@ -22,7 +22,8 @@ import msgspec
 import structlog
 
 from hepswitch import logs
-from hepswitch.destinations.stores import any_store_of
+from hepswitch.destinations.stores import searchable_store_of
+from hepswitch.lake.ranges import CalledOffError
 from hepswitch.queries import line
 from hepswitch.queries.answering import Asking, BrokenError, refuse
 from hepswitch.queries.line import Charge, Head, Line
@@ -118,7 +119,7 @@ def answer(to: Line, asking: Asking, asked: bytes) -> None:
     except (BrokenError, ConnectionError):
         raise
     except Exception as error:
-        if isinstance(error, duckdb.InterruptException) or (
+        if isinstance(error, duckdb.InterruptException | CalledOffError) or (
             isinstance(error, RuntimeError) and str(error) == INTERRUPTED
         ):
             raise KeyboardInterrupt from error
@@ -148,7 +149,7 @@ def main() -> None:
         if first is None:
             return
         charge = msgspec.json.decode(first, type=Charge)
-        stores = {name: any_store_of(table) for name, table in charge.stores.items()}
+        stores = {name: searchable_store_of(table) for name, table in charge.stores.items()}
         asking = Asking(stores, charge.memory)
         heed_signals(asking)  # before the bound: a thread's stack is memory
         bound(2 * charge.memory)

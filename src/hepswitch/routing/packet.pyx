@@ -45,7 +45,7 @@ class RouteError(LookupError):
 
 class Received(NamedTuple):
     """How a packet came in: the outer connection, not the captured one. `transport` is udp, tcp or tls; for what was
-    captured here it is the scheme of the listener's URL (mirror, ipip, pcap), with no addresses."""
+    captured here or comes out of a stream it is the scheme of the listener's URL (mirror, pcap, nats …), with no addresses."""
 
     transport: str
     src_ip: str

@@ -37,8 +37,9 @@ class Inlet:
     `flow` must be called with each batch, `after` once at the end of a turn that found something. `written`, called in that
     turn, too, waits until all that the stores took by then is written: True, or False when something of a message was not
     taken for lack of room, or will not be written. `allowed` says whether an address may connect. `folder`: where a source
-    may keep what it must know after a restart. `receipt`, called after each batch of a connection, calls what it is given
-    with queue and number of a packet when that and those before it need not come again.
+    may keep what it must know after a restart. `reader`: the worker that reads a listener which only one may read.
+    `receipt`, called after each batch of a connection, calls what it is given with queue and number of a packet when that
+    and those before it need not come again.
     """
 
     endpoint: Endpoint
@@ -50,6 +51,7 @@ class Inlet:
     allowed: Callable[[str], bool]
     places: Places
     worker: int
+    reader: int
     folder: Path
     receipt: Callable[[Callable[[int, int], None]], None] = lambda _: None
 
@@ -59,6 +61,16 @@ class Source(Protocol):
 
     async def start(self, loop: asyncio.AbstractEventLoop) -> None: ...
     async def stop(self) -> None: ...
+
+
+class Idle:
+    """The source of a listener that another worker reads."""
+
+    async def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Nothing to do."""
+
+    async def stop(self) -> None:
+        """Nothing to do."""
 
 
 @runtime_checkable

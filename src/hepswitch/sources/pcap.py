@@ -36,7 +36,7 @@ import structlog
 
 from hepswitch.books import Listener
 from hepswitch.logs import words
-from hepswitch.sources.inlet import Inlet, Source
+from hepswitch.sources.inlet import Idle, Inlet, Source
 from hepswitch.sources.options import check_known, choice, number, ports, told, yes
 from hepswitch.sources.recordings import HEAD, PIECE, Recording, first_time, note, recall
 from hepswitch.units import Endpoint
@@ -127,18 +127,10 @@ def bind(endpoint: Endpoint, workers: int, receive_buffer: int) -> list[list[soc
 
 
 def source(inlet: Inlet) -> Source:
-    """See `Way`. The first worker reads; the others have nothing to do."""
-    if inlet.worker:
-        return _Idle()
+    """See `Way`. One worker reads; the others have nothing to do."""
+    if inlet.worker != inlet.reader:
+        return Idle()
     return PcapSource(settings(inlet.endpoint), inlet.listener, inlet.flow, inlet.folder, after=inlet.after)
-
-
-class _Idle:
-    async def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        pass
-
-    async def stop(self) -> None:
-        pass
 
 
 class PcapSource:

@@ -5,12 +5,13 @@ Not here: what any of them does.
 
 from __future__ import annotations
 
-from hepswitch.sources import hep, mirror, pcap, sip
+from hepswitch.sources import hep, kafka, mirror, nats, pcap, sip
 from hepswitch.sources.inlet import Way
 from hepswitch.units import Endpoint
 
 WAYS: dict[str, Way] = {
     "udp": hep, "tcp": hep, "tls": hep, "sip": sip, "mirror": mirror, "ipip": mirror, "pcap": pcap,
+    "nats": nats, "nats+tls": nats, "kafka": kafka, "kafka+tls": kafka,
 }  # fmt: skip
 
 

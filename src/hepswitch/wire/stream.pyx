@@ -10,11 +10,11 @@ from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndS
 from libc.string cimport memmove
 
 from hepswitch.wire.clock cimport wall_us
+from hepswitch.wire.framing cimport whole_frame
 
 from hepswitch.wire.errors import WireError
 
 cdef enum:
-    LEAST_FRAME = 6
     MOST_FRAME = 65535
     READ = 65536                   # a read may bring as much, whatever of a frame is waiting
     AT_ONCE = 256                  # frames in a batch, however small they are: a batch keeps the room that it had to have
@@ -77,17 +77,7 @@ cdef class FrameReader:
         self.head = at
 
     cdef Py_ssize_t frame(self) except -1:
-        cdef const unsigned char* p = <const unsigned char*> PyByteArray_AS_STRING(self.memory) + self.head
-        cdef Py_ssize_t have = self.tail - self.head, size, i
-        for i in range(min(have, <Py_ssize_t> 4)):
-            if p[i] != (<const unsigned char*> b"HEP3")[i] and p[i] != (<const unsigned char*> b"EEP3")[i]:
-                raise WireError(i, "bad magic")
-        if have < LEAST_FRAME:
-            return 0
-        size = p[4] << 8 | p[5]
-        if size < LEAST_FRAME:
-            raise WireError(4, "bad length")
-        return size if size <= have else 0
+        return whole_frame(<unsigned char*> PyByteArray_AS_STRING(self.memory) + self.head, self.tail - self.head)
 
     @property
     def pending(self) -> int:

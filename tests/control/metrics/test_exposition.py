@@ -1,5 +1,6 @@
 """The books as Prometheus text."""
 
+import time
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -8,11 +9,12 @@ from hepswitch import books
 from hepswitch.control import metrics
 from hepswitch.control.agents import AgentList
 from hepswitch.control.vitals import Vitals
+from hepswitch.destinations.figures import UploaderFigures
 from hepswitch.state import Counter, Gauge, State
 
 
-def _samples(book: books.Snapshot) -> dict[tuple[Any, ...], float]:
-    text = metrics.exposition(book, Vitals(), AgentList([], 0)).decode()
+def _samples(book: books.Snapshot, vitals: Vitals | None = None) -> dict[tuple[Any, ...], float]:
+    text = metrics.exposition(book, vitals or Vitals(), AgentList([], 0)).decode()
     return {
         (sample.name, *sorted(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -52,6 +54,33 @@ def test_every_number_of_the_books_is_a_sample() -> None:
     assert samples["hepswitch_store_delivered_total", ("store", "lake")] == 2
     assert samples["hepswitch_books_balanced",] == 1
     assert samples["hepswitch_uptime_seconds",] == 12.5
+
+
+def test_streams() -> None:
+    stream = books.Listener("nats://n1:4222/HEP?group=lake", state="away", waiting=12, redelivered=3)
+    plain = books.Listener("udp://127.0.0.1:9060")
+    received = {each.url: each.snapshot() for each in (stream, plain)}
+    samples = _samples(books.close(books.empty() | {"received": received}, 1.0))
+    assert samples["hepswitch_stream_waiting_messages", ("listener", stream.url)] == 12
+    assert samples["hepswitch_stream_redelivered_total", ("listener", stream.url)] == 3
+    assert ("hepswitch_stream_waiting_messages", ("listener", plain.url)) not in samples
+
+
+def test_uploads() -> None:
+    waits = UploaderFigures(bytes=900, waiting_files=3, waiting_bytes=70, due_since=time.time() - 60, lost_files=2)
+    waits.uploads.add(0.2)
+    waits.state = "access denied"
+    waits.troubles.note()
+    samples = _samples(books.empty() | {"uptime": 1.0, "balanced": True}, Vitals(uploaders={"lake": waits}))
+    lake = ("store", "lake")
+    assert samples["hepswitch_upload_seconds_count", lake] == 1
+    assert samples["hepswitch_upload_bytes_total", lake] == 900
+    assert samples["hepswitch_upload_waiting_files", lake] == 3
+    assert samples["hepswitch_upload_waiting_bytes", lake] == 70
+    assert 60 <= samples["hepswitch_upload_lag_seconds", lake] < 90
+    assert samples["hepswitch_upload_up", lake] == 0
+    assert samples["hepswitch_upload_errors_total", lake] == 1
+    assert samples["hepswitch_upload_lost_files_total", lake] == 2
 
 
 def test_what_scripts_count_is_summed_over_workers() -> None:

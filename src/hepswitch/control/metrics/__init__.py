@@ -32,6 +32,7 @@ GROUPS = (
     outlets.STORES,
     stores.BEHIND,
     stores.LAKES,
+    stores.UPLOADS,
     flow.TRACES,
     script.SCRIPT,
     health.PROCESSES,

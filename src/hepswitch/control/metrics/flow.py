@@ -32,6 +32,15 @@ OF_LISTENERS = {
     ),
     "connections": LISTENERS.gauge("hepswitch_connections", "Open TCP and TLS connections of agents.", "listener"),
 }  # fmt: skip
+OF_STREAMS = {
+    "waiting": LISTENERS.gauge(
+        "hepswitch_stream_waiting_messages",
+        "Messages that a stream still has for the listener, or has not heard that they are written.", "listener",
+    ),
+    "redelivered": LISTENERS.counter(
+        "hepswitch_stream_redelivered_total", "Messages that a stream gave the listener once more.", "listener"
+    ),
+}  # fmt: skip
 MALFORMED = LISTENERS.counter(
     "hepswitch_received_malformed_total", "Packets that could not be decoded, by reason.", "listener", "reason"
 )
@@ -96,6 +105,9 @@ def collect(book: Snapshot) -> Iterator[Metric]:
     rows = book["received"]
     for key, family in OF_LISTENERS.items():
         yield family.by(rows, key)
+    streams = {name: row for name, row in rows.items() if "waiting" in row}
+    for key, family in OF_STREAMS.items():
+        yield family.by(streams, key)
     yield MALFORMED.by_reason(rows, "malformed_reasons")
     yield REFUSED.by_reason(rows, "refused")
     yield from _route(book)

@@ -1,4 +1,4 @@
-"""Metrics of what loaders and keepers do with the packets that workers have put into journals."""
+"""Metrics of what loaders, keepers and uploaders do with the packets that workers have put into journals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from prometheus_client.core import Metric
 
 from hepswitch.control.metrics.families import Family, Group
 from hepswitch.control.vitals import Vitals
-from hepswitch.destinations.figures import BOUNDS, Durations, KeeperFigures, LoaderFigures, Troubles
+from hepswitch.destinations.figures import (
+    ACTIVE,
+    BOUNDS,
+    Durations,
+    KeeperFigures,
+    LoaderFigures,
+    Troubles,
+    UploaderFigures,
+)
 
 BEHIND = Group(
     "Loaders and keepers",
@@ -39,6 +47,26 @@ NEWEST = LAKES.gauge("hepswitch_lake_newest_timestamp_seconds", "When the newest
 DELETED_FILES = LAKES.counter("hepswitch_lake_deleted_files_total", "Files deleted by keep and max_size.", "store")
 DELETED_BYTES = LAKES.counter("hepswitch_lake_deleted_bytes_total", "Bytes of these files.", "store")
 
+UPLOADS = Group("Uploads", "Of lakes with `remote`, as of the uploader's last look, a second or a few ago.")
+UPLOAD_SECONDS = UPLOADS.histogram(
+    "hepswitch_upload_seconds", "How long each file took to get into the storage.", "store"
+)
+UPLOADED = UPLOADS.counter("hepswitch_upload_bytes_total", "Bytes of these files.", "store")
+UPLOADS_WAIT = UPLOADS.gauge("hepswitch_upload_waiting_files", "Files older than upload_after, not there yet.", "store")
+UPLOAD_BYTES_WAIT = UPLOADS.gauge("hepswitch_upload_waiting_bytes", "Bytes of these files.", "store")
+UPLOAD_LAG = UPLOADS.gauge(
+    "hepswitch_upload_lag_seconds", "Seconds since the oldest of them was due; 0 without.", "store"
+)
+UPLOAD_UP = UPLOADS.gauge("hepswitch_upload_up", "1 while the storage does what it is asked.", "store")
+UPLOAD_ERRORS = UPLOADS.counter(
+    "hepswitch_upload_errors_total", "Attempts that failed, and files not to be read.", "store"
+)
+UPLOAD_LOST = UPLOADS.counter(
+    "hepswitch_upload_lost_files_total", "Files deleted here (keep, max_size) before they were uploaded.", "store"
+)
+RELEASED = UPLOADS.counter("hepswitch_upload_released_files_total", "Files deleted here by keep_local.", "store")
+EXPIRED = UPLOADS.counter("hepswitch_upload_deleted_files_total", "Files deleted in the storage by keep.", "store")
+
 
 def collect(vitals: Vitals) -> Iterator[Metric]:
     """All of them."""
@@ -56,6 +84,22 @@ def collect(vitals: Vitals) -> Iterator[Metric]:
     yield _times(NEWEST, {name: each.newest for name, each in keepers.items()})
     yield DELETED_FILES.of(((name,), each.deleted_files) for name, each in keepers.items())
     yield DELETED_BYTES.of(((name,), each.deleted_bytes) for name, each in keepers.items())
+    yield from _uploads(vitals.uploaders)
+
+
+def _uploads(uploaders: Mapping[str, UploaderFigures]) -> Iterator[Metric]:
+    yield UPLOAD_SECONDS.spread(
+        ((name,), BOUNDS, each.uploads.counts, each.uploads.total) for name, each in uploaders.items()
+    )
+    yield UPLOADED.of(((name,), each.bytes) for name, each in uploaders.items())
+    yield UPLOADS_WAIT.of(((name,), each.waiting_files) for name, each in uploaders.items())
+    yield UPLOAD_BYTES_WAIT.of(((name,), each.waiting_bytes) for name, each in uploaders.items())
+    yield UPLOAD_LAG.of(((name,), each.lag) for name, each in uploaders.items())
+    yield UPLOAD_UP.of(((name,), float(each.state == ACTIVE)) for name, each in uploaders.items())
+    yield UPLOAD_ERRORS.of(((name,), each.troubles.errors) for name, each in uploaders.items())
+    yield UPLOAD_LOST.of(((name,), each.lost_files) for name, each in uploaders.items())
+    yield RELEASED.of(((name,), each.released_files) for name, each in uploaders.items())
+    yield EXPIRED.of(((name,), each.deleted_files) for name, each in uploaders.items())
 
 
 def _durations(by_store: Mapping[str, Durations]) -> Metric:

@@ -1,0 +1,1 @@
+"""For C only: see framing.pxd."""
