@@ -51,10 +51,10 @@ def _mistakes(folder: Path, text: str) -> list[str]:
         (f'{LAKE}remote = "s3://k:pw@b/x"', "2: stores.lake.remote: keys do not belong into the URL"),
         (f'{LAKE}remote = "s3://b/x?color=red"', "2: stores.lake.remote: the URL knows no option color"),
         (f'{LAKE}remote = "s3://b/x?region="', "2: stores.lake.remote: region in the URL says nothing"),
-        (f'{LAKE}remote = "s3://b/x?endpoint=h:9000"', "2: stores.lake.remote: endpoint=h:9000 is no address"),
-        (f'{LAKE}remote = "s3://b/../x"', "2: stores.lake.remote: 's3://b/../x' is no place for files"),
-        (f'{LAKE}remote = "gs://b"', "2: stores.lake.remote: 'gs://b' is no place for files that is known here"),
-        (f'{LAKE}remote = "file://nfs/lake"', "2: stores.lake.remote: 'file://nfs/lake' is no place for files that is"),
+        (f'{LAKE}remote = "s3://b/x?endpoint=h:9000"', "2: stores.lake.remote: endpoint in remote is no address"),
+        (f'{LAKE}remote = "s3://b/../x"', "2: stores.lake.remote: the path in remote has an empty part"),
+        (f'{LAKE}remote = "gs://b"', "2: stores.lake.remote: remote is no place for files that is known here"),
+        (f'{LAKE}remote = "file://nfs/lake"', "2: stores.lake.remote: remote is no place for files that is"),
         (f'{LAKE}remote = "s3://b?ca=/no/ca"', "2: stores.lake.remote: ca: /no/ca: No such file"),
         (f'{LAKE}url = "lake:/x"\nremote = "file:///x/y"', "3: stores.lake.remote: /x/y is in the lake's own folder"),
         (
@@ -137,6 +137,13 @@ def test_both_commands_say_it_and_end_with_2(tmp_path: Path, command: str) -> No
     assert done.returncode == 2
     assert done.stderr.startswith(f"{path}:2: destinations.homer.urls.0: ")
     assert "Traceback" not in done.stderr
+
+
+def test_a_listener_on_a_stream_needs_its_secrets(tmp_path: Path) -> None:
+    urls = "nats://n1/HEP?token=file:token", "kafka://k1/hep?user=a&password=env:HEPSWITCH_NOT_SET"
+    first, second = _mistakes(tmp_path, "listen = [\n" + ",\n".join(f'"{url}"' for url in urls) + "]\n")
+    assert first == f"2: listen.0: nats://n1/HEP: token: {tmp_path}/token cannot be read: No such file or directory"
+    assert "listen.1: kafka://k1/hep: password: the environment variable HEPSWITCH_NOT_SET is not set" in second
 
 
 @pytest.mark.parametrize(

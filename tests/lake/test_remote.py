@@ -82,6 +82,7 @@ def test_other_files_are_nobodys(remote: Remote) -> None:
     remote.write("date=2026-11-18/hour=11/notes.txt", b"hello")
     remote.write("date=2026-11-18/hour=11/w0-000000000001.parquet", b"no node")
     remote.write("date=today/hour=11/a-w0-000000000001.parquet", b"no date")
+    remote.write("date=2026-11-18/copy/date=2026-11-18/hour=11/a-w0-000000000001.parquet", b"not here")
     assert remote.files() == []
     assert remote.read("nodes/a.json") == b"{}"
     assert remote.read("nodes/b.json") is None

@@ -310,6 +310,11 @@ def test_where_the_folder_cannot_be_written_ends_are_in_the_users_cache_or_in_me
     upload(tmp_path / "other", remote, "edge2")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert tails_of(None) == tmp_path / "cache" / "hepswitch" / "tails"
+    assert tails_of(tmp_path) == tmp_path / "tails"
+    with monkeypatch.context() as root:
+        # What root made there, the lake's owner might not be able to read.
+        root.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        assert tails_of(tmp_path) == tails_of(None)
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     part = RemotePart(remote, None, pytest.fail)

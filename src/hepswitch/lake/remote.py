@@ -182,7 +182,9 @@ class Remote:
         return str(Path(self.folder(hour)).parent)
 
     def _listed(self, path: str) -> list[RemoteFile]:
-        return [file for info in self._entries(path, recursive=True) if (file := _remote_file(info)) is not None]
+        found = (_remote_file(info) for info in self._entries(path, recursive=True))
+        # A copy of a lake that somebody keeps further below would be there twice.
+        return [file for file in found if file is not None and file.path.rpartition("/")[0] == self.folder(file.hour)]
 
     def _entries(self, path: str, recursive: bool = False) -> list[pyarrow.fs.FileInfo]:
         from pyarrow import fs

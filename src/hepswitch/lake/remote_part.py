@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from hepswitch.lake import writer
 from hepswitch.lake.layout import LakeFile
 from hepswitch.lake.ranges import PATIENCE, Ranges
+from hepswitch.lake.reader import LEFT_OUT
 from hepswitch.lake.remote import Remote, RemoteError, RemoteFile, counting
 from hepswitch.lake.tails import Tails, tails_of
 
@@ -30,8 +31,6 @@ LISTED = 20.0
 
 AWAY = 30.0
 """Seconds for which a storage that is away, or a file that it does not give, is not asked again."""
-
-LEFT_OUT = "cannot be read and is left out"
 
 MANY = 500
 """Files whose ends are fetched before it is worth a word."""
@@ -183,22 +182,16 @@ class RemotePart:
         now = time.monotonic()
         if self._dates[0] + LISTED < now:
             self._dates = now, self._ranges.call(self.remote.dates)
-        hours = (tuple(hour for hour in range(date, date + 24) if wanted(hour)) for date in self._dates[1])
-        found: list[RemoteFile] = []
-        missing = []
-        for some in filter(None, hours):
-            at, files = self._listings.get(some, (NEVER, []))
-            if at + LISTED < now:
-                missing.append(some)
-            else:
-                found += files
-        calls = {some: functools.partial(self.remote.of_date, some) for some in missing}
+        self._listings = {some: each for some, each in self._listings.items() if each[0] + LISTED >= now}
+        hours = [tuple(hour for hour in range(date, date + 24) if wanted(hour)) for date in self._dates[1]]
+        calls = {
+            some: functools.partial(self.remote.of_date, some) for some in hours if some and some not in self._listings
+        }
         for some, answer in self._ranges.call_many(calls):
             if isinstance(answer, OSError):
                 raise answer
             self._listings[some] = now, answer
-            found += answer
-        return counting(found)
+        return counting(file for some in hours if some for file in self._listings[some][1])
 
     def _begun(self, count: int) -> None:
         if count >= MANY:

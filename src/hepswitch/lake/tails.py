@@ -46,8 +46,11 @@ SUFFIX = ".tail"
 
 
 def tails_of(root: Path | None) -> Path:
-    """Where tails are kept: in the lake's folder for those who may write there, else in the user's cache."""
-    if root is not None and os.access(root, os.W_OK | os.X_OK):
+    """Where tails are kept: in the lake's folder for its owner who may write there, else in the user's cache.
+
+    What somebody else made there, root too, its owner might not be able to read.
+    """
+    if root is not None and os.access(root, os.W_OK | os.X_OK) and root.stat().st_uid == os.geteuid():
         return root / "tails"
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(cache).expanduser() / "hepswitch" / "tails"
@@ -77,8 +80,8 @@ class Tails:
         for file, tail in self._ranges.call_many({file: functools.partial(self._fetched, file) for file in missing}):
             if isinstance(tail, OSError):
                 failed[file.path] = tail
-            else:
-                self._keep(file, tail)
+            elif tail is not None:
+                self._remember(file, tail)
         self._make_room()
         return failed
 
@@ -106,7 +109,12 @@ class Tails:
         """Whether the file is so small that its tail is all of it."""
         return _first(file) == 0
 
-    def _fetched(self, file: RemoteFile) -> bytes:
+    def _fetched(self, file: RemoteFile) -> bytes | None:
+        """The tail of a file; None when it is on the disk now."""
+        tail = self._end(file)
+        return None if self._is_kept(file, tail) else tail
+
+    def _end(self, file: RemoteFile) -> bytes:
         start = _first(file)
         data = self._ranges.get(Range(file.path, start, file.size - start))
         size = footer(data)
@@ -129,7 +137,7 @@ class Tails:
 
     def _has(self, file: RemoteFile) -> bool:
         name = self._name(file)
-        return name in self._memory or (self._folder / name).exists()
+        return name in self._memory or os.access(self._folder / name, os.R_OK)
 
     @contextlib.contextmanager
     def _opened(self, file: RemoteFile) -> Iterator[_Tail | None]:
@@ -147,16 +155,26 @@ class Tails:
         finally:
             os.close(fd)
 
-    def _keep(self, file: RemoteFile, tail: bytes) -> None:
+    def _is_kept(self, file: RemoteFile, tail: bytes) -> bool:
+        """Write it to the disk; False for somebody else's folder, or a full disk."""
         name = self._name(file)
-        # Somebody else's folder, a full disk: then in memory.
-        with contextlib.suppress(OSError):
+        temporary = self._folder / f".{name}.{os.getpid()}{TEMPORARY}"
+        try:
             make_folder(self._folder)
-            temporary = self._folder / f".{name}.{os.getpid()}{TEMPORARY}"
             with create(temporary) as stream:
                 stream.write(tail)
+                stream.flush()
+                # Else a power failure may leave zeros, and a Bloom filter of zeros knows no call.
+                os.fdatasync(stream.fileno())
             temporary.replace(self._folder / name)
-            return
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            return False
+        return True
+
+    def _remember(self, file: RemoteFile, tail: bytes) -> None:
+        name = self._name(file)
         self._memory[name] = tail
         self._remembered += len(tail)
         while self._remembered > MEMORY:
@@ -164,7 +182,7 @@ class Tails:
 
     def _make_room(self) -> None:
         """Delete the tails that were fetched first, until a quarter of the room is free."""
-        if not self._folder.is_dir():
+        if not os.access(self._folder, os.R_OK | os.W_OK | os.X_OK):
             return
         found = sorted((about.st_mtime, about.st_size, path) for path, about in _files(self._folder))
         total = sum(size for _, size, _ in found)
