@@ -1,13 +1,13 @@
 """`make mustshow`: what must hold under load. Each check prints its figures and PASS or FAIL; exit status 1 when one failed.
 
-    python benchmarks/mustshow.py [relay] [lake] [kill] [pause] [dispatcher] [mirror] [stores] [outage] [page] [fleet]
-        [kafka]
+    python benchmarks/mustshow.py [relay] [lake] [kill] [pause] [dispatcher] [mirror] [stores] [outage] [page]
+        [uploads] [fleet] [kafka]
 
 relay: UDP → script → UDP at 40,000/s loses nothing. lake: a million messages are small on disk and a call is found at
 once. kill: nothing that was counted as stored is lost or doubled by kill -9. pause: a TCP destination that goes away for
 a while gets everything, in order. dispatcher: calls stay on their node of four, and only those of a node that is away
 move. mirror: SIP on an interface at 30,000/s is stored without a loss (needs root). stores,
-outage: `storeshow`; page: `pageshow`; fleet, kafka: `fleetshow`. tests/test_endurance.py runs smaller
+outage: `storeshow`; page: `pageshow`; uploads: `lakeshow`; fleet, kafka: `fleetshow`. tests/test_endurance.py runs smaller
 ones. Not here: figures to compare (`run`).
 """
 
@@ -30,6 +30,7 @@ from typing import Any
 
 import fleetshow
 import harness
+import lakeshow
 import pageshow
 import storeshow
 import traffic
@@ -399,6 +400,7 @@ CHECKS: dict[str, Callable[[], Figures]] = {
     "stores": storeshow.stores,
     "outage": storeshow.outage,
     "page": pageshow.page,
+    "uploads": lakeshow.uploads,
     "fleet": fleetshow.fleet,
     "kafka": fleetshow.kafka,
 }

@@ -46,8 +46,9 @@ FIRST = 1_000
 SEAL = """
 import os, pathlib, resource, sys, time
 from hepswitch.destinations.figures import KeeperFigures
-from hepswitch.lake import keeper
+from hepswitch.lake import arrow, keeper
 keeper.settle()
+arrow.bound()
 before, start = os.times(), time.monotonic()
 keeper.seal_closed(pathlib.Path(sys.argv[3]), KeeperFigures())
 after = os.times()

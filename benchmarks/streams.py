@@ -87,13 +87,13 @@ def measure(count: int) -> Iterator[str]:
         configurations = harness.ROOT / "examples" / "fleet" / "nats"
         settings = {"HEPSWITCH_LISTEN": '["udp://127.0.0.1:0"]', "HEPSWITCH_STORES__BUS__URL": url}
         edge = Node(folder, "edge", configurations / "edge.toml", settings)
-        listen = json.dumps([f"{url}?group=lake&share=1/1"])
+        listen = json.dumps([stream.listen("1/1")])
         store = Node(folder, "store", configurations / "storing.toml", {"HEPSWITCH_LISTEN": listen})
         for node in (edge, store):
             stack.callback(node.close)
         edge.start()
+        wait_for(lambda: edge.publishes, "a look at the first journal", 60.0)
         spool = edge.folder / "spool" / "store:bus"
-        wait_for(lambda: (spool / "w0").exists() and position.read(spool / "w0"), "a look at the first journal", 60.0)
         (folder / "full").rename(spool / "w1")
         wait_for(lambda: position.read(spool / "w1"), "a look at the journal")
         stage = Stage(stream, edge, "loader")

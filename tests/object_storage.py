@@ -24,17 +24,17 @@ SECRET = "not-checked"
 
 
 class ObjectStorage:
-    """The server: its address, what it was asked, and what goes wrong with it."""
+    """The server: its address, what it was asked, and what goes wrong with it. `tls`: its certificate and key, PEM."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *tls: Path) -> None:
         self.folder = folder
         self._numbers = itertools.count(1)
         self._process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("s3_server.py"), folder],
+            [sys.executable, Path(__file__).with_name("s3_server.py"), folder, *tls],
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self._process.stdout is not None
-        self.endpoint = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
+        self.endpoint = f"{'https' if tls else 'http'}://127.0.0.1:{int(self._process.stdout.readline())}"
 
     def requests(self) -> list[str]:
         """What it was asked so far: method, path, query and range."""

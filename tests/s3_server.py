@@ -1,6 +1,6 @@
 """An S3-compatible server (moto) in a process of its own, which writes down what it is asked and fails when it is told to.
 
-    python s3_server.py FOLDER
+    python s3_server.py FOLDER [CERTIFICATE KEY]
 
 It prints its port. One key is known (`hep`, with any secret), and, as with many servers, no checksum behind a body.
 FOLDER/requests has a line for each request: method, path, query and range. FOLDER/fault, while there is one, says what goes
@@ -79,7 +79,9 @@ class Storage:
 
 def main() -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = make_server("127.0.0.1", 0, Storage(Path(sys.argv[1])), threaded=True)
+    folder, *tls = sys.argv[1:]
+    certificate = (tls[0], tls[1]) if tls else None
+    server = make_server("127.0.0.1", 0, Storage(Path(folder)), threaded=True, ssl_context=certificate)
     print(server.server_port, flush=True)
     server.serve_forever()
 

@@ -13,6 +13,7 @@ from hepswitch.config import ConfigError
 from hepswitch.preflight import examine
 
 LAKE = "[stores.lake]\n"
+BUS = '[stores.bus]\nurl = "nats://a/HEP"\n'
 DATABASE = '[stores.db]\nurl = "postgresql://u@h/d"\n'
 HOMER = "[destinations.homer]\n"
 TCP = f'{HOMER}urls = ["tcp://h:1"]\n'
@@ -50,10 +51,10 @@ def _mistakes(folder: Path, text: str) -> list[str]:
         (f'{LAKE}remote = "s3://k:pw@b/x"', "2: stores.lake.remote: keys do not belong into the URL"),
         (f'{LAKE}remote = "s3://b/x?color=red"', "2: stores.lake.remote: the URL knows no option color"),
         (f'{LAKE}remote = "s3://b/x?region="', "2: stores.lake.remote: region in the URL says nothing"),
-        (f'{LAKE}remote = "s3://b/x?endpoint=h:9000"', "2: stores.lake.remote: endpoint=h:9000 is no address"),
-        (f'{LAKE}remote = "s3://b/../x"', "2: stores.lake.remote: 's3://b/../x' is no place for files"),
-        (f'{LAKE}remote = "gs://b"', "2: stores.lake.remote: 'gs://b' is no place for files that is known here"),
-        (f'{LAKE}remote = "file://nfs/lake"', "2: stores.lake.remote: 'file://nfs/lake' is no place for files that is"),
+        (f'{LAKE}remote = "s3://b/x?endpoint=h:9000"', "2: stores.lake.remote: endpoint in remote is no address"),
+        (f'{LAKE}remote = "s3://b/../x"', "2: stores.lake.remote: the path in remote has an empty part, a dot alone"),
+        (f'{LAKE}remote = "gs://b"', "2: stores.lake.remote: remote is no place for files that is known here"),
+        (f'{LAKE}remote = "file://nfs/lake"', "2: stores.lake.remote: remote is no place for files that is"),
         (f'{LAKE}remote = "s3://b?ca=/no/ca"', "2: stores.lake.remote: ca: /no/ca: No such file"),
         (f'{LAKE}url = "lake:/x"\nremote = "file:///x/y"', "3: stores.lake.remote: /x/y is in the lake's own folder"),
         (
@@ -73,6 +74,7 @@ def _mistakes(folder: Path, text: str) -> list[str]:
         ('[stores.db]\nurl = "mysql://h"', "2: stores.db.url: 'mysql://h' names no database"),
         ('[stores.db]\nurl = "oracle://h/d"', "2: stores.db.url: 'oracle://h/d' is no store known here"),
         ("[[rule]]\nstore = true\n[[rule]]\nresume = true", "4: rule.1.resume: resume goes on in the SIP route"),
+        (f'listen = ["udp://h:1", "nats://b,a:4222/HEP?group=x"]\n{BUS}', "1: listen.1: its packets would go back into"),
         ("drain = inf", "1: drain: inf is not a duration"),
         ("workers = true", "1: workers: true is no number"),
         ('[control]\nlisten = "x"', "2: control.listen: 'x' is no address with a port"),
@@ -135,3 +137,25 @@ def test_both_commands_say_it_and_end_with_2(tmp_path: Path, command: str) -> No
     assert done.returncode == 2
     assert done.stderr.startswith(f"{path}:2: destinations.homer.urls.0: ")
     assert "Traceback" not in done.stderr
+
+
+def test_a_listener_on_a_stream_needs_its_secrets(tmp_path: Path) -> None:
+    urls = "nats://n1/HEP?token=file:token", "kafka://k1/hep?user=a&password=env:HEPSWITCH_NOT_SET"
+    first, second = _mistakes(tmp_path, "listen = [\n" + ",\n".join(f'"{url}"' for url in urls) + "]\n")
+    assert first == f"2: listen.0: nats://n1/HEP: token: {tmp_path}/token cannot be read: No such file or directory"
+    assert "listen.1: kafka://k1/hep: password: the environment variable HEPSWITCH_NOT_SET is not set" in second
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'listen = ["nats://a/OTHER?group=x"]\n{BUS}',
+        f'listen = ["nats://b/HEP?group=x"]\n{BUS}',
+        f'listen = ["nats://a/HEP?group=x"]\n{LAKE}{BUS}',
+        f'listen = ["nats://a/HEP?group=x"]\n{BUS}[[rule]]\nstore = "bus"\n',
+    ],
+)
+def test_streams_that_do_not_go_in_circles(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "hepswitch.toml"
+    path.write_text(text)
+    assert examine(path).listen

@@ -59,7 +59,7 @@ def test_examples_in_the_pages_are_valid(page: Path, tmp_path: Path) -> None:
 def test_configurations_in_the_how_tos_are_accepted(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for kind, name in re.findall(r'"(env|file):([\w.]+)"', page.read_text(encoding="utf-8")):
+    for kind, name in re.findall(r'"(env|file):([\w.-]+)"', page.read_text(encoding="utf-8")):
         if kind == "env":
             monkeypatch.setenv(name, f"a-secret-of-enough-bytes-{name}")
         else:

@@ -80,7 +80,7 @@ class Fleet:
         self._bucket = _bucket(folder / "s3", stack) if plan.s3 else None
         self._stores = [
             Node(folder, f"store{number}", HERE / stream.scheme / "storing.toml", {
-                "HEPSWITCH_LISTEN": json.dumps([f"{stream.url()}?group=lake&share={number}/2"]),
+                "HEPSWITCH_LISTEN": json.dumps([stream.listen(f"{number}/2")]),
                 **({} if self._bucket is None else _uploading(self._bucket, f"store{number}")),
             })
             for number in (1, 2)
@@ -88,6 +88,7 @@ class Fleet:
         for node in self._nodes:
             stack.callback(node.close)
         _at_once(Node.start, self._nodes)
+        wait_for(lambda: all(edge.publishes for edge in self._edges), "edges that publish")
         say(f"{stream.url()}, {', '.join(node.name for node in self._nodes)} are up")
         self._watch = Watch(self._edges, self._stores)
         self._sent: list[int] = []

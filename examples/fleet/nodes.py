@@ -102,6 +102,12 @@ class Node:
         return sum(place.done - sum(place.discarded.values()) for place in places)
 
     @property
+    def publishes(self) -> bool:
+        """Whether its loader has looked at the journals."""
+        journals = self._journals()
+        return bool(journals) and all(position.read(path) for path in journals)
+
+    @property
     def stored(self) -> int:
         """Packets that were ever written into the journals of the lake."""
         return sum(map(written, self.lake.glob("journal/w*")))

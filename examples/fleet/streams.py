@@ -48,7 +48,10 @@ class Stream(Protocol):
     """The folder with the configurations of the nodes, and what URLs begin with."""
 
     def url(self) -> str:
-        """Where the stream is."""
+        """Where the stream is: what an edge's store has."""
+
+    def listen(self, share: str) -> str:
+        """What a storing node listens to for its share of it."""
 
     def hurt(self) -> str:
         """Do it harm; says what."""
@@ -81,6 +84,9 @@ class Nats:
 
     def url(self) -> str:
         return self._cluster.url(STREAM)
+
+    def listen(self, share: str) -> str:
+        return f"{self.url()}?group=lake&share={share}&ack_wait=5s"
 
     def hurt(self) -> str:
         """kill -9 of the server that leads the stream."""
@@ -152,6 +158,9 @@ class Kafka:
 
     def url(self) -> str:
         return self._mock.url(TOPIC)
+
+    def listen(self, share: str) -> str:
+        return f"{self.url()}?group=lake&share={share}"
 
     def hurt(self) -> str:
         """Errors for requests, and one of the brokers away."""

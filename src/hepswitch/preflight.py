@@ -17,12 +17,15 @@ from hepswitch.databases import kinds
 from hepswitch.destinations.databases import POSTGRES_FILES
 from hepswitch.destinations.lake import LakeStore
 from hepswitch.destinations.remote_url import RemoteUrl
+from hepswitch.destinations.streams import STREAM_SCHEMES, StreamStore
 from hepswitch.logs import words
 from hepswitch.means import Means
 from hepswitch.net.tls import FILE_OPTIONS, client_context, server_context
 from hepswitch.routes import load_routes
 from hepswitch.routing.script import ScriptError
+from hepswitch.sources.ways import WAYS
 from hepswitch.state import ListError
+from hepswitch.streams.address import PORTS, parse_address
 from hepswitch.units import Endpoint, parse_endpoint
 
 Mistake = tuple[tuple[str, ...], str]
@@ -36,7 +39,7 @@ def examine(path: Path | None) -> Config:
     """
     config = load(path)
     places = Places(path, path.read_text(encoding="utf-8") if path else "")
-    looks = (_tls, _users, _folders, _remotes, _far_ends)
+    looks = (_tls, _streams, _users, _folders, _remotes, _far_ends, _circles)
     mistakes = [places.said(*mistake) for look in looks for mistake in look(config)]
     try:
         load_routes(config, Means(config, state.current()).lists)
@@ -66,6 +69,16 @@ def _context(key: tuple[str, ...], endpoint: Endpoint, *, server: bool) -> Itera
         server_context(endpoint) if server else client_context(endpoint)
     except (OSError, ValueError) as error:
         yield key, words(error)
+
+
+def _streams(config: Config) -> Iterator[Mistake]:
+    """Binding a listener on a stream binds nothing, but looks for its files, secrets and driver."""
+    for number, endpoint in enumerate(config.endpoints):
+        if endpoint.scheme.removesuffix("+tls") in PORTS:
+            try:
+                WAYS[endpoint.scheme].bind(endpoint, config.workers, config.receive_buffer)
+            except OSError as error:
+                yield ("listen", str(number)), words(error)
 
 
 def _users(config: Config) -> Iterator[Mistake]:
@@ -121,3 +134,21 @@ def _far_ends(config: Config) -> Iterator[Mistake]:
                     Path(value).open("rb").close()
                 except OSError as error:
                     yield ("stores", name, "url"), f"{option}: {words(error)}"
+
+
+def _circles(config: Config) -> Iterator[Mistake]:
+    """A stream whose packets go back into it: it would have them once more each time."""
+    name, table = next(iter(config.stores.items()))
+    if not isinstance(table, StreamStore) or config.hep_route.mode != "store" or config.rule:
+        return
+    address = table.address
+    for number, endpoint in enumerate(config.endpoints):
+        if endpoint.scheme not in STREAM_SCHEMES:
+            continue
+        source = parse_address(f"{endpoint.scheme}://{endpoint.host}")
+        if (source.kind, source.name) == (address.kind, address.name) and set(source.servers) & set(address.servers):
+            yield (
+                ("listen", str(number)),
+                f"its packets would go back into the stream, which is the default store, {name}: put another store first, "
+                "or say in rules or a script which packets go where",
+            )

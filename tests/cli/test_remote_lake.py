@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -109,3 +115,22 @@ def test_a_folder_that_is_not_here(config: Path, tmp_path: Path) -> None:
     done = run(search.cli, "--config", str(config), *SINCE, "--json", TEST_SECRET=SECRET)
     assert len(done.stdout.splitlines()) == 2
     assert "alone is looked through" in done.stderr
+
+
+def test_a_command_that_waits_for_the_storage_can_be_interrupted(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"s3://b/lake?endpoint=http://127.0.0.1:{server.getsockname()[1]}"
+        command = [sys.executable, "-m", "hepswitch.cli", "search", "--lake", url, "--since", "1h"]
+        environment = os.environ | {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as asked:
+            connection, _ = server.accept()
+            with connection:
+                # An answer that never ends, and never comes to nothing.
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+                asked.send_signal(signal.SIGINT)
+                while asked.poll() is None:
+                    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                        connection.sendall(b" ")
+                        asked.wait(0.1)
+            assert asked.stderr is not None
+            assert (asked.returncode, asked.stderr.read()) == (1, "\nAborted!\n")

@@ -228,11 +228,13 @@ async def fails(table: KafkaStore, words: str) -> None:
     await made.close()
 
 
-async def test_what_is_missing_is_said(cluster: KafkaMock, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_missing_is_said(cluster: KafkaMock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publisher, "PATIENCE", 1.0)
     url = cluster.url("missing")
     await fails(KafkaStore(url=url, create=False), "there is no topic missing: `hepswitch ddl` says how")
     await fails(KafkaStore(url="kafka://127.0.0.1:1/hep"), "127.0.0.1:1.*refused")
+    (tmp_path / "ca.pem").write_text("no certificate")
+    await fails(KafkaStore(url=f"kafka+tls://127.0.0.1:1/hep?ca={tmp_path}/ca.pem"), "ssl.ca.location")
 
 
 async def test_a_topic_is_made(monkeypatch: pytest.MonkeyPatch, cluster: KafkaMock) -> None:

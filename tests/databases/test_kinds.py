@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -46,3 +47,17 @@ def test_a_driver_that_is_missing(monkeypatch: pytest.MonkeyPatch, scheme: str, 
     monkeypatch.setitem(sys.modules, driver, None)
     with pytest.raises(ImportError, match=rf"{driver} is not installed: pip install 'hepswitch\["):
         kinds.module_of(store)
+
+
+@pytest.mark.parametrize("scheme", ["nats", "kafka"])
+def test_a_loader_that_publishes_does_without_arrow(scheme: str) -> None:
+    program = f"""
+import subprocess
+import sys
+from hepswitch.databases import kinds, loader
+from hepswitch.destinations.stores import store_of
+kinds.carrier(store_of({{"url": "{scheme}://h/HEP"}}))
+print(*{{"pyarrow", "duckdb", "numpy"}} & sys.modules.keys())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

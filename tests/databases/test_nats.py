@@ -139,7 +139,7 @@ async def test_a_server_that_is_killed_and_comes_back(tmp_path: Path) -> None:
 
 
 async def test_the_leader_of_a_cluster_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publisher, "PATIENCE", 1.0)
+    monkeypatch.setattr(publisher, "PATIENCE", 2.0)
     with nats_cluster(tmp_path / "cluster") as cluster:
         table = store(cluster.url(), replicas=3, packets=5, batch=100)
         gauge = Gauge(tmp_path / "store:bus", 1 << 20)
@@ -169,6 +169,7 @@ async def test_acknowledgements_that_get_lost_double_nothing(
             link.deaf = True
             put(*range(1, 500))
             await until(lambda: row(gauge)["state"] != "active", "nothing is heard of them")
+            assert "no answer within 0.3 s: too few of the stream's servers" in row(gauge)["state"]
             assert sorted(await numbers(direct)) == list(range(500))
             assert row(gauge)["delivered"] == 1
             link.deaf = False
@@ -246,6 +247,7 @@ async def fails(table: NatsStore, words: str) -> None:
 
 async def test_what_is_missing_is_said(server: NatsServer, tmp_path: Path) -> None:
     await fails(a_store(server, create=False), "there is no stream s[0-9]+: `hepswitch ddl` says how")
+    await fails(a_store(server, replicas=3), "not 3 servers with JetStream|replicas > 1 not supported")
     await fails(store("nats://127.0.0.1:1/HEP"), "127.0.0.1:1: Connect call failed")
     await fails(store(server.url().replace("nats:", "nats+tls:")), "the server has no TLS")
     table = a_store(server)
@@ -260,6 +262,26 @@ async def test_what_is_missing_is_said(server: NatsServer, tmp_path: Path) -> No
         made = NatsPublisher(store(guarded.url(), user="u", password="p"))
         await made.open()
         await made.close()
+
+
+RIGHTS = """authorization {{ users: [
+  {{ user: all, password: p }}
+  {{ user: edge, password: p, permissions: {{
+    publish: [ "hep.>", "$JS.API.STREAM.INFO.HEP"{more} ], subscribe: "_INBOX.>" }} }} ] }}"""
+
+
+async def test_the_rights_that_an_edge_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gauge = Gauge(tmp_path / "store:bus", 1 << 20)
+    with nats_server(tmp_path / "n", RIGHTS.format(more=', "$JS.API.STREAM.CREATE.HEP"')) as server:
+        table = store(server.url(), user="edge", password="p")
+        async with writing(tmp_path, table) as put, loading(tmp_path, table):
+            put(*range(100))
+            await until(lambda: row(gauge)["delivered"] == 100, "all is acknowledged")
+    monkeypatch.setattr(publisher, "PATIENCE", 0.3)
+    with nats_server(tmp_path / "m", RIGHTS.format(more="")) as server:
+        await fails(
+            store(server.url(), user="edge", password="p"), "(?i)permissions violation for publish to .*CREATE.HEP"
+        )
 
 
 async def test_a_server_without_jetstream(tmp_path: Path) -> None:

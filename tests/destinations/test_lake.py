@@ -196,6 +196,19 @@ def test_the_table_of_the_configuration() -> None:
             LakeStore.model_validate(wrong)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://KEY:h1d/den@bucket/x", "s3://KEY:h1d/den/", "s3:///x?secret_key=h1dden", "s3://b/../x?secret_key=h1dden",
+        "s3://b?endpoint=http://u:h1dden@host", "gs://KEY:h1dden@bucket", "s3://b?h1dden", "s3://b?endpoint=http://h/h1dden",
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_a_remote_is_not_repeated(url: str) -> None:
+    with pytest.raises(ValueError, match="write") as caught:
+        RemoteUrl.parse(url)
+    assert "h1d" not in str(caught.value)
+
+
 def test_a_remote_is_anchored_and_survives_the_way_to_a_process() -> None:
     store = LakeStore.model_validate(
         {

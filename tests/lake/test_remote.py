@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trustme
 
 from hepswitch.lake.layout import LakeFile
 from hepswitch.lake.remote import WHOLE, Remote, RemoteError, RemoteFile, UnreadableError, counting
-from object_storage import Bucket, bucket, s3  # noqa: F401
+from object_storage import Bucket, ObjectStorage, bucket, s3  # noqa: F401
 
 HOUR = 498_611
 """2026-11-18, 11 o'clock."""
@@ -54,6 +57,16 @@ def test_a_big_file_goes_by_another_name(remote: Remote) -> None:
     assert (found.path, found.size) == (path, WHOLE + 1)
 
 
+def test_nobody_else_reads_a_shared_folder(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        path = put(Remote.parse(f"file://{tmp_path}"), "edge1", 0, 1, 1)
+    finally:
+        os.umask(before)
+    assert Path(path).stat().st_mode & 0o777 == 0o640
+    assert Path(path).parent.stat().st_mode & 0o777 == 0o750
+
+
 def test_a_covered_file_does_not_count_within_its_node_and_worker(remote: Remote) -> None:
     for node, worker, first, last in (
         ("a", 0, 1, 1), ("a", 0, 2, 2), ("a", 0, 1, 2), ("a", 1, 1, 1), ("b", 0, 1, 1),
@@ -69,6 +82,7 @@ def test_other_files_are_nobodys(remote: Remote) -> None:
     remote.write("date=2026-11-18/hour=11/notes.txt", b"hello")
     remote.write("date=2026-11-18/hour=11/w0-000000000001.parquet", b"no node")
     remote.write("date=today/hour=11/a-w0-000000000001.parquet", b"no date")
+    remote.write("date=2026-11-18/copy/date=2026-11-18/hour=11/a-w0-000000000001.parquet", b"not here")
     assert remote.files() == []
     assert remote.read("nodes/a.json") == b"{}"
     assert remote.read("nodes/b.json") is None
@@ -78,6 +92,26 @@ def test_hours_apart_count_apart() -> None:
     one = RemoteFile("p", HOUR, "a", 0, 1, 9, 1, 0.0)
     two = RemoteFile("q", HOUR + 1, "a", 0, 2, 2, 1, 0.0)
     assert counting([two, one]) == [one, two]
+
+
+def test_what_it_costs_in_requests(bucket: Bucket) -> None:  # noqa: F811
+    """As docs/howto/object-storage.md says."""
+    remote = bucket.remote()
+    said = bucket.storage.requests
+
+    def asked(what: Callable[[], object]) -> list[str]:
+        before = len(said())
+        what()
+        return [line.split()[0] for line in said()[before:]]
+
+    assert asked(lambda: put(remote, "a", 0, 1, 1)) == ["PUT", "HEAD"]
+    big = asked(lambda: put(remote, "a", 0, 2, 2, WHOLE + (4 << 20)))
+    assert big == ["POST", "PUT", "PUT", "POST", "HEAD", "PUT", "HEAD"]
+    one, two = remote.files()
+    assert asked(lambda: remote.delete(one.path)) == ["HEAD", "DELETE", "PUT"]
+    assert asked(remote.files) == ["GET", "GET"]
+    assert asked(lambda: remote.listing(HOUR)) == ["GET"]
+    assert remote.files() == [two]
 
 
 class Torn(io.BytesIO):
@@ -113,6 +147,24 @@ def test_a_storage_that_hangs_is_waited_for_no_longer_than_patience_says(bucket:
     with bucket.storage.fault("hang"), pytest.raises(RemoteError, match="too slow"):
         remote.files()
     assert remote.files() == []
+
+
+def test_a_certificate_of_our_own(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    for number, blob in enumerate(issued.cert_chain_pems):
+        blob.write_to_path(tmp_path / "cert.pem", append=number > 0)
+    storage = ObjectStorage(tmp_path, tmp_path / "cert.pem", tmp_path / "key.pem")
+    try:
+        url = f"s3://none-such/x?endpoint={storage.endpoint}&region=x"
+        with pytest.raises(RemoteError, match="there is no such bucket"):
+            Remote.parse(f"{url}&ca={tmp_path}/ca.pem", "hep", "x", 2.0).files()
+        with pytest.raises(RemoteError, match="certificate"):
+            Remote.parse(url, "hep", "x", 2.0).files()
+    finally:
+        storage.stop()
 
 
 def test_words(bucket: Bucket, tmp_path: Path) -> None:  # noqa: F811

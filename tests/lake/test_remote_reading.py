@@ -288,6 +288,20 @@ def test_ends_that_were_fetched_first_give_way(tmp_path: Path, bucket: Bucket) -
     assert small.read(files[2], 0, 4) == b"PAR1"
 
 
+@pytest.mark.parametrize("left", [b"", b"\0" * 5, b"\0" * 12, b"\0" * 7 + b"\1" * 30])
+def test_ends_that_a_crash_left_half_written_are_fetched_again(tmp_path: Path, bucket: Bucket, left: bytes) -> None:
+    own, other = tmp_path / "lake", tmp_path / "other"
+    own.mkdir()
+    stored(other, PACKETS)
+    upload(other, bucket.remote(), "edge2")
+    asked = Read(own, bucket)
+    whole = asked.payloads(call_id(PACKETS[0]))
+    assert len(whole) == 7
+    (tail,) = (own / "tails").iterdir()
+    tail.write_bytes(left)
+    assert Read(own, bucket).payloads(call_id(PACKETS[0])) == whole
+
+
 def test_where_the_folder_cannot_be_written_ends_are_in_the_users_cache_or_in_memory(
     tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,6 +310,11 @@ def test_where_the_folder_cannot_be_written_ends_are_in_the_users_cache_or_in_me
     upload(tmp_path / "other", remote, "edge2")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert tails_of(None) == tmp_path / "cache" / "hepswitch" / "tails"
+    assert tails_of(tmp_path) == tmp_path / "tails"
+    with monkeypatch.context() as root:
+        # What root made there, the lake's owner might not be able to read.
+        root.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        assert tails_of(tmp_path) == tails_of(None)
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     part = RemotePart(remote, None, pytest.fail)

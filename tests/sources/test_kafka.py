@@ -150,6 +150,20 @@ async def test_while_the_disk_refuses_nothing_is_committed_or_doubled(
     assert topic.committed() == {0: 10}
 
 
+async def test_what_finds_no_room_in_a_store_comes_again(
+    topic: Topic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(topic.url + "&share=1/1", tmp_path) as node:
+        node.store.on_pressure = None  # as a store that nobody waits for
+        with monkeypatch.context() as patch:
+            patch.setattr(journal.os, "pwritev", refuse)
+            for first in range(0, 6000, 500):
+                topic.publish(first, first + 500)
+            await until(lambda: node.store.refused["disk full"], "a message that finds no room")
+        await until(lambda: node.has(*range(6000)), "storing")
+    assert topic.committed() == {0: 12}
+
+
 async def test_shares_are_disjoint(topic: Topic, tmp_path: Path) -> None:
     async with (
         running(topic.url + "&share=1/2", tmp_path / "a") as a,

@@ -313,6 +313,22 @@ async def test_the_leader_of_a_cluster_dies_while_packets_flow(tmp_path: Path) -
         await client.close()
 
 
+async def test_what_finds_no_room_in_a_store_comes_again(
+    lone: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats, "LATER", 0.2)
+    async with running(lone.url, tmp_path) as node:
+        node.store.on_pressure = None  # as a store that nobody waits for
+        with monkeypatch.context() as patch:
+            patch.setattr(journal.os, "pwritev", refuse)
+            for first in range(0, 6000, 500):
+                await lone.publish(first, first + 500)
+            await until(lambda: node.store.refused["disk full"], "a message that finds no room")
+        await until(lambda: node.store.delivered == 6000, "storing")
+        await asyncio.wait_for(lone.acknowledged(), 10)
+        assert node.has(*range(6000))
+
+
 async def publish_raw(server: NatsServer, subject: str, header: bytes, data: bytes) -> None:
     """Publish with these bytes as the header, whatever they are."""
     reader, writer = await asyncio.open_connection(*server.host.split(":"))
@@ -439,3 +455,18 @@ async def test_over_tls_with_no_more_rights_than_the_docs_say(
             await until(lambda: node.has(1), "storing")
             await until(lambda: node.listener.state == "active" and not node.listener.waiting, "acknowledging")
         await client.close()
+
+
+async def test_a_right_that_is_missing_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats, "ANSWER", 0.5)
+    extra = 'authorization { users: [{ user: lake, password: x, permissions: { publish: "$JS.API.STREAM.>" } }] }'
+    (tmp_path / "secret").write_text("x")
+    with nats_server(tmp_path / "nats", extra) as server:
+        client = await connect(parse_address(server.url()), Login(user="lake", password="x"), "test")
+        await client.jetstream().add_stream(name="HEP", subjects=["hep.>"])
+        await client.close()
+        async with running(server.url() + f"?user=lake&password=file:{tmp_path}/secret", tmp_path / "lake") as node:
+            await until(lambda: node.listener.state == "away", "noticing")
+    assert "permissions violation" in capsys.readouterr().out.lower()

@@ -74,15 +74,16 @@ class KafkaPublisher:
 
     def _open(self) -> None:
         shared = settings(self._address, self._store.login, "hepswitch publisher") | {"error_cb": self._hear}
-        self._producer = Producer(
-            shared
-            | {
-                "enable.idempotence": True,  # and with it acks=all
-                "message.timeout.ms": int(DELIVERY * 1000),
-                "message.max.bytes": MOST_BYTES + (64 << 10),
-                "compression.type": self._store.compression,
-            }
-        )
+        own = {
+            "enable.idempotence": True,  # and with it acks=all
+            "message.timeout.ms": int(DELIVERY * 1000),
+            "message.max.bytes": MOST_BYTES + (64 << 10),
+            "compression.type": self._store.compression,
+        }
+        try:
+            self._producer = Producer(shared | own)
+        except KafkaException as error:  # a file of TLS is none, for example
+            raise self._trouble(error.args[0]) from error
         topic = self._topic()
         if topic is None and not self._store.create:
             raise OSError(f"there is no topic {self._address.name}: `hepswitch ddl` says how to make it")

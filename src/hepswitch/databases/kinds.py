@@ -8,13 +8,16 @@ from __future__ import annotations
 import importlib
 from functools import partial
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from hepswitch.databases.carrier import Carrier
-from hepswitch.databases.server import Server
 from hepswitch.databases.stream_carrier import Publisher, StreamCarrier
 from hepswitch.destinations.databases import DatabaseStore
 from hepswitch.destinations.loaded import LoadedStore
 from hepswitch.destinations.streams import StreamStore
+
+if TYPE_CHECKING:  # it speaks of Arrow, which an edge that only publishes does without
+    from hepswitch.databases.server import Server
 
 FAR_ENDS = {
     "PostgresStore": ("postgres", "PostgresServer"),
@@ -53,7 +56,7 @@ def carrier(store: LoadedStore) -> Carrier:
     """What brings batches to the store's far end. ImportError as above; ValueError and OSError for what is wrong with it."""
     if isinstance(store, StreamStore):
         return StreamCarrier(partial(publisher, store), store.packets)
-    from hepswitch.databases.row_carrier import RowCarrier  # with Arrow, which an edge that only publishes does without
+    from hepswitch.databases.row_carrier import RowCarrier  # with Arrow
 
     assert isinstance(store, DatabaseStore)
     return RowCarrier(partial(server, store))

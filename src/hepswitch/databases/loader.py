@@ -28,6 +28,7 @@ from hepswitch.books import label
 from hepswitch.databases import kinds
 from hepswitch.databases.backlog import Backlog, Batch
 from hepswitch.databases.lane import LOG_EVERY, Lane
+from hepswitch.destinations.databases import DatabaseStore
 from hepswitch.destinations.figures import Ledger, LoaderFigures
 from hepswitch.destinations.loaded import LoadedStore
 from hepswitch.destinations.outlet import Backoff
@@ -259,7 +260,12 @@ async def serve(charge: Charge) -> None:
 
     waiting = asyncio.create_task(wait_for_the_end())
     try:
-        await Loader(charge.name, store_of(charge.store), Path(charge.folder)).run(gone, charge.drain)
+        store = store_of(charge.store)
+        if isinstance(store, DatabaseStore):  # rows are made by Arrow, messages are not: an edge does without it
+            from hepswitch.lake import arrow
+
+            arrow.bound()
+        await Loader(charge.name, store, Path(charge.folder)).run(gone, charge.drain)
     finally:
         waiting.cancel()
 

@@ -40,8 +40,9 @@ WINDOW = 600.0
 HEADERS = 1024
 """Bytes of a message that are not its body, at most."""
 
-TAKEN, TOO_LARGE, FULL, OTHER_STREAM = 10058, 10054, 10077, 10060
-"""Codes of JetStream: the name is taken; the message is too large; the stream is full; the subject is of another stream."""
+TAKEN, TOO_LARGE, FULL, OTHER_STREAM, NO_PEERS = 10058, 10054, 10077, 10060, 10005
+"""Codes of JetStream: the name is taken; the message is too large; the stream is full; the subject is of another stream;
+there are not as many servers as replicas are wanted."""
 
 
 class NatsPublisher:
@@ -55,13 +56,16 @@ class NatsPublisher:
         self.partitions = store.partitions
         self.most = MOST_BYTES
         self._client: Client | None = None
+        self._complaint = ""
         self._stream: JetStreamContext
         self._lost: asyncio.Future[Any]
 
     async def open(self) -> None:
         """Connect, and make sure that the stream is there and takes our subjects."""
         self._lost = asyncio.get_running_loop().create_future()
-        self._client = await connect(self._address, self._store.login, "hepswitch publisher", closed=self._lose)
+        self._client = await connect(
+            self._address, self._store.login, "hepswitch publisher", closed=self._lose, heard=self._hear
+        )
         self._stream = self._client.jetstream(timeout=PATIENCE)
         try:
             config = await self._found()
@@ -72,6 +76,9 @@ class NatsPublisher:
         if config.max_msg_size is not None and config.max_msg_size > 0:
             limits.append(config.max_msg_size)
         self.most = max(1, min(limits) - HEADERS)
+
+    def _hear(self, complaint: str) -> None:
+        self._complaint = complaint
 
     def _lose(self) -> None:
         if not self._lost.done():
@@ -144,6 +151,11 @@ class NatsPublisher:
             text = "the stream is full: give it more room (max_bytes), or let it keep messages for a shorter time"
         elif code == OTHER_STREAM:
             text = f"{self._store.subject} is a subject of another stream: change subject, or the streams"
+        elif code == NO_PEERS:
+            text = f"{said(error)}: there are not {self._store.replicas} servers with JetStream for as many replicas"
+        elif isinstance(error, TimeoutError):
+            why = self._complaint or "too few of the stream's servers may be there"
+            text = f"no answer within {PATIENCE:g} s: {why}"
         elif isinstance(error, (nats.js.errors.NoStreamResponseError, nats.js.errors.ServiceUnavailableError)):
             text = f"{said(error)}: JetStream is off, or too few of its servers are there"
         else:

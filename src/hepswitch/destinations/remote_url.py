@@ -42,24 +42,25 @@ class RemoteUrl:
         try:
             parts = urlsplit(text)
             options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-        except ValueError as error:
-            raise ValueError(f"remote is no URL ({error}): {_EXAMPLE}") from None
+        except ValueError:
+            # What is wrong is not repeated, here and below: part of it may be a secret.
+            raise ValueError(f"remote is no URL: {_EXAMPLE}") from None
         if "@" in parts.netloc:
             raise ValueError('keys do not belong into the URL: write access_key = "…" and secret_key = "env:NAME"')
         path = unquote(parts.path).strip("/")
         if parts.fragment or any(part in ("", ".", "..") for part in path.split("/") if path):
-            raise ValueError(f"{text!r} is no place for files: {_EXAMPLE}")
+            raise ValueError(f"the path in remote has an empty part, a dot alone, .. or #: {_EXAMPLE}")
         match parts.scheme:
             case "s3":
-                return cls._bucket(text, parts.netloc, path, options)
+                return cls._bucket(parts.netloc, path, options)
             case "file" if path and not parts.netloc and not options:
                 return cls(FOLDER, f"/{path}")
-        raise ValueError(f"{text!r} is no place for files that is known here: {_EXAMPLE}")
+        raise ValueError(f"remote is no place for files that is known here: {_EXAMPLE}")
 
     @classmethod
-    def _bucket(cls, text: str, bucket: str, prefix: str, options: dict[str, str]) -> RemoteUrl:
+    def _bucket(cls, bucket: str, prefix: str, options: dict[str, str]) -> RemoteUrl:
         if not _BUCKET.fullmatch(bucket):
-            raise ValueError(f"{text!r} names no bucket: {_EXAMPLE}")
+            raise ValueError(f"remote names no bucket: {_EXAMPLE}")
         if unknown := sorted(options.keys() - set(OPTIONS)):
             raise ValueError(f"the URL knows no option {unknown[0]}: it may have {', '.join(OPTIONS)}")
         if empty := [name for name, value in options.items() if not value]:
@@ -89,4 +90,6 @@ def _check_endpoint(text: str) -> None:
     except ValueError:
         bare = False
     if not bare or parts.path.strip("/") or parts.query or "@" in parts.netloc:
-        raise ValueError(f"endpoint={text} is no address of a server: write for example endpoint=http://127.0.0.1:9000")
+        raise ValueError(
+            "endpoint in remote is no address of a server: write for example endpoint=http://127.0.0.1:9000"
+        )

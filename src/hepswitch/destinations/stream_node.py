@@ -35,7 +35,11 @@ from hepswitch.destinations.spool import Spool
 from hepswitch.net.resolve import Resolver
 from hepswitch.net.tls import client_context
 from hepswitch.units import Endpoint
+from hepswitch.wire import receipt
+from hepswitch.wire.batch import Batch
+from hepswitch.wire.errors import WireError
 from hepswitch.wire.frames import Frames
+from hepswitch.wire.stream import FrameReader
 
 log = structlog.get_logger("hepswitch.destinations")
 
@@ -72,6 +76,7 @@ class StreamNode(HepNode):
         self._resolver = resolver
         self._tls: ssl.SSLContext | None = client_context(endpoint) if endpoint.scheme == "tls" else None
         self._flight = Flight(settings.replay)
+        self._flight.numbered = self.numbered
         self.inbox = self._flight.frames
         self._staging = Frames()
         self._spool = NodeSpool(spool, self.url, self._discarded) if spool is not None else None
@@ -88,6 +93,8 @@ class StreamNode(HepNode):
         self._moved = 0.0
         self._stalled = False
         self._replayed = 0
+        self._answers = FrameReader()
+        self._receipt = b""
 
     # ── life ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -122,6 +129,8 @@ class StreamNode(HepNode):
 
     def _connected(self, channel: Channel) -> None:
         self._channel = channel
+        self._answers, self._receipt = FrameReader(), b""
+        channel.heard = self._hear
         with contextlib.suppress(OSError):  # it is broken already, which shows soon
             self.peer = channel.sock.getpeername()[:2]
         self.active = True
@@ -144,6 +153,7 @@ class StreamNode(HepNode):
             self._spool.limit = settings.spool
         self._flight.replay = settings.replay
         super().configure(endpoint, settings)
+        self._flight.numbered = self.numbered
         if not self._spooling:
             self.room = settings.queue + self._flight.settled
 
@@ -152,7 +162,7 @@ class StreamNode(HepNode):
         self._closing = True
         self.flush()
         self.room = 0
-        while self._flight.undelivered and not self.paused and self._loop.time() < deadline:
+        while self._awaited and not self.paused and self._loop.time() < deadline:
             if self._channel is None and self._spool is not None:
                 break
             await asyncio.sleep(POLL / 2)
@@ -164,6 +174,17 @@ class StreamNode(HepNode):
             self._hang_up(self._channel, clean=True)
         self._leave(reason)
         self._end()
+
+    @property
+    def _awaited(self) -> int:
+        """What has to be delivered yet, or confirmed."""
+        return self._flight.undelivered or (self._flight.settled if self.numbered else 0)
+
+    @property
+    def _sendable(self) -> int:
+        """Bytes that may be written now. Of what is numbered no more than `replay` is on its way without a receipt."""
+        unsent = self._flight.unsent
+        return max(0, min(unsent, self._settings.replay - self._flight.sent)) if self.numbered else unsent
 
     def _leave(self, reason: str) -> None:
         """The last act: what is still in memory goes to disk, or is lost and counted."""
@@ -207,7 +228,8 @@ class StreamNode(HepNode):
         fill = self._fill()
         self._weigh(fill)
         full = fill >= (LOW if self.full else HIGH)
-        stalled = self._flight.sent > self._flight.settled and self._loop.time() - self._moved >= STALLED
+        waits = self._flight.sent > self._flight.settled or self._flight.unsent > self._sendable == 0
+        stalled = waits and self._loop.time() - self._moved >= STALLED
         if (full, stalled) != (self.full, self._stalled):
             self.full, self._stalled = full, stalled
             self._changed()
@@ -240,7 +262,7 @@ class StreamNode(HepNode):
         try:
             for _ in range(0 if self.paused else ROUNDS):
                 self._refill()
-                busy = self._flight.unsent > 0 or channel.pending
+                busy = self._sendable > 0 or channel.pending
                 if not busy:
                     break
                 if not self._write(channel):
@@ -275,7 +297,7 @@ class StreamNode(HepNode):
 
     def _write(self, channel: Channel) -> bool:
         """One write. True when the kernel took all of it."""
-        with memoryview(self._flight.frames) as whole, whole[self._flight.sent :][:WRITE] as part:
+        with memoryview(self._flight.frames) as whole, whole[self._flight.sent :][: min(WRITE, self._sendable)] as part:
             taken = channel.write(part)
             complete = taken == len(part) and not channel.pending
         now = self._loop.time()
@@ -290,6 +312,10 @@ class StreamNode(HepNode):
         delivered = self._flight.acknowledged(channel.outstanding())
         if delivered or self._flight.settled != settled:
             self._moved = self._loop.time()
+        if self._receipt:
+            found = self._flight.confirmed(self._receipt)
+            if found or self._flight.sent == self._flight.settled:  # else its frame is about to be acknowledged
+                self._receipt = b""
         if delivered:
             self._delivered += delivered
             self._backoff.reset()
@@ -321,8 +347,29 @@ class StreamNode(HepNode):
         try:
             if channel.ended():
                 self._broken(channel, None)
+            elif self._receipt:
+                self._pump()
         except OSError as error:
             self._broken(channel, error)
+
+    def _hear(self, said: bytes) -> None:
+        """Receipts. Raises OSError when the far end says something else than HEP."""
+        if not self.numbered:
+            return
+        batch = Batch(None)
+        while said:
+            with self._answers.get_buffer() as buffer:
+                taken = min(len(buffer), len(said))
+                buffer[:taken] = said[:taken]
+            self._answers.fed(taken)
+            said = said[taken:]
+            try:
+                while self._answers.fill(batch):
+                    for frame in batch:
+                        self._receipt = receipt.number_in(frame) or self._receipt
+            except WireError as error:
+                raise OSError(f"what the far end says is no HEP: {error}") from error
+        self._moved = self._loop.time()
 
     def _broken(self, channel: Channel, error: OSError | None) -> None:
         """The far end closed (None), or the connection failed."""

@@ -22,7 +22,7 @@ import structlog
 from hepswitch import journal
 from hepswitch.destinations.figures import KeeperFigures, Ledger
 from hepswitch.destinations.marks import keep_marks
-from hepswitch.lake import layout, locks, parquet
+from hepswitch.lake import arrow, layout, locks, parquet
 from hepswitch.lake.compaction import compact, plan
 from hepswitch.lake.process import settle, told_to_end
 from hepswitch.lake.retention import retain
@@ -229,6 +229,7 @@ def keep(store: Charge, gone: threading.Event) -> None:
 def main() -> None:
     """Entry point of the process."""
     settle()
+    arrow.bound()
     store = msgspec.json.decode(sys.stdin.buffer.readline(), type=Charge)
     keep(store, told_to_end())
 

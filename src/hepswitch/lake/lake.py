@@ -13,17 +13,19 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
 
 from hepswitch.lake.calls import Part, calls, rate
 from hepswitch.lake.conditions import Sql
 from hepswitch.lake.query import Query
-from hepswitch.lake.reader import TIES, Reader, Row, Tie, prepare, searched, streamed
-from hepswitch.lake.remote_part import LEFT_OUT, RemotePart
+from hepswitch.lake.reader import LEFT_OUT, TIES, Reader, Row, Tie, prepare, searched, streamed
 from hepswitch.lake.rows import MICROSECOND
 from hepswitch.lake.snapshot import ATTEMPTS, LakeBusyError, Snapshot, snapshot
+
+if TYPE_CHECKING:
+    from hepswitch.lake.remote_part import RemotePart
 
 ASKED_WRONGLY = (duckdb.ProgrammingError, duckdb.DataError, duckdb.OutOfMemoryException)
 """DuckDB's errors that are the question's fault, but for InvalidInputException, which a broken file gives too. There is no

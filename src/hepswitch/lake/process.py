@@ -1,4 +1,4 @@
-"""How a process beside the workers begins and ends, whatever it tends: a lake, or (`databases.loader`) a database.
+"""How a process beside the workers begins and ends, whatever it tends: a lake, or (`databases.loader`) another store.
 
 It is started with the LEVEL and FORMAT of its log as arguments, and ends when its standard input does. Not here: what it
 does (`keeper`, `uploader`), who starts it (`processes`).
@@ -12,8 +12,6 @@ import signal
 import sys
 import threading
 
-import pyarrow as pa
-
 from hepswitch import logs
 
 M_MMAP_THRESHOLD = -3
@@ -24,16 +22,12 @@ BIG = 128 << 10
 
 
 def settle() -> None:
-    """Begin, with the log that the arguments say; let Arrow do with little memory."""
+    """Begin, with the log that the arguments say."""
     # Terminals signal every process of a group: the supervisor alone decides what it means.
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     logs.setup(*sys.argv[1:3])
     logs.hand_on_to(sys.stdout.fileno())
-    pa.set_cpu_count(1)
-    pa.set_io_thread_count(1)
-    # Arrow's own allocator keeps half again as much as is needed.
-    pa.set_memory_pool(pa.system_memory_pool())
     if hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(M_MMAP_THRESHOLD, BIG)
 

@@ -158,17 +158,15 @@ class Ranges:
         """The bytes of one range, for functions that `call` and `call_many` call: it takes as long as it takes."""
         with self._remote.told():
             try:
-                found = _bytes(self._open(wanted.path), wanted)
+                return _bytes(self._open(wanted.path), wanted)
             except FileNotFoundError:
                 raise
             except OSError:
-                # Of a file that was deleted since it was opened some storages say anything: opening it again says it.
+                # Of a file that was deleted since it was opened some storages say anything: opening it again says it. And
+                # one that was replaced has another size.
                 with self._lock:
                     self._opened.pop(wanted.path, None)
-                found = _bytes(self._open(wanted.path), wanted)
-            if len(found) != wanted.length:
-                raise OSError(f"{wanted.path} ends early")
-            return found
+                return _bytes(self._open(wanted.path), wanted)
 
     def _open(self, path: str) -> NativeFile:
         with self._lock:
@@ -184,4 +182,7 @@ class Ranges:
 
 
 def _bytes(file: NativeFile, wanted: Range) -> bytes:
-    return bytes(file.read_at(wanted.length, wanted.offset))  # type: ignore[call-arg]  # the stubs know no arguments
+    found = bytes(file.read_at(wanted.length, wanted.offset))  # type: ignore[call-arg]  # the stubs know no arguments
+    if len(found) != wanted.length:
+        raise OSError(f"{wanted.path} ends early")
+    return found

@@ -42,6 +42,8 @@ TAKEN = 1_000
 FETCHED = 10_000
 """Rows that are looked at together where a filter needs more than SQL."""
 
+LEFT_OUT = "cannot be read and is left out"
+
 
 def _warn(message: str) -> None:
     warnings.warn(message, stacklevel=2)

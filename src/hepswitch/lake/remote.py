@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hepswitch.destinations.remote_url import NODE, RemoteUrl
+from hepswitch.journal import create, make_folder
 from hepswitch.lake import layout
 from hepswitch.logs import words
 
@@ -181,7 +182,9 @@ class Remote:
         return str(Path(self.folder(hour)).parent)
 
     def _listed(self, path: str) -> list[RemoteFile]:
-        return [file for info in self._entries(path, recursive=True) if (file := _remote_file(info)) is not None]
+        found = (_remote_file(info) for info in self._entries(path, recursive=True))
+        # A copy of a lake that somebody keeps further below would be there twice.
+        return [file for file in found if file is not None and file.path.rpartition("/")[0] == self.folder(file.hour)]
 
     def _entries(self, path: str, recursive: bool = False) -> list[pyarrow.fs.FileInfo]:
         from pyarrow import fs
@@ -225,15 +228,15 @@ class Remote:
                     stream.write(piece)
             return
         with self.told():
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            with Path(path).open("wb") as file:
+            make_folder(Path(path).parent)
+            with create(Path(path)) as file:
                 file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
 
     def _publish(self, temporary: str, path: str) -> None:
         if self.url.is_folder:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            make_folder(Path(path).parent)
             Path(temporary).replace(path)
         else:
             self.filesystem.copy_file(temporary, path)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from hepswitch.lake import writer
 from hepswitch.lake.layout import LakeFile
 from hepswitch.lake.ranges import PATIENCE, Ranges
+from hepswitch.lake.reader import LEFT_OUT
 from hepswitch.lake.remote import Remote, RemoteError, RemoteFile, counting
 from hepswitch.lake.tails import Tails, tails_of
 
@@ -30,8 +31,6 @@ LISTED = 20.0
 
 AWAY = 30.0
 """Seconds for which a storage that is away, or a file that it does not give, is not asked again."""
-
-LEFT_OUT = "cannot be read and is left out"
 
 MANY = 500
 """Files whose ends are fetched before it is worth a word."""
@@ -151,6 +150,7 @@ class RemotePart:
             return True
         for file in damaged:
             self._leave_out(file.path, LEFT_OUT)
+            self._tails.forget(file)
         return bool(damaged)
 
     def look_again(self) -> None:

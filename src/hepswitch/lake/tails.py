@@ -46,8 +46,11 @@ SUFFIX = ".tail"
 
 
 def tails_of(root: Path | None) -> Path:
-    """Where tails are kept: in the lake's folder for those who may write there, else in the user's cache."""
-    if root is not None and os.access(root, os.W_OK | os.X_OK):
+    """Where tails are kept: in the lake's folder for its owner who may write there, else in the user's cache.
+
+    What somebody else made there, root too, its owner might not be able to read.
+    """
+    if root is not None and os.access(root, os.W_OK | os.X_OK) and root.stat().st_uid == os.geteuid():
         return root / "tails"
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(cache).expanduser() / "hepswitch" / "tails"
@@ -77,8 +80,8 @@ class Tails:
         for file, tail in self._ranges.call_many({file: functools.partial(self._fetched, file) for file in missing}):
             if isinstance(tail, OSError):
                 failed[file.path] = tail
-            else:
-                self._keep(file, tail)
+            elif tail is not None:
+                self._remember(file, tail)
         self._make_room()
         return failed
 
@@ -87,6 +90,13 @@ class Tails:
         with self._opened(file) as tail:
             about = None if tail is None else tail.digest()
             return tail is None or about is None or any(about.may_hold(value, tail.read) for value in values)
+
+    def forget(self, file: RemoteFile) -> None:
+        """Fetch the tail again the next time: what is kept may not be what was fetched."""
+        name = self._name(file)
+        self._remembered -= len(self._memory.pop(name, b""))
+        with contextlib.suppress(OSError):
+            (self._folder / name).unlink()
 
     def read(self, file: RemoteFile, offset: int, length: int) -> bytes | None:
         """These bytes of the file, when they are in its tail; None when they are not, or it is not there any more."""
@@ -99,7 +109,12 @@ class Tails:
         """Whether the file is so small that its tail is all of it."""
         return _first(file) == 0
 
-    def _fetched(self, file: RemoteFile) -> bytes:
+    def _fetched(self, file: RemoteFile) -> bytes | None:
+        """The tail of a file; None when it is on the disk now."""
+        tail = self._end(file)
+        return None if self._is_kept(file, tail) else tail
+
+    def _end(self, file: RemoteFile) -> bytes:
         start = _first(file)
         data = self._ranges.get(Range(file.path, start, file.size - start))
         size = footer(data)
@@ -122,7 +137,7 @@ class Tails:
 
     def _has(self, file: RemoteFile) -> bool:
         name = self._name(file)
-        return name in self._memory or (self._folder / name).exists()
+        return name in self._memory or os.access(self._folder / name, os.R_OK)
 
     @contextlib.contextmanager
     def _opened(self, file: RemoteFile) -> Iterator[_Tail | None]:
@@ -140,16 +155,26 @@ class Tails:
         finally:
             os.close(fd)
 
-    def _keep(self, file: RemoteFile, tail: bytes) -> None:
+    def _is_kept(self, file: RemoteFile, tail: bytes) -> bool:
+        """Write it to the disk; False for somebody else's folder, or a full disk."""
         name = self._name(file)
-        # Somebody else's folder, a full disk: then in memory.
-        with contextlib.suppress(OSError):
+        temporary = self._folder / f".{name}.{os.getpid()}{TEMPORARY}"
+        try:
             make_folder(self._folder)
-            temporary = self._folder / f".{name}.{os.getpid()}{TEMPORARY}"
             with create(temporary) as stream:
                 stream.write(tail)
+                stream.flush()
+                # Else a power failure may leave zeros, and a Bloom filter of zeros knows no call.
+                os.fdatasync(stream.fileno())
             temporary.replace(self._folder / name)
-            return
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            return False
+        return True
+
+    def _remember(self, file: RemoteFile, tail: bytes) -> None:
+        name = self._name(file)
         self._memory[name] = tail
         self._remembered += len(tail)
         while self._remembered > MEMORY:
@@ -157,7 +182,7 @@ class Tails:
 
     def _make_room(self) -> None:
         """Delete the tails that were fetched first, until a quarter of the room is free."""
-        if not self._folder.is_dir():
+        if not os.access(self._folder, os.R_OK | os.W_OK | os.X_OK):
             return
         found = sorted((about.st_mtime, about.st_size, path) for path, about in _files(self._folder))
         total = sum(size for _, size, _ in found)
@@ -182,12 +207,15 @@ class _Tail:
         self._start, self._told = HEAD.unpack_from(self._head) if len(self._head) >= HEAD.size else (0, 0)
 
     def digest(self) -> Digest | None:
-        """Its digest; None when the file made no sense."""
+        """Its digest; None when the file made no sense, or a crash left none."""
         if not self._told:
             return None
         end = HEAD.size + self._told
         told = self._head[HEAD.size : end] if end <= ALL else self._pread(HEAD.size, self._told)
-        return msgspec.msgpack.decode(told, type=Digest)
+        try:
+            return msgspec.msgpack.decode(told, type=Digest)
+        except msgspec.DecodeError:
+            return None
 
     def read(self, offset: int, length: int) -> bytes | None:
         """Bytes of the file; None when they begin in front of the tail."""

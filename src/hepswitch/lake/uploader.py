@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,7 +30,7 @@ from hepswitch.books import label
 from hepswitch.destinations import whole_file
 from hepswitch.destinations.figures import ACTIVE, UPLOADS, Ledger, UploaderFigures
 from hepswitch.destinations.outlet import Backoff
-from hepswitch.lake import layout, locks, parquet
+from hepswitch.lake import arrow, layout, locks, parquet
 from hepswitch.lake.layout import LakeFile
 from hepswitch.lake.process import settle, told_to_end
 from hepswitch.lake.remote import Remote, RemoteError, UnreadableError
@@ -103,6 +104,7 @@ class Uploader:
         self._figures = self._ledger.figures
         self._waiting = self._recalled()
         self._saved = 0.0
+        self._complained = False
         self._due = deque[Local]()
         self._failed: set[Path] = set()
         self._unreadable: set[tuple[Path, float]] = set()
@@ -137,13 +139,14 @@ class Uploader:
         here = local_files(self._root)
         pause = max(POLL, SHARE * (time.monotonic() - begun))
         try:
-            self._hold_the_name()
+            self._every(CLAIM, "claim", lambda: claim(self._remote, self._writer, self._charge.node))
             self._learn(here, gone)
         finally:
             self._reckon(here)
         self._send(gone)
-        if self._charge.keep_local is not None and self._is_time("tidy", TIDY):
-            self._let_go(here, time.time() - self._charge.keep_local)
+        if self._charge.keep_local is not None:
+            before = time.time() - self._charge.keep_local
+            self._every(TIDY, "tidy", lambda: self._let_go(here, before))
         if self._charge.keep is not None:
             self._expire(time.time() - self._charge.keep)
         return 0.0 if self._due or self._dates else pause
@@ -161,28 +164,23 @@ class Uploader:
     def _works(self) -> None:
         self._backoff.reset()
         self._failed.clear()
-        if self._figures.state != ACTIVE:
-            self._figures.state = ACTIVE
+        self._figures.state = ACTIVE
+        if self._complained:
+            self._complained = False
             log.info("uploads again", store=self._charge.name)
 
     def _fails(self, error: OSError, pause: float) -> None:
         self._figures.troubles.note()
-        state = label(words(error)) or type(error).__name__
-        if self._figures.state != state:
+        self._figures.state = label(words(error)) or type(error).__name__
+        if not self._complained:
+            self._complained = True
             log.error("cannot upload", store=self._charge.name, error=words(error), retry_in=round(pause, 1))
-        self._figures.state = state
 
-    def _is_time(self, what: str, seconds: float) -> bool:
-        """True when `what` is to be done, once in so many seconds."""
-        if time.monotonic() < self._next[what]:
-            return False
-        self._next[what] = time.monotonic() + seconds
-        return True
-
-    def _hold_the_name(self) -> None:
-        if time.monotonic() >= self._next["claim"]:
-            claim(self._remote, self._writer, self._charge.node)
-            self._is_time("claim", CLAIM)
+    def _every(self, seconds: float, what: str, do: Callable[[], None]) -> None:
+        """Do it once in so many seconds, and again as soon as may be when it failed."""
+        if time.monotonic() >= self._next[what]:
+            do()
+            self._next[what] = time.monotonic() + seconds
 
     # ── what is to be uploaded ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -302,8 +300,8 @@ class Uploader:
 
     def _expire(self, before: float) -> None:
         """Delete there what we uploaded before that time, of one date."""
-        if not self._dates and self._is_time("expire", EXPIRE):
-            self._dates.extend(self._remote.dates())
+        if not self._dates:
+            self._every(EXPIRE, "expire", lambda: self._dates.extend(self._remote.dates()))
         if not self._dates:
             return
         date = self._dates[0]
@@ -335,6 +333,7 @@ def _opened(path: Path) -> BinaryIO:
 def main() -> None:
     """Entry point of the process."""
     settle()
+    arrow.bound()
     charge = msgspec.json.decode(sys.stdin.buffer.readline(), type=Charge)
     gone = told_to_end()
 

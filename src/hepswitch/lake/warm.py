@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import duckdb
 import pyarrow as pa
@@ -20,8 +20,11 @@ from hepswitch import journal
 from hepswitch.destinations.records import Records
 from hepswitch.destinations.schema import SCHEMA
 from hepswitch.lake.lake import FAR_THREADS, Lake, listed, view
-from hepswitch.lake.remote_part import LEFT_OUT, RemotePart
+from hepswitch.lake.reader import LEFT_OUT
 from hepswitch.lake.snapshot import BATCH, Snapshot
+
+if TYPE_CHECKING:
+    from hepswitch.lake.remote_part import RemotePart
 
 MOST_THREADS = 4
 """Threads of DuckDB: the machine has something else to do."""

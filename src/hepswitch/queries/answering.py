@@ -9,7 +9,7 @@ import contextlib
 import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 import duckdb
 from msgspec.json import encode
@@ -19,7 +19,6 @@ from hepswitch.destinations.databases import DatabaseStore
 from hepswitch.destinations.lake import LakeStore
 from hepswitch.destinations.stores import kind_of
 from hepswitch.lake.reader import Reader, UnknownCallError
-from hepswitch.lake.remote_part import RemotePart
 from hepswitch.lake.snapshot import LakeBusyError
 from hepswitch.lake.warm import WarmLake
 from hepswitch.queries import export, finding, ladders
@@ -27,6 +26,9 @@ from hepswitch.queries.answers import Refusal, Store, StoreList
 from hepswitch.queries.line import Head
 from hepswitch.queries.questions import Call, Calls, Export, Message, Messages, Question, Rate, Stores
 from hepswitch.queries.selection import WrongQuestionError
+
+if TYPE_CHECKING:
+    from hepswitch.lake.remote_part import RemotePart
 
 
 class Out(Protocol):
@@ -118,11 +120,19 @@ class Asking:
             return
         if store.path not in self._lakes:
             memory = self._memory // sum(isinstance(each, LakeStore) for each in self._stores.values())
-            self._lakes[store.path] = WarmLake(store.path, memory, self._warn, RemotePart.of(store, self._warn))
+            self._lakes[store.path] = WarmLake(store.path, memory, self._warn, self._remote(store))
         lake = self._lakes[store.path]
         lake.place = f"store {name}"
         lake.begin()
         yield lake
+
+    def _remote(self, store: LakeStore) -> RemotePart | None:
+        if store.remote is None:
+            return None
+        # Late: it loads Arrow's file systems.
+        from hepswitch.lake.remote_part import RemotePart
+
+        return RemotePart.of(store, self._warn)
 
     def _warn(self, words: str) -> None:
         self._warnings.append(words)

@@ -11,6 +11,7 @@ class Flow:
     `hep_route` (Packet → ignored) may be None: then `sip_route` (Message → ignored) alone runs, and without either every
     packet goes to the default store. `on_error(packet, error)` is told of a route that raised, whatever it raised, and acts
     on the packet. What `gate` refuses never gets to a route; None lets everything in. `meter` sees what does.
+    What the gate cannot judge yet is left in the batch, with all that follows (`Batch.busy`).
     """
 
     hep_route: Callable[[Packet], Any] | None

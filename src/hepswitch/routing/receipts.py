@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
@@ -46,7 +47,7 @@ PATIENCE = 5.0
 MOST_NOTES = 64
 """Notes that wait: what comes then joins the latest."""
 LARGEST = 1 << 20
-"""Bytes of the file of notes from which it is written anew, without those that are settled."""
+"""Bytes added to the file of notes after which it is written anew, without those that are settled."""
 
 
 class Note(msgspec.Struct):
@@ -58,13 +59,20 @@ class Note(msgspec.Struct):
     relayed: bool
 
 
-class _Waiting:
-    """A note that is not settled, what nodes have `promised`, and until when they are waited for."""
+Tell = Callable[[int, int], None]
+"""Takes queue and number of a packet that is safe, with all that came before it on the same connection."""
 
-    def __init__(self, note: Note, promises: list[tuple[HepNode, int]], deadline: float) -> None:
+
+class _Waiting:
+    """A note that is not settled, what nodes have `promised`, until when they are waited for, and whom to tell."""
+
+    def __init__(
+        self, note: Note, promises: list[tuple[HepNode, int]], deadline: float, asking: dict[Tell, tuple[int, int]]
+    ) -> None:
         self.note = note
         self.promises = promises
         self.deadline = deadline
+        self.asking = asking
 
 
 def shared_memory(folder: Path) -> mmap.mmap:
@@ -99,6 +107,11 @@ def _joined(runs: list[Run]) -> list[Run]:
     return found
 
 
+def _tell(asking: dict[Tell, tuple[int, int]]) -> None:
+    for tell, (queue, number) in asking.items():
+        tell(queue, number)
+
+
 class Receipts:
     """Those of one worker. `stores` by name; `promises` gives what each node promises that holds anything in memory."""
 
@@ -115,8 +128,10 @@ class Receipts:
         self._stores = stores
         self._promises = promises
         self._waiting: deque[_Waiting] = deque()
+        self._asking: dict[Tell, tuple[int, int]] = {}
         self._file = -1
         self._size = 0
+        self._kept = 0  # of that, what was there when the file was written anew
         self._timer: asyncio.TimerHandle | None = None
         self._renewed = 0.0
         self._throttle = Throttle(LONGEST_PAUSE)
@@ -164,18 +179,30 @@ class Receipts:
 
     # ── the flow's side ────────────────────────────────────────────────────────────────────────────────────────────
 
+    def ask(self, tell: Tell) -> None:
+        """`tell` when the numbered packets that the flow has just had from one connection are safe."""
+        if (answered := self._replays.answered()) is not None:
+            self._asking[tell] = answered
+
     def note(self) -> None:
         """Write down what was taken since the last time, before anybody acts upon it."""
         runs = self._replays.taken()
+        asking, self._asking = self._asking, {}
         if not runs:
+            if self._waiting:
+                self._waiting[-1].asking |= asking
+            else:
+                _tell(asking)
             return
         promises = self._promises()
         note = Note(runs, {name: store.taken_to for name, store in self._stores.items()}, bool(promises))
         self._append(note)
-        latest = _Waiting(note, promises, self._loop.time() + PATIENCE)
+        latest = _Waiting(note, promises, self._loop.time() + PATIENCE, asking)
         if len(self._waiting) >= MOST_NOTES:
-            before = self._waiting.pop().note
+            last = self._waiting.pop()
+            before = last.note
             latest.note = Note(_joined(before.runs + runs), note.upto, note.relayed or before.relayed)
+            latest.asking = last.asking | asking
         self._waiting.append(latest)
         if self._timer is None:
             self._renewed = self._loop.time()
@@ -195,7 +222,9 @@ class Receipts:
     def _look(self) -> None:
         """Tell all workers of what is safe."""
         while self._waiting and self._is_safe(self._waiting[0]):
-            self._replays.safe(self._waiting.popleft().note.runs)
+            done = self._waiting.popleft()
+            self._replays.safe(done.note.runs)
+            _tell(done.asking)
         if not self._waiting and self._size:
             self._keep()
 
@@ -209,12 +238,17 @@ class Receipts:
 
     def _append(self, note: Note) -> None:
         line = msgspec.json.encode(note) + b"\n"
-        if self._size > LARGEST:
+        if self._size - self._kept > LARGEST:
             self._keep()
         try:
-            self._size += os.pwrite(self._file, line, self._size)
+            written = os.pwrite(self._file, line, self._size)
         except OSError as error:
             self._complain(error)
+            return
+        if written == len(line):
+            self._size += written
+        else:  # the next one is written over it
+            self._complain(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
     def _keep(self) -> None:
         """Write the file anew, with the notes that wait."""
@@ -230,7 +264,7 @@ class Receipts:
                 self._file = fd
             else:
                 os.ftruncate(self._file, 0)
-            self._size = os.fstat(self._file).st_size
+            self._size = self._kept = os.fstat(self._file).st_size
         except OSError as error:
             self._complain(error)
 

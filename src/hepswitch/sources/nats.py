@@ -143,11 +143,14 @@ class NatsSource(StreamSource):
     async def _consume(self) -> None:
         from hepswitch.streams.nats import ERRORS, connect, let_go, said
 
-        client = await connect(self._settings.address, self._login, "hepswitch", closed=self._wake)
+        self._trouble = ""
+        client = await connect(
+            self._settings.address, self._login, "hepswitch", closed=self._wake, heard=self._complained
+        )
         try:
             await self._work(client)
         except ERRORS as error:
-            raise OSError(said(error)) from error
+            raise OSError(self._trouble or said(error)) from error
         finally:
             for message in self._arrived:
                 self._release(message.reply)
@@ -160,7 +163,7 @@ class NatsSource(StreamSource):
         await self._prepare(context)
         inbox = client.new_inbox()
         arriving = await client.subscribe(inbox, cb=self._arrive)
-        self._asked, self._heard, self._trouble = 0, loop.time(), ""
+        self._asked, self._heard = 0, loop.time()
         self._active()
         look_at = extend_at = loop.time()
         while not self._stopping.is_set():
@@ -287,6 +290,11 @@ class NatsSource(StreamSource):
             self._too_large, self._crowded = not self._held, bool(self._held)
         else:
             self._trouble = f"{description or 'the server refuses the request'} ({status})"
+
+    def _complained(self, text: str) -> None:
+        """The server complains, of a right that is missing, say: it says no more than that."""
+        self._trouble = text
+        self._wake()
 
     def _take(self) -> None:
         """A turn: messages through the flow, to be acknowledged when they are written."""

@@ -47,7 +47,7 @@ TURN = 256 << 10
 """Bytes of messages that go through the flow before others get their turn on the event loop."""
 WINDOW = 16 << 20
 """Bytes of messages that are here and not acknowledged; no more are asked for then."""
-PATIENCE = 5.0
+PATIENCE = 3.0
 """Seconds that `stop` waits for the disk and the server, so that what was handed on is acknowledged."""
 COMPLAIN_EVERY = 60.0
 """Seconds between two log lines about messages that hold no packets."""

@@ -38,28 +38,38 @@ async def connect(
     name: str,
     *,
     closed: Callable[[], None] | None = None,
+    heard: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Client:
     """A connection to one of the servers, tried in any order; `name` is what the servers call us in their lists.
 
-    `closed` is called once when the connection is over, whoever ended it. `options`: further ones of `Client.connect`.
-    OSError with words when none of the servers takes us.
+    `closed` is called once when the connection is over, whoever ended it; `heard` with what a server complains of, such as a
+    right that is missing. `options`: further ones of `Client.connect`. OSError with words when none of the servers takes us.
     """
     failures = []
     for endpoint in random.sample(address.endpoints, len(address.endpoints)):
         try:
-            return await _connect(endpoint, login, closed, name=name, **options)
+            return await _connect(endpoint, login, closed, heard, name=name, **options)
         except OSError as error:
             failures.append(f"{spelled((endpoint.host, endpoint.port))}: {error}")
     raise OSError("; ".join(failures))
 
 
-async def _connect(endpoint: Endpoint, login: Login, closed: Callable[[], None] | None, **options: Any) -> Client:
+async def _connect(
+    endpoint: Endpoint,
+    login: Login,
+    closed: Callable[[], None] | None,
+    heard: Callable[[str], None] | None,
+    **options: Any,
+) -> Client:
     """A connection to one server. OSError with words alone."""
-    heard: list[Exception] = []
+    last: Exception | None = None
 
     async def hear(error: Exception) -> None:
-        heard.append(error)
+        nonlocal last
+        last = error
+        if heard is not None:
+            heard(said(error))
 
     async def close() -> None:
         if closed is not None:
@@ -93,7 +103,7 @@ async def _connect(endpoint: Endpoint, login: Login, closed: Callable[[], None] 
         if isinstance(error, ModuleNotFoundError):
             raise OSError(f"a credentials file needs {error.name}: pip install 'hepswitch[nats]'") from error
         if isinstance(error, (*ERRORS, ValueError)):
-            raise OSError(said(heard[-1] if heard else error)) from error  # what it raises itself is less exact
+            raise OSError(said(last or error)) from error  # what it raises itself is less exact
         raise
     return client
 

@@ -69,9 +69,12 @@ cdef class FrameReader:
 
     def unread(self, Batch batch not None) -> None:
         """Give out again what the flow left of the batch that was filled last (`Batch.busy`)."""
-        if batch.keeper is not self or batch.count >= batch.room:
+        cdef Py_ssize_t at = -1
+        if batch.keeper is self and batch.count < batch.room:
+            at = batch.items[batch.count].data - <unsigned char*> PyByteArray_AS_STRING(self.memory)
+        if not 0 <= at <= self.head:
             raise ValueError("the batch was not filled here")
-        self.head = batch.items[batch.count].data - <unsigned char*> PyByteArray_AS_STRING(self.memory)
+        self.head = at
 
     cdef Py_ssize_t frame(self) except -1:
         return whole_frame(<unsigned char*> PyByteArray_AS_STRING(self.memory) + self.head, self.tail - self.head)
