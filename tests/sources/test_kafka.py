@@ -164,22 +164,6 @@ async def test_what_finds_no_room_in_a_store_comes_again(
     assert topic.committed() == {0: 12}
 
 
-async def test_what_has_no_room_in_a_store_that_nobody_waits_for_is_read_again(
-    topic: Topic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with running(topic.url + "&share=1/1", tmp_path) as node:
-        node.store.on_pressure = None
-        with monkeypatch.context() as patch:
-            patch.setattr(journal.os, "pwritev", refuse)
-            for first in range(0, 6000, 500):
-                topic.publish(first, first + 500, first // 500 % PARTITIONS)
-            await until(lambda: node.store.refused["disk full"], "what has no room")
-            assert not topic.committed()
-        await until(lambda: node.store.delivered == 6000, "storing")
-        await until(lambda: not node.listener.waiting, "the books")
-        assert node.has(*range(6000))
-
-
 async def test_shares_are_disjoint(topic: Topic, tmp_path: Path) -> None:
     async with (
         running(topic.url + "&share=1/2", tmp_path / "a") as a,
