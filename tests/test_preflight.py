@@ -52,7 +52,7 @@ def _mistakes(folder: Path, text: str) -> list[str]:
         (f'{LAKE}remote = "s3://b/x?color=red"', "2: stores.lake.remote: the URL knows no option color"),
         (f'{LAKE}remote = "s3://b/x?region="', "2: stores.lake.remote: region in the URL says nothing"),
         (f'{LAKE}remote = "s3://b/x?endpoint=h:9000"', "2: stores.lake.remote: endpoint in remote is no address"),
-        (f'{LAKE}remote = "s3://b/../x"', "2: stores.lake.remote: the path in remote has an empty part, a dot alone"),
+        (f'{LAKE}remote = "s3://b/../x"', "2: stores.lake.remote: the path in remote has an empty part"),
         (f'{LAKE}remote = "gs://b"', "2: stores.lake.remote: remote is no place for files that is known here"),
         (f'{LAKE}remote = "file://nfs/lake"', "2: stores.lake.remote: remote is no place for files that is"),
         (f'{LAKE}remote = "s3://b?ca=/no/ca"', "2: stores.lake.remote: ca: /no/ca: No such file"),

@@ -530,6 +530,21 @@ async def test_what_has_a_receipt_does_not_come_again_and_no_more_than_replay_go
     assert sink.numbers[1] == list(range(390, 400))
 
 
+async def test_what_has_no_receipt_at_the_end_waits_on_disk(opened: Opened, sink: TcpSink) -> None:
+    outlet = await opened(sink.url, numbered=True)
+    load = Load(outlet)
+    await load.send(30)
+    await load.arrive(sink)
+    sink.say(receipt.write(*numbers_of(sink.connections[0])[9]))
+    await until(lambda: len(frames_of(outlet)) == 20, "ten have a receipt")
+    await outlet.close(0.0)
+    row = outlet.account()
+    assert (row["accepted"], row["delivered"], row["spooled"]) == (30, 10, 20)
+    outlet = await opened(sink.url, numbered=True)
+    await until(lambda: len(sink.numbers) == 2 and sink.numbers[1] == list(range(10, 30)), "the others come again")
+    assert numbers_of(sink.connections[1]) == numbers_of(sink.connections[0])[10:]
+
+
 async def test_a_far_end_that_says_something_else_than_receipts_is_left(opened: Opened, sink: TcpSink) -> None:
     outlet = await opened(sink.url, numbered=True)
     load = Load(outlet)
@@ -566,3 +581,27 @@ async def test_a_spool_keeps_the_numbers_of_the_queue_that_gave_them(opened: Ope
 def test_numbers_need_a_connection_and_something_to_send_again(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         HepDestination(**options, numbered=True)
+
+
+async def test_what_is_on_disk_is_not_in_memory_alone(opened: Opened, sink: TcpSink) -> None:
+    outlet = await opened(sink.url, queue=20_000)
+    load = Load(outlet)
+    sink.reading.clear()
+    await until(lambda: state(outlet) == "active", "the node is there")
+    await load.while_not(
+        lambda: outlet.account()["queued"] > 0 and outlet.account()["spooled"] > 0, "it cannot keep up"
+    )
+    ((node, promise),) = outlet.promises()
+    assert not node.kept(promise)
+    await sink.stop(reset=True)
+    await until(lambda: state(outlet) == "inactive", "the node is away")
+    sink.reading.set()
+    await sink.start()
+    await load.arrive(sink)
+    assert node.kept(promise)
+    assert outlet.promises() == []
+    await sink.stop()
+    await until(lambda: state(outlet) == "inactive", "the node is away")
+    await load.send(20)
+    assert outlet.account()["spooled"] == 20
+    assert outlet.promises() == []

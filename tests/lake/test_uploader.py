@@ -251,6 +251,27 @@ def test_a_name_belongs_to_one_lake(charged: Charged, root: Path) -> None:
     once(charged(node=None))
 
 
+def test_an_older_copy_of_a_lake_uploads_nothing(charged: Charged, root: Path) -> None:
+    fill(root, 2)
+    once(charged())
+    backup = shutil.copytree(root, root.with_name("backup"))
+    fill(root, 3)
+    keeper.tidy(root, time.time() + keeper.QUIET + 1)
+    once(charged())
+    before = there(remote_of(charged()))
+    assert before == ["edge1-w0-000000000000-000000000004.parquet"]
+    copy = charged(path=str(backup))
+    (new,) = fill(backup)  # has the number of another one, which the storage has
+    with pytest.raises(RemoteError, match='"edge1" has come further there than this folder, which is a copy of it'):
+        once(copy)
+    fill(backup, 4)  # now it has come as far, and is a copy all the same
+    with pytest.raises(RemoteError, match='the name "edge1" belongs to another lake'):
+        once(copy)
+    assert there(remote_of(copy)) == before
+    assert new.exists()
+    once(charged())
+
+
 def test_what_makes_no_sense_is_told(charged: Charged, root: Path) -> None:
     remote = remote_of(charged())
     remote.write("nodes/edge1.json", b"not ours")
@@ -402,7 +423,7 @@ def is_putting(bucket: Bucket) -> bool:  # noqa: F811
 def test_killed_in_the_middle_it_is_done_again(bucket: Bucket, root: Path) -> None:  # noqa: F811
     path = big(root)
     charge, remote = charge_of(root, bucket.table), bucket.remote()
-    claim(remote, writer(root, "edge1"), "edge1")  # the fault lets nothing be put
+    claim(remote, root, "edge1", stock.last_segments(stock.local_files(root)))  # the fault lets nothing be put
     with bucket.storage.fault("hang PUT"):
         process = start(charge)
         wait_for(lambda: is_putting(bucket), "the upload")
@@ -422,7 +443,7 @@ def test_killed_in_the_middle_it_is_done_again(bucket: Bucket, root: Path) -> No
 def test_an_upload_that_takes_too_long_is_left_at_the_end(bucket: Bucket, root: Path) -> None:  # noqa: F811
     big(root)
     charge = charge_of(root, bucket.table, drain=0.2)
-    claim(bucket.remote(), writer(root, "edge1"), "edge1")
+    claim(bucket.remote(), root, "edge1", stock.last_segments(stock.local_files(root)))
     with bucket.storage.fault("hang PUT"):
         process = start(charge)
         wait_for(lambda: is_putting(bucket), "the upload")
@@ -488,3 +509,17 @@ def test_the_switch_uploads(bucket: Bucket, tmp_path: Path) -> None:  # noqa: F8
         shown = CliRunner().invoke(stats, ["--url", switch.control], catch_exceptions=False).output
         assert re.search(r"uploaded +\d+ +files, [0-9,]+ bytes \(active\)", shown), shown
     assert all(name.startswith("sbc-w0-") for name in there(bucket.remote()))
+
+
+def test_a_merged_file_does_not_replace_what_was_damaged_here(charged: Charged, root: Path) -> None:
+    """The good copy of a file that was put aside is the one that is there."""
+    files = fill(root, 5)
+    once(charged())
+    files[2].write_bytes(files[2].read_bytes()[:-1])
+    keeper.tidy(root, time.time() + keeper.QUIET + 1)
+    once(charged())
+    assert there(remote_of(charged())) == [
+        "edge1-w0-000000000000-000000000001.parquet",
+        "edge1-w0-000000000002.parquet",
+        "edge1-w0-000000000003-000000000004.parquet",
+    ]

@@ -32,5 +32,8 @@ class Flight:
     def broken(self, clean: bool) -> int:
         """The connection is gone. Gives how many frames go again although they were delivered."""
 
+    def recall(self) -> Frames:
+        """Take back every delivered frame that is kept. ValueError while connected."""
+
     def withdraw(self, block: int) -> list[Frames]:
         """Take back every undelivered frame, as Frames of about `block` bytes. ValueError while connected."""

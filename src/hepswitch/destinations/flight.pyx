@@ -129,6 +129,19 @@ cdef class Flight:
         self.sent = self.settled = self.settled_frames = 0
         return self.counted
 
+    def recall(self):
+        """Take back every delivered frame that is kept, in order, as Frames. Only while broken."""
+        cdef Frames frames = self.frames, some = Frames()
+        cdef Py_ssize_t i, start = frames.head
+        if self.sent:
+            raise ValueError("the connection is still there")
+        for i in range(frames.first, frames.first + self.counted):
+            some.put(frames.data + start, frames.ends[i] - start)
+            start = frames.ends[i]
+        frames.pop(self.counted)
+        self.counted = 0
+        return some
+
     def withdraw(self, Py_ssize_t block):
         """Take back every undelivered frame, in order, as a list of Frames of about `block` bytes. Only while broken."""
         cdef Frames frames = self.frames, some = Frames()

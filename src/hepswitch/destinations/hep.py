@@ -310,7 +310,7 @@ class HepOutlet(Balancer):
 
     def promises(self) -> list[tuple[HepNode, int]]:
         """What each node `promised`, if memory alone holds anything for it."""
-        return [(node, node.promised) for node in self._rows if node.queued]
+        return [(node, node.promised) for node in self._rows if node.unkept]
 
     def nodes_info(self) -> list[dict[str, Any]]:
         """Every node as `HepNode.info` tells it, in the order of the configuration."""

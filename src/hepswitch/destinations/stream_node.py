@@ -8,6 +8,8 @@
   from the spool are still there. So while it is away what waits for it is on disk.
 - A break starts again with the first unacknowledged packet; a break by reset `replay` bytes earlier (see `flight`).
   These packets stay delivered in the books and are counted as `replayed`.
+- What is numbered goes again until the far end has given a receipt for it, and no more than `replay` bytes go without. What
+  has none at the end waits in the spool.
 - The next connection begins with a whole packet.
 - Sources are made to wait for a far end that reads, however slowly, and not for one that is away or stalled: then the
   oldest packets fall off the spool, or new ones are refused without one.
@@ -25,6 +27,7 @@ import ssl
 import structlog
 
 from hepswitch.books import Snapshot
+from hepswitch.destinations.answers import Answers
 from hepswitch.destinations.channel import Channel, connect
 from hepswitch.destinations.flight import Flight
 from hepswitch.destinations.hep_node import HepNode, Settings
@@ -35,11 +38,7 @@ from hepswitch.destinations.spool import Spool
 from hepswitch.net.resolve import Resolver
 from hepswitch.net.tls import client_context
 from hepswitch.units import Endpoint
-from hepswitch.wire import receipt
-from hepswitch.wire.batch import Batch
-from hepswitch.wire.errors import WireError
 from hepswitch.wire.frames import Frames
-from hepswitch.wire.stream import FrameReader
 
 log = structlog.get_logger("hepswitch.destinations")
 
@@ -93,8 +92,7 @@ class StreamNode(HepNode):
         self._moved = 0.0
         self._stalled = False
         self._replayed = 0
-        self._answers = FrameReader()
-        self._receipt = b""
+        self._answers = Answers()
 
     # ── life ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -129,7 +127,7 @@ class StreamNode(HepNode):
 
     def _connected(self, channel: Channel) -> None:
         self._channel = channel
-        self._answers, self._receipt = FrameReader(), b""
+        self._answers = Answers()
         channel.heard = self._hear
         with contextlib.suppress(OSError):  # it is broken already, which shows soon
             self.peer = channel.sock.getpeername()[:2]
@@ -171,7 +169,7 @@ class StreamNode(HepNode):
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
         if self._channel is not None:
-            self._hang_up(self._channel, clean=True)
+            self._hang_up(self._channel, clean=not self.numbered)
         self._leave(reason)
         self._end()
 
@@ -194,6 +192,10 @@ class StreamNode(HepNode):
                 self._discarded[reason] += waiting
             self._flight = Flight(0)
             return
+        if self.numbered:  # without a receipt it may be nowhere: not delivered after all
+            recalled = self._flight.recall()
+            self._delivered -= len(recalled)
+            self._spool.append(recalled)
         self._spool.leave([frame for block in self._flight.withdraw(WRITE) for frame in block])
 
     # ── the flow's side ────────────────────────────────────────────────────────────────────────────────────────────
@@ -312,10 +314,10 @@ class StreamNode(HepNode):
         delivered = self._flight.acknowledged(channel.outstanding())
         if delivered or self._flight.settled != settled:
             self._moved = self._loop.time()
-        if self._receipt:
-            found = self._flight.confirmed(self._receipt)
+        if self._answers.latest:
+            found = self._flight.confirmed(self._answers.latest)
             if found or self._flight.sent == self._flight.settled:  # else its frame is about to be acknowledged
-                self._receipt = b""
+                self._answers.latest = b""
         if delivered:
             self._delivered += delivered
             self._backoff.reset()
@@ -347,29 +349,15 @@ class StreamNode(HepNode):
         try:
             if channel.ended():
                 self._broken(channel, None)
-            elif self._receipt:
+            elif self._answers.latest:
                 self._pump()
         except OSError as error:
             self._broken(channel, error)
 
     def _hear(self, said: bytes) -> None:
-        """Receipts. Raises OSError when the far end says something else than HEP."""
-        if not self.numbered:
-            return
-        batch = Batch(None)
-        while said:
-            with self._answers.get_buffer() as buffer:
-                taken = min(len(buffer), len(said))
-                buffer[:taken] = said[:taken]
-            self._answers.fed(taken)
-            said = said[taken:]
-            try:
-                while self._answers.fill(batch):
-                    for frame in batch:
-                        self._receipt = receipt.number_in(frame) or self._receipt
-            except WireError as error:
-                raise OSError(f"what the far end says is no HEP: {error}") from error
-        self._moved = self._loop.time()
+        if self.numbered:
+            self._answers.hear(said)
+            self._moved = self._loop.time()
 
     def _broken(self, channel: Channel, error: OSError | None) -> None:
         """The far end closed (None), or the connection failed."""
@@ -446,6 +434,11 @@ class StreamNode(HepNode):
     def queued(self) -> int:
         """Packets in memory that the far end's TCP has not acknowledged."""
         return self._flight.undelivered + len(self._staging)
+
+    @property
+    def unkept(self) -> int:
+        """See `HepNode`. What was read from the spool is there until it is delivered."""
+        return self.queued - (self._spool.lent if self._spool else 0)
 
     @property
     def spooled(self) -> int:

@@ -37,16 +37,19 @@ LOPSIDED = 8
 """A file this many times as big as the others of its group is left alone until there are more of them."""
 
 
-def plan(files: Sequence[LakeFile], over: bool, limit: int) -> list[list[LakeFile]]:
+def plan(files: Sequence[LakeFile], over: bool, limit: int, aside: Sequence[LakeFile] = ()) -> list[list[LakeFile]]:
     """The groups to merge among one folder's files (as `layout.files` orders them) of one worker.
 
-    `over`: nothing is added to the folder any more. `limit`: the oldest segment that is not sealed yet.
+    `over`: nothing is added to the folder any more. `limit`: the oldest segment that is not sealed yet. `aside`: its files
+    that were put aside. No merged file may cover one of those: a good copy of it may have been uploaded.
     """
     few = 2 if over else FAN_IN
     groups: list[list[LakeFile]] = [[]]
     for file in files:
         if file.last >= limit:
             break
+        if groups[-1] and any(groups[-1][-1].last < gone.first < file.first for gone in aside):
+            groups.append([])
         size = file.path.stat().st_size
         if size >= SMALL:
             groups.append([])

@@ -163,7 +163,11 @@ def tidy(root: Path, now: float) -> None:
 
 def _merge(hour: int, folder: Path, worker: int, over: bool, limit: int) -> bool:
     """Merge what is to be merged of one worker in one folder; False when there is nothing (more)."""
-    groups = plan([file for file in layout.files(hour, folder) if file.worker == worker], over, limit)
+    files, aside = (
+        [file for file in some if file.worker == worker]
+        for some in (layout.files(hour, folder), layout.aside(hour, folder))
+    )
+    groups = plan(files, over, limit, aside)
     for group in groups:
         try:
             compact(group)

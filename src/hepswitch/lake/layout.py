@@ -72,6 +72,12 @@ def damaged(root: Path) -> list[Path]:
     return [*root.glob(f"date=*/hour=*/*{DAMAGED}"), *root.glob(f"journal/w*/*{DAMAGED}")]
 
 
+def aside(hour: int, path: Path) -> list[LakeFile]:
+    """The Parquet files of one folder that were put aside, under the names that they had."""
+    found = (_file(each.with_suffix(".parquet"), hour) for each in path.glob(f"*{DAMAGED}"))
+    return [file for file in found if file is not None]
+
+
 def folders(root: Path) -> list[tuple[int, Path]]:
     """Every (hour, folder) of the lake, oldest first."""
     named = ((hour_of(path.parent.name, path.name), path) for path in root.glob("date=*/hour=*"))

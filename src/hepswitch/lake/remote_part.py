@@ -182,22 +182,16 @@ class RemotePart:
         now = time.monotonic()
         if self._dates[0] + LISTED < now:
             self._dates = now, self._ranges.call(self.remote.dates)
-        hours = (tuple(hour for hour in range(date, date + 24) if wanted(hour)) for date in self._dates[1])
-        found: list[RemoteFile] = []
-        missing = []
-        for some in filter(None, hours):
-            at, files = self._listings.get(some, (NEVER, []))
-            if at + LISTED < now:
-                missing.append(some)
-            else:
-                found += files
-        calls = {some: functools.partial(self.remote.of_date, some) for some in missing}
+        self._listings = {some: each for some, each in self._listings.items() if each[0] + LISTED >= now}
+        hours = [tuple(hour for hour in range(date, date + 24) if wanted(hour)) for date in self._dates[1]]
+        calls = {
+            some: functools.partial(self.remote.of_date, some) for some in hours if some and some not in self._listings
+        }
         for some, answer in self._ranges.call_many(calls):
             if isinstance(answer, OSError):
                 raise answer
             self._listings[some] = now, answer
-            found += answer
-        return counting(found)
+        return counting(file for some in hours if some for file in self._listings[some][1])
 
     def _begun(self, count: int) -> None:
         if count >= MANY:

@@ -46,7 +46,7 @@ class LakeBusyError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Paths of the Parquet files that count, those of them that are remote, and the journal segments, open for reading."""
+    """Paths of the Parquet files that count, the journal segments beside them, open for reading, and the remote files."""
 
     files: list[Path]
     segments: list[BinaryIO]

@@ -139,7 +139,7 @@ class Uploader:
         here = local_files(self._root)
         pause = max(POLL, SHARE * (time.monotonic() - begun))
         try:
-            self._every(CLAIM, "claim", lambda: claim(self._remote, self._writer, self._charge.node))
+            self._every(CLAIM, "claim", lambda: self._hold_the_name(here))
             self._learn(here, gone)
         finally:
             self._reckon(here)
@@ -181,6 +181,9 @@ class Uploader:
         if time.monotonic() >= self._next[what]:
             do()
             self._next[what] = time.monotonic() + seconds
+
+    def _hold_the_name(self, here: dict[int, list[Local]]) -> None:
+        claim(self._remote, self._root, self._charge.node, last_segments(here))
 
     # ── what is to be uploaded ─────────────────────────────────────────────────────────────────────────────────────
 
