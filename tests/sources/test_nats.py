@@ -218,6 +218,17 @@ async def test_a_deleted_consumer_is_made_again_where_it_was(lone: Stream, tmp_p
         assert node.has(*range(4))
 
 
+async def test_a_deleted_consumer_of_a_work_queue_is_made_again(lone: Stream, tmp_path: Path) -> None:
+    await lone.context.delete_stream(lone.name)
+    await lone.context.add_stream(name=lone.name, subjects=[f"{lone.name}.>"], retention="workqueue")
+    async with running(lone.url, tmp_path) as node:
+        await lone.publish(0, 1)
+        await until(lambda: getattr(node.source, "_floor", 0) == 1, "a look at the consumer")
+        await lone.context.delete_consumer(lone.name, "hepswitch")
+        await lone.publish(1, 2)
+        await until(lambda: node.has(0, 1), "the new consumer")
+
+
 async def test_new_begins_with_what_comes(lone: Stream, tmp_path: Path) -> None:
     await lone.publish(0, 1)
     async with running(lone.url + "&from=new", tmp_path) as node:
