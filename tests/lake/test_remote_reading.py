@@ -21,7 +21,7 @@ from hepswitch.lake.lake import Lake, QueryError
 from hepswitch.lake.query import Query
 from hepswitch.lake.ranges import Ranges
 from hepswitch.lake.remote import Remote, RemoteError
-from hepswitch.lake.remote_part import RemotePart
+from hepswitch.lake.remote_part import NOTHING, RemotePart
 from hepswitch.lake.tails import Tails, tails_of
 from hepswitch.lake.warm import WarmLake
 from hepswitch.wire.hep import Hep
@@ -446,3 +446,19 @@ def test_a_question_that_waits_for_the_storage_is_cancelled_at_once(tmp_path: Pa
     finally:
         (bucket.storage.folder / "fault").unlink(missing_ok=True)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "cancelled\n", "")
+
+
+def test_a_place_where_nothing_is_is_told(bucket: Bucket) -> None:
+    said: list[str] = []
+    assert Lake(None, said.append, RemotePart(bucket.remote(), None, said.append)).search(Query(since=SINCE)) == []
+    assert said == [f"{bucket.remote()}: {NOTHING}"]
+
+
+def test_what_answers_and_is_no_storage_is_told(tmp_path: Path, bucket: Bucket) -> None:
+    stored(tmp_path / "lake", PACKETS)
+    asked = Read(tmp_path / "lake", bucket)
+    with bucket.storage.fault("page"):
+        assert asked.payloads() == expected(*PACKETS)
+    (said,) = asked.said
+    assert said.startswith("what is remote is missing from this answer: ")
+    assert said.endswith(" gives what is not there: it is no storage that answers")

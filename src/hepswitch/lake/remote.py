@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -164,6 +165,9 @@ class Remote:
     def dates(self) -> list[int]:
         """The first hour (since the epoch) of each date that there is, in their order. Raises RemoteError."""
         found = {layout.hour_of(info.base_name, "hour=00") for info in self._entries(self.url.root)}
+        if not found and self.read(f"nodes/{secrets.token_hex(8)}.json") is not None:
+            # The page of a proxy, say, which to Arrow is an empty list.
+            raise RemoteError(f"{self}: gives what is not there: it is no storage that answers")
         return sorted(hour for hour in found if hour is not None)
 
     def listing(self, hour: int) -> list[RemoteFile]:
