@@ -39,12 +39,14 @@ def seeds(target: str) -> list[bytes]:
         if target == "plain_sip":
             return [*payloads, *(b"\r\n\r\n".join(payloads[i : i + 3]) for i in range(0, len(payloads), 3))]
         return [*payloads, SDP] if target == "sip" else [SDP, *bodies]
-    if target == "record":
+    if target in ("record", "message"):
         frames = Frames()
         for i, packet in enumerate(found):
             sender = ("", "192.0.2.1", "2001:db8::1")[i % 3]
-            write(frames, Hep(packet, 1.5e9), sender, 5060, {"table": "calls"} if i % 2 else None)
-        return list(frames)
+            write(
+                frames, Hep(packet, 1.5e9), sender, 5060, {"table": "calls", "correlation_id": "c1"} if i % 2 else None
+            )
+        return [*frames, *(b"".join(found[i : i + 3]) for i in range(len(found)) if target == "message")]
     if target == "pcap":
         body = b"".join(struct.pack("<IIII", 1, 2, len(p), len(p)) + p for p in found[:3])
         return [PCAP + body, PCAP[:24]]

@@ -6,6 +6,7 @@ A target takes any bytes and a source of chance. It raises nothing: `WireError` 
 from __future__ import annotations
 
 import contextlib
+import struct
 from collections.abc import Callable
 from functools import cache
 from random import Random
@@ -16,6 +17,7 @@ from hepswitch.metering.calls import room
 from hepswitch.metering.meter import Meter
 from hepswitch.routing.flow import Flow
 from hepswitch.routing.packet import Context
+from hepswitch.streams.packing import Packer, unpack
 from hepswitch.wire import pcap as pcap_module
 from hepswitch.wire import sdp as sdp_module
 from hepswitch.wire.batch import Batch
@@ -173,6 +175,21 @@ def record(data: bytes, _: Random) -> None:
         must((again.hep, again.sender_ip) == (found.hep, found.sender_ip), "a record reads as written")
 
 
+def message(data: bytes, random: Random) -> None:
+    """A record is one packet of version 3 in a message, or damaged; a body is its whole frames and what is left, told."""
+    batch = Batch(None)
+    left = unpack(batch, data, 0)
+    must(b"".join(batch) + data[len(data) - left :] == data, "a body is its frames and what is left")
+    packer = Packer("0" * 32, 1 + int(random.random() * 5), 1 + int(random.random() * 2), 1 << 16)
+    packer.add(0, memoryview(data), memoryview(struct.pack("=I", len(data))).cast("I"))
+    made = packer.messages()
+    must(len(made) + packer.damaged == 1, "one record is one packet or none")
+    if made:
+        must(unpack(batch, made[0].body, 0) == 0 and len(batch) == made[0].packets == 1, "a message is read as written")
+        packet = Hep(batch[0])
+        must((packet.version, bytes(packet)) == (3, batch[0]), "what is published is whole")
+
+
 def sip(data: bytes, _: Random) -> None:
     """Of any bytes every attribute of Sip can be read, and nothing raises."""
     message = Sip(data)
@@ -249,5 +266,5 @@ def meter(data: bytes, random: Random) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes, Random], None]] = {
-    target.__name__: target for target in (hep, stream, plain_sip, record, sip, sdp, pcap, intake, meter)
+    target.__name__: target for target in (hep, stream, plain_sip, record, message, sip, sdp, pcap, intake, meter)
 }

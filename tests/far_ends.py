@@ -157,6 +157,11 @@ class TcpSink:
             await until(lambda: sock.fileno() == -1, "the socket is closed")
             self._socks.discard(sock)
 
+    def say(self, data: bytes) -> None:
+        """Send something on each connection that is not over TLS."""
+        for sock in self._socks:
+            assert sock.send(data) == len(data)
+
     async def stop(self, *, reset: bool = False) -> None:
         """Stop listening and end every connection: as a closing program does, or with a reset."""
         if self._listener is not None:

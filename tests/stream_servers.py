@@ -212,6 +212,10 @@ class KafkaMock:
         answer = self._process.stdout.readline().strip()
         assert answer == "ok", f"{words}: {answer}"
 
+    def signal(self, number: signal.Signals) -> None:
+        """SIGSTOP makes all brokers hang."""
+        self._process.send_signal(number)
+
     def stop(self) -> None:
         """End it."""
         self._process.kill()

@@ -139,6 +139,13 @@ def test_both_commands_say_it_and_end_with_2(tmp_path: Path, command: str) -> No
     assert "Traceback" not in done.stderr
 
 
+def test_a_listener_on_a_stream_needs_its_secrets(tmp_path: Path) -> None:
+    urls = "nats://n1/HEP?token=file:token", "kafka://k1/hep?user=a&password=env:HEPSWITCH_NOT_SET"
+    first, second = _mistakes(tmp_path, "listen = [\n" + ",\n".join(f'"{url}"' for url in urls) + "]\n")
+    assert first == f"2: listen.0: nats://n1/HEP: token: {tmp_path}/token cannot be read: No such file or directory"
+    assert "listen.1: kafka://k1/hep: password: the environment variable HEPSWITCH_NOT_SET is not set" in second
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -8,7 +8,7 @@ Not here: where the figures come from (`nodes`, `streams`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,37 @@ class Books:
     figures: dict[str, Any]
     wrong: list[str]
 
+    def told(self) -> Iterator[str]:
+        """The sums in lines for a person, from the senders to the lakes."""
+        figures = self.figures
+        stream, lake = figures["stream"], figures["lake"]
+        yield _line("sent", sum(row["sent"] for row in figures["edges"].values()))
+        for name, row in figures["edges"].items():
+            if row["kernel_drops"]:
+                yield _line("  dropped by the kernel", row["kernel_drops"], name)
+            if row["kills"]:
+                most = f"{name} was dead; {row['not_accepted_at_most']} at most"
+                yield _line("  not accepted", row["not_accepted"], most)
+        yield _line("accepted", figures["accepted"], "written into the journals of the edges")
+        yield _line("published", figures["published"], "acknowledged by the stream")
+        twice = f", {stream['messages_twice']} of them twice" if stream["messages_twice"] else ""
+        yield _line("in the stream", stream["packets"], f"{stream['messages']} messages{twice}")
+        yield _line("consumed", figures["consumed"], "a killed node: as it said last")
+        for reason, count in figures["refused"].items():
+            yield _line(f"  {reason}", count)
+        yield _line("stored", figures["stored"], "written into the journals of the storing nodes")
+        yield _line("in the lake", lake["packets"], f"{lake['different']} different, {lake['doubled']} doubled")
+        for each in figures.get("incidents", ()):
+            late = "not before the next" if each["caught_up_s"] is None else f"{each['caught_up_s']} s after its return"
+            yield (
+                f"{each['what']} at {each['at_s']} s, away {each['away_s']} s: "
+                f"the lakes were {each['most_behind']} packets behind, and had caught up {late}"
+            )
+
+
+def _line(name: str, count: int | None, remark: str = "") -> str:
+    return f"{name:26} {'?' if count is None else count:>12}  {remark}".rstrip()
+
 
 def settle(
     edges: Sequence[Node], stores: Sequence[Node], sent: Sequence[int], rate: float, held: Held, found: Found
@@ -113,7 +144,7 @@ def _wrong(
     rows: Iterable[dict[str, Any]],
     held: Held,
     found: Found,
-) -> Iterable[str]:
+) -> Iterator[str]:
     """Each thing that does not hold, in words."""
     accepted = figures["accepted"]
     for edge, row, different in zip(edges, rows, found.different, strict=True):
@@ -126,10 +157,8 @@ def _wrong(
     for name in ("published", "stored"):
         if figures[name] != accepted:
             yield f"{name} are {figures[name]} packets, accepted {accepted}"
-    if held.packets is not None and held.packets - accepted < 0:
-        yield f"the stream holds {held.packets} packets, accepted {accepted}"
-    if held.packets is not None and not held.twice and held.packets != accepted:
-        yield f"the stream holds {held.packets} packets though no message twice, accepted {accepted}"
+    if held.packets is not None and (held.packets < accepted or (held.packets > accepted and not held.twice)):
+        yield f"the stream holds {held.packets} packets and {held.twice} messages twice, accepted {accepted}"
     if found.total != accepted or found.doubled:
         yield f"the lake holds {found.total} packets, {found.doubled} of them doubled; accepted {accepted}"
     for node in stores:

@@ -36,6 +36,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--s3", action="store_true", help="both storing nodes write one lake in object storage")
     parser.add_argument("--no-kills", action="store_true", help="let everybody live")
+    parser.add_argument("--json", action="store_true", help="all figures as well, as JSON")
     parser.add_argument("--folder", type=Path, help="a new folder for all of it, which stays")
     return parser.parse_args()
 
@@ -51,7 +52,9 @@ def main() -> int:
             folder = wanted.folder.resolve()
             folder.mkdir(parents=True)
         books = drive(plan, folder, lambda line: print(line, flush=True))
-    print(json.dumps(books.figures, indent=2))
+    print("\n".join(books.told()))
+    if wanted.json:
+        print(json.dumps(books.figures, indent=2))
     for wrong in books.wrong:
         print(f"WRONG: {wrong}")
     print("The books of the whole do not balance." if books.wrong else "The books of the whole balance.")

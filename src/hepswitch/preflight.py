@@ -23,8 +23,9 @@ from hepswitch.means import Means
 from hepswitch.net.tls import FILE_OPTIONS, client_context, server_context
 from hepswitch.routes import load_routes
 from hepswitch.routing.script import ScriptError
+from hepswitch.sources.ways import WAYS
 from hepswitch.state import ListError
-from hepswitch.streams.address import parse_address
+from hepswitch.streams.address import PORTS, parse_address
 from hepswitch.units import Endpoint, parse_endpoint
 
 Mistake = tuple[tuple[str, ...], str]
@@ -38,7 +39,7 @@ def examine(path: Path | None) -> Config:
     """
     config = load(path)
     places = Places(path, path.read_text(encoding="utf-8") if path else "")
-    looks = (_tls, _users, _folders, _remotes, _far_ends, _circles)
+    looks = (_tls, _streams, _users, _folders, _remotes, _far_ends, _circles)
     mistakes = [places.said(*mistake) for look in looks for mistake in look(config)]
     try:
         load_routes(config, Means(config, state.current()).lists)
@@ -68,6 +69,16 @@ def _context(key: tuple[str, ...], endpoint: Endpoint, *, server: bool) -> Itera
         server_context(endpoint) if server else client_context(endpoint)
     except (OSError, ValueError) as error:
         yield key, words(error)
+
+
+def _streams(config: Config) -> Iterator[Mistake]:
+    """Binding a listener on a stream binds nothing, but looks for its files, secrets and driver."""
+    for number, endpoint in enumerate(config.endpoints):
+        if endpoint.scheme.removesuffix("+tls") in PORTS:
+            try:
+                WAYS[endpoint.scheme].bind(endpoint, config.workers, config.receive_buffer)
+            except OSError as error:
+                yield ("listen", str(number)), words(error)
 
 
 def _users(config: Config) -> Iterator[Mistake]:

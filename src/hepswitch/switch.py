@@ -181,6 +181,7 @@ class Switch:
             worker=self._worker,
             reader=len(self.listeners) % self.config.workers,
             folder=self.config.spool_dir,
+            **({} if self._receipts is None else {"receipt": self._receipts.ask}),
         )
         self.listeners.append(inlet.listener)
         self._sources.append(way.source(inlet))
@@ -239,8 +240,7 @@ class Switch:
         """Stop listening, take what has arrived already, and let the outlets drain for the configured time."""
         await self._lists.stop()
         self._sweeping.cancel()
-        for source in self._sources:
-            await source.stop()
+        await asyncio.gather(*(source.stop() for source in self._sources))
         if self.tracer.sharing is not None and self._bus is not None:
             await self.tracer.sharing.finish()
             self._bus.close()

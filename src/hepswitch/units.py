@@ -105,8 +105,8 @@ def parse_rate(text: object) -> tuple[float, float]:
 class Endpoint:
     """One `scheme://host:port?key=value` address. `str(endpoint)` gives `scheme://host:port`, its name in the books.
 
-    Options of NAMING are part of the name: the same port may be there over UDP and over TCP. What has no ports, such as a
-    file or a stream, has `port` 0, and its name shows none.
+    Options of NAMING are part of the name: the same port may be there over UDP and over TCP. A file or a stream is all in
+    `host`, which has a slash in it then; there is no port.
     A host that begins with an underscore is the name of a service (SRV, RFC 2782): the DNS says its hosts and their
     ports, so `port` is 0 and `str(endpoint)` shows none.
     """
@@ -136,7 +136,7 @@ class Endpoint:
         if self.is_service:
             return f"{self.scheme}://{self.host}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        address = f"{host}:{self.port}" if self.port or self.scheme in PORTS else self.host
+        address = self.host if "/" in self.host else f"{host}:{self.port}"
         named = "&".join(f"{key}={self.options[key]}" for key in NAMING if key in self.options)
         return f"{self.scheme}://{address}" + (f"?{named}" if named else "")
 

@@ -101,7 +101,7 @@ async def test_every_packet_is_in_the_topic_with_its_call(tmp_path: Path, cluste
     assert numbers(found) == list(range(1000))
     assert {each.partition() for each in found} == set(range(PARTITIONS))
     assert all(each.key() == b"%d" % each.partition() for each in found)
-    assert len({mark(each) for each in ids(found)}) == len(found)
+    assert len({mark(dict(each.headers())[KAFKA_BATCH].decode(), each.value()) for each in found}) == len(found)
     places: dict[int, set[int]] = {}
     for each in found:
         for packet in packets([each]):

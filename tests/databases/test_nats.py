@@ -139,7 +139,7 @@ async def test_a_server_that_is_killed_and_comes_back(tmp_path: Path) -> None:
 
 
 async def test_the_leader_of_a_cluster_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publisher, "PATIENCE", 1.0)
+    monkeypatch.setattr(publisher, "PATIENCE", 2.0)
     with nats_cluster(tmp_path / "cluster") as cluster:
         table = store(cluster.url(), replicas=3, packets=5, batch=100)
         gauge = Gauge(tmp_path / "store:bus", 1 << 20)

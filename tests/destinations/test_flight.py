@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from far_ends import numbered, packet
 from hepswitch.destinations.flight import Flight
 from hepswitch.wire.frames import Frames
 
@@ -121,3 +122,27 @@ def test_more_written_than_there_is_raises() -> None:
     flight.frames.push(b"abc")
     with pytest.raises(ValueError, match="4 bytes"):
         flight.wrote(4)
+
+
+def test_numbered_frames_are_kept_until_they_have_a_receipt() -> None:
+    flight = Flight(replay=0)
+    flight.numbered = True
+    frames = [numbered(bytes(packet(number)), number) for number in range(1, 6)]
+    for each in (b"plain", *frames, b"plain too"):
+        flight.frames.push(each)
+    flight.wrote(flight.unsent)
+    assert flight.acknowledged(len(b"plain too") + len(frames[4])) == 5
+    assert list(flight.frames) == [*frames, b"plain too"], "what has no number needs no receipt"
+    assert not flight.confirmed(frames[4][-16:]), "it is not acknowledged yet"
+    assert not flight.confirmed(bytes(16))
+    with pytest.raises(ValueError, match="16 bytes"):
+        flight.confirmed(b"short")
+    assert flight.confirmed(frames[1][-16:])
+    assert list(flight.frames) == [*frames[2:], b"plain too"]
+    assert flight.acknowledged(0) == 2
+    assert flight.confirmed(frames[3][-16:])
+    with pytest.raises(ValueError, match="still there"):
+        flight.recall()
+    assert flight.broken(clean=False) == 2
+    assert list(flight.recall()) == [frames[4], b"plain too"]
+    assert (len(flight.frames), flight.undelivered) == (0, 0)

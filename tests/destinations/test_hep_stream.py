@@ -17,6 +17,7 @@ import trustme
 from far_ends import TcpSink, assert_balanced, packet, split, until
 from hepswitch.destinations import stream_node
 from hepswitch.destinations.hep import HepDestination, HepOutlet
+from hepswitch.wire import receipt
 from hepswitch.wire.hep import Hep
 
 Opened = Callable[..., Coroutine[Any, Any, HepOutlet]]
@@ -449,6 +450,12 @@ def numbers_of(data: bytearray) -> list[tuple[int, int]]:
     return [(int.from_bytes(value[:8]), int.from_bytes(value[8:])) for value in values]
 
 
+def frames_of(outlet: HepOutlet) -> list[bytes]:
+    """What the first node holds in memory."""
+    (node,) = outlet.nodes
+    return list(node.inbox)
+
+
 def assert_numbered_in_order(sink: TcpSink, count: int) -> None:
     """Over all connections: of one queue, consecutive within each, and none is missing across a break."""
     expected = 1
@@ -466,7 +473,7 @@ def assert_numbered_in_order(sink: TcpSink, count: int) -> None:
 async def test_numbers_grow_by_one_over_breaks_and_through_the_spool(
     opened: Opened, sink: TcpSink, reset: bool
 ) -> None:
-    outlet = await opened(sink.url, numbered=True, queue=20_000, replay=10_000)
+    outlet = await opened(sink.url, numbered=True, queue=20_000)
     load = Load(outlet)
     for _ in range(3):
         await load.send(100)
@@ -495,6 +502,58 @@ async def test_what_is_numbered_comes_again_after_an_orderly_end_too(opened: Ope
     assert (row["replayed"], row["delivered"]) == (50, 50)
 
 
+async def test_what_has_a_receipt_does_not_come_again_and_no_more_than_replay_goes_without(
+    opened: Opened, sink: TcpSink
+) -> None:
+    outlet = await opened(sink.url, numbered=True, replay=1 << 17, spool=0)
+    load = Load(outlet, size=1000)
+    await load.send(400)
+    await until(lambda: outlet.account()["delivered"] >= 100, "some are delivered")
+    for _ in range(5):
+        outlet.flush()
+        await asyncio.sleep(0.01)
+    assert sum(len(data) for data in sink.connections) <= 1 << 17
+    assert outlet.account()["queued"] > 200
+    while len(sink.received) < 400:
+        sink.say(receipt.write(*numbers_of(sink.connections[0])[-1]))
+        before = len(sink.received)
+        await until(lambda before=before: len(sink.received) > before, "more after a receipt")
+    await until(lambda: outlet.account()["delivered"] == 400, "all is delivered")
+    sink.say(receipt.write(*numbers_of(sink.connections[0])[-11])[:13])
+    await asyncio.sleep(0)
+    sink.say(receipt.write(*numbers_of(sink.connections[0])[-11])[13:])
+    await until(lambda: len(frames_of(outlet)) == 10, "the last ten are kept")
+    await sink.stop(reset=True)
+    await until(lambda: state(outlet) == "inactive", "the node is away")
+    await sink.start()
+    await until(lambda: len(sink.numbers) == 2 and len(sink.numbers[1]) == 10, "ten come again")
+    assert sink.numbers[1] == list(range(390, 400))
+
+
+async def test_what_has_no_receipt_at_the_end_waits_on_disk(opened: Opened, sink: TcpSink) -> None:
+    outlet = await opened(sink.url, numbered=True)
+    load = Load(outlet)
+    await load.send(30)
+    await load.arrive(sink)
+    sink.say(receipt.write(*numbers_of(sink.connections[0])[9]))
+    await until(lambda: len(frames_of(outlet)) == 20, "ten have a receipt")
+    await outlet.close(0.0)
+    row = outlet.account()
+    assert (row["accepted"], row["delivered"], row["spooled"]) == (30, 10, 20)
+    outlet = await opened(sink.url, numbered=True)
+    await until(lambda: len(sink.numbers) == 2 and sink.numbers[1] == list(range(10, 30)), "the others come again")
+    assert numbers_of(sink.connections[1]) == numbers_of(sink.connections[0])[10:]
+
+
+async def test_a_far_end_that_says_something_else_than_receipts_is_left(opened: Opened, sink: TcpSink) -> None:
+    outlet = await opened(sink.url, numbered=True)
+    load = Load(outlet)
+    await load.send(10)
+    await load.arrive(sink)
+    sink.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    await until(lambda: "is no HEP" in str(outlet.nodes_info()[0]["last_error"]), "it is said")
+
+
 async def test_a_spool_keeps_the_numbers_of_the_queue_that_gave_them(opened: Opened, sink: TcpSink) -> None:
     await sink.stop()
     outlet = await opened(sink.url, numbered=True)
@@ -516,9 +575,33 @@ async def test_a_spool_keeps_the_numbers_of_the_queue_that_gave_them(opened: Ope
     ("options", "words"),
     [
         ({"urls": ["tcp://a:1", "udp://b:2"]}, "udp://b:2 is none: write tcp:// or tls://"),
-        ({"urls": ["tls://a:1"], "replay": 0}, "replay = 0 would send nothing again"),
+        ({"urls": ["tls://a:1"], "replay": 100_000}, "replay of 128KiB at least"),
     ],
 )
 def test_numbers_need_a_connection_and_something_to_send_again(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         HepDestination(**options, numbered=True)
+
+
+async def test_what_is_on_disk_is_not_in_memory_alone(opened: Opened, sink: TcpSink) -> None:
+    outlet = await opened(sink.url, queue=20_000)
+    load = Load(outlet)
+    sink.reading.clear()
+    await until(lambda: state(outlet) == "active", "the node is there")
+    await load.while_not(
+        lambda: outlet.account()["queued"] > 0 and outlet.account()["spooled"] > 0, "it cannot keep up"
+    )
+    ((node, promise),) = outlet.promises()
+    assert not node.kept(promise)
+    await sink.stop(reset=True)
+    await until(lambda: state(outlet) == "inactive", "the node is away")
+    sink.reading.set()
+    await sink.start()
+    await load.arrive(sink)
+    assert node.kept(promise)
+    assert outlet.promises() == []
+    await sink.stop()
+    await until(lambda: state(outlet) == "inactive", "the node is away")
+    await load.send(20)
+    assert outlet.account()["spooled"] == 20
+    assert outlet.promises() == []

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import tempfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from tests.far_ends import packet
 
 from hepswitch import books, journal
@@ -216,3 +221,74 @@ async def test_packets_without_a_mark_are_stored_as_often_as_they_come(tmp_path:
     await node.store.close(1.0)
     assert len(node.stored()) == 2
     assert not (node.folder / "marks").exists()
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("take"), st.integers(0, 5)),
+        st.tuples(st.sampled_from(["write", "refuse", "roll", "seal", "stop", "kill"]), st.just(0)),
+    ),
+    max_size=40,
+)
+
+
+@example([("take", 0), ("write", 0), ("roll", 0), ("seal", 0), ("kill", 0), ("take", 0)])
+@given(STEPS)
+@settings(max_examples=60)
+def test_whatever_happens_a_message_is_stored_once_and_said_to_be_written_only_then(
+    steps: list[tuple[str, int]],
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        asyncio.run(_lived(Path(folder), steps, patch))
+
+
+async def _lived(folder: Path, steps: list[tuple[str, int]], patch: pytest.MonkeyPatch) -> None:
+    """A node takes messages, in any order and again, while its disk refuses at times, and dies at times."""
+    works = os.pwritev
+    sealed: list[bytes] = []
+    promised: set[int] = set()
+    node = Node(folder)
+    await node.store.open()
+    waits: list[tuple[int, asyncio.Future[bool] | None]] = []
+
+    def settle() -> None:
+        promised.update(number for number, wait in waits if wait is None or (wait.done() and wait.result()))
+        waits[:] = [each for each in waits if each[1] is not None and not each[1].done()]
+
+    for step, number in steps:
+        match step:
+            case "take":
+                node.take(number, 2)
+                waits.append((number, node.store.written()))
+            case "write":
+                patch.setattr(journal.os, "pwritev", works)
+                node.store._write()
+            case "refuse":
+                patch.setattr(journal.os, "pwritev", refuse)
+                node.store._write()
+            case "roll":
+                assert node.store._journal is not None
+                node.store._journal.roll()
+            case "seal":  # as a keeper or loader does
+                for segment in segments(node.folder):
+                    if segment.closed:
+                        sealed += [record.read(frame).hep for block in read_blocks(segment.path) for frame in block]
+                        segment.path.unlink()
+            case "stop" | "kill":
+                if step == "stop":
+                    await node.store.close(0.0)
+                else:
+                    assert node.store._journal is not None
+                    node.store._journal.close()
+                settle()
+                waits.clear()
+                node = Node(folder)
+                await node.store.open()
+        settle()
+    patch.setattr(journal.os, "pwritev", works)
+    await node.store.close(1.0)
+    settle()
+    found = Counter(sealed + node.stored())
+    assert set(found.values()) <= {1}
+    assert all(bytes(packet(number * 1000 + place)) in found for number in promised for place in range(2))
+    assert len(found) % 2 == 0

@@ -29,6 +29,7 @@ def test_a_fleet_of_which_one_of_each_kind_is_killed_has_every_packet_once(strea
     assert [row["kills"] for row in books.figures["edges"].values()] == [1, 0]
     assert [row["kills"] for row in books.figures["stores"].values()] == [1, 0]
     assert len(books.figures["incidents"]) == 3
+    assert re.search(rf"^in the lake +{books.figures['accepted']} ", "\n".join(books.told()), re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", ["nats/edge", "nats/storing", "kafka/edge", "kafka/storing"])

@@ -398,9 +398,11 @@ def test_a_number_among_other_chunks_and_several_of_them() -> None:
     assert door.passed == [second]
 
 
-def test_a_packet_refused_for_its_key_was_not_here() -> None:
-    door = bench({"auth_key": "right"}, url=STREAM, replays=Replays(bytearray(ROOM)))
+def test_a_packet_refused_for_its_key_was_not_here_and_is_answered() -> None:
+    replays = Replays(bytearray(ROOM))
+    door = bench({"auth_key": "right"}, url=STREAM, replays=replays)
     assert door.run(once(1, auth_key=b"wrong")) == {"wrong auth key": 1}
+    assert (replays.answered(), replays.answered()) == ((77, 1), None)
     assert door.run(once(1, auth_key=b"right")) == {"wrong auth key": 1}
     assert door.run(once(1, auth_key=b"right")) == {"wrong auth key": 1, "replayed": 1}
     assert len(door.passed) == 1

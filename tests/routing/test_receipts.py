@@ -9,13 +9,18 @@ from typing import cast
 
 import pytest
 
-from far_ends import packet, until
+from far_ends import numbered, packet, until
+from hepswitch.books import Listener, Routed
 from hepswitch.destinations.hep_node import HepNode
 from hepswitch.destinations.journaled import JournaledOutlet
 from hepswitch.journal import Journal
 from hepswitch.routing import receipts
+from hepswitch.routing.flow import Flow
+from hepswitch.routing.gate import Gate
+from hepswitch.routing.packet import Context
 from hepswitch.routing.receipts import Receipts
 from hepswitch.routing.replays import ROOM, Replays
+from hepswitch.wire.batch import Batch
 
 QUEUE = 0xABCDEF
 
@@ -233,4 +238,34 @@ async def test_the_file_of_notes_is_bounded(tmp_path: Path, monkeypatch: pytest.
     assert (tmp_path / "numbers.w0").stat().st_size < 2500
     worker.node.queued = 0
     await until(lambda: worker.is_safe(199), "all are safe")
+    worker.die()
+
+
+async def test_who_asks_is_told_when_what_came_is_safe(tmp_path: Path) -> None:
+    worker = await Worker(tmp_path).start()
+    told: list[tuple[int, int]] = []
+
+    def tell(queue: int, number: int) -> None:
+        told.append((queue, number))
+
+    door = Gate(replays=worker.replays, numbered=["tls://a:1"])
+    listener = Listener("tls://a:1")
+    flow = Flow(Context({}, dict(worker.stores), worker.stores["lake"], Routed()), print, gate=door)
+
+    def come(*numbers: int) -> None:
+        flow(Batch.of([numbered(bytes(packet(each)), each, QUEUE) for each in numbers], listener, ("192.0.2.1", 1)))
+        worker.receipts.ask(tell)
+        worker.flush()
+
+    come(1, 2, 3)
+    assert told == []
+    come(2, 3)
+    assert (told, listener.refused) == ([], {"replayed": 2})
+    await until(lambda: told == [(QUEUE, 3)], "told once, of the latest")
+    come(1, 2)
+    assert told == [(QUEUE, 3), (QUEUE, 2)], "nothing is waited for"
+    flow(Batch.of([bytes(packet(9))], listener, ("192.0.2.1", 1)))
+    worker.receipts.ask(tell)
+    worker.flush()
+    assert len(told) == 2, "it was not numbered"
     worker.die()

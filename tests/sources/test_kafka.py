@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import re
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from far_ends import until
 from hepswitch import journal
-from hepswitch.sources import kafka, kafka_topic, ways
+from hepswitch.sources import kafka, kafka_topic, stream, ways
 from hepswitch.streams.message import KAFKA_BATCH
 from stream_nodes import StoringNode, body, identity
 from stream_servers import KafkaMock, kafka_cluster
@@ -149,6 +150,20 @@ async def test_while_the_disk_refuses_nothing_is_committed_or_doubled(
     assert topic.committed() == {0: 10}
 
 
+async def test_what_finds_no_room_in_a_store_comes_again(
+    topic: Topic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(topic.url + "&share=1/1", tmp_path) as node:
+        node.store.on_pressure = None  # as a store that nobody waits for
+        with monkeypatch.context() as patch:
+            patch.setattr(journal.os, "pwritev", refuse)
+            for first in range(0, 6000, 500):
+                topic.publish(first, first + 500)
+            await until(lambda: node.store.refused["disk full"], "a message that finds no room")
+        await until(lambda: node.has(*range(6000)), "storing")
+    assert topic.committed() == {0: 12}
+
+
 async def test_shares_are_disjoint(topic: Topic, tmp_path: Path) -> None:
     async with (
         running(topic.url + "&share=1/2", tmp_path / "a") as a,
@@ -207,6 +222,19 @@ async def test_brokers_go_away_and_answer_with_errors(topic: Topic, cluster: Kaf
             topic.publish(first, first + 5, first % PARTITIONS)
         await until(lambda: node.has(*range(25)), "storing again")
         await until(lambda: not node.listener.waiting, "the books")
+
+
+@pytest.mark.parametrize("share", ["", "&share=1/1"])
+async def test_brokers_that_hang_do_not_keep_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: str) -> None:
+    monkeypatch.setattr(stream, "PATIENCE", 0.1)
+    monkeypatch.setattr(kafka, "GOODBYE", 0.1)
+    with kafka_cluster(1) as cluster:
+        topic = Topic(cluster, "hep")
+        async with running(topic.url + share, tmp_path) as node:
+            topic.publish(0, 5)
+            await until(lambda: node.store.delivered == 5, "storing")
+            cluster.signal(signal.SIGSTOP)
+            await asyncio.wait_for(node.source.stop(), 20)
 
 
 async def test_a_topic_that_is_missing_is_waited_for(cluster: KafkaMock, tmp_path: Path) -> None:

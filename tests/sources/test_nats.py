@@ -313,6 +313,102 @@ async def test_the_leader_of_a_cluster_dies_while_packets_flow(tmp_path: Path) -
         await client.close()
 
 
+async def test_what_finds_no_room_in_a_store_comes_again(
+    lone: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats, "LATER", 0.2)
+    async with running(lone.url, tmp_path) as node:
+        node.store.on_pressure = None  # as a store that nobody waits for
+        with monkeypatch.context() as patch:
+            patch.setattr(journal.os, "pwritev", refuse)
+            for first in range(0, 6000, 500):
+                await lone.publish(first, first + 500)
+            await until(lambda: node.store.refused["disk full"], "a message that finds no room")
+        await until(lambda: node.store.delivered == 6000, "storing")
+        await asyncio.wait_for(lone.acknowledged(), 10)
+        assert node.has(*range(6000))
+
+
+async def publish_raw(server: NatsServer, subject: str, header: bytes, data: bytes) -> None:
+    """Publish with these bytes as the header, whatever they are."""
+    reader, writer = await asyncio.open_connection(*server.host.split(":"))
+    size = len(header) + len(data)
+    writer.write(b'CONNECT {"verbose":false,"headers":true,"no_responders":true}\r\n')
+    writer.write(b"HPUB %s %d %d\r\n" % (subject.encode(), len(header), size) + header + data + b"\r\nPING\r\n")
+    await asyncio.wait_for(reader.readuntil(b"PONG\r\n"), 10)
+    writer.close()
+
+
+HEADERS = [
+    b"x",
+    b"NATS/1.0",
+    b"NATS/1.0\r\n\r\n",
+    b"NATS/1.0 \xff\xff\xff\r\n\r\n",
+    b"NATS/1.0 100 \xff\xfe\r\n\r\n",
+    b"NATS/1.0 404 No Messages\r\n\r\n",
+    b"NATS/1.0 409 Consumer Deleted\r\n\r\n",
+    b"NATS/1.0\r\nHepswitch-Batch: \xff\xfe\xed\xa0\x80\r\n\r\n",
+    b"NATS/1.0\r\nHepswitch-Batch: " + b"x" * 60_000 + b"\r\n\r\n",
+]
+
+
+async def test_headers_that_are_none(lone: Stream, tmp_path: Path) -> None:
+    async with running(lone.url + "&ack_wait=1s", tmp_path) as node:
+        for number, header in enumerate(HEADERS):
+            await publish_raw(lone.server, f"{lone.name}.0", header, body(number))
+        await until(lambda: node.has(*range(len(HEADERS))), "storing")
+        await asyncio.wait_for(lone.acknowledged(), 10)
+        assert not node.listener.redelivered
+
+
+async def test_an_id_that_is_used_again_costs_no_other_message(lone: Stream, tmp_path: Path) -> None:
+    async with running(lone.url, tmp_path) as node:
+        for each in (1, 2, 1):
+            await asyncio.sleep(0.3)  # longer than the server knows an id
+            await lone.context.publish(f"{lone.name}.0", body(each), headers={"Nats-Msg-Id": "1"})
+        await until(lambda: node.listener.packets == 3, "all three")
+        await asyncio.wait_for(lone.acknowledged(), 10)
+        assert node.has(1, 2)
+
+
+async def test_a_stream_that_is_made_again_is_read_from_its_start(lone: Stream, tmp_path: Path) -> None:
+    async with running(lone.url, tmp_path) as node:
+        for each in range(5):
+            await lone.context.publish(f"{lone.name}.0", body(each))
+        await until(lambda: getattr(node.source, "_floor", 0) == 5, "a look at the consumer")
+        await lone.context.delete_stream(lone.name)
+        await lone.context.add_stream(name=lone.name, subjects=[f"{lone.name}.>"])
+        for each in range(10, 13):
+            await lone.context.publish(f"{lone.name}.0", body(each))
+        await until(lambda: node.has(*range(5), *range(10, 13)), "what is in the new one")
+
+
+@pytest.mark.parametrize("since", ["start", "new"])
+async def test_when_shares_change_nothing_comes_again_and_nothing_is_left_out(
+    lone: Stream, tmp_path: Path, since: str
+) -> None:
+    url = f"{lone.url}&group=lake&from={since}"
+    async with running(url + "&share=1/2", tmp_path / "a") as a, running(url + "&share=2/2", tmp_path / "b") as b:
+        await until(lambda: a.listener.state == b.listener.state == "active", "consumers")
+        for each in range(12):
+            await lone.publish(each, each + 1, each)
+        await until(lambda: a.store.delivered + b.store.delivered == 12, "storing")
+        await asyncio.wait_for(lone.acknowledged("lake-1of2"), 10)
+        await asyncio.wait_for(lone.acknowledged("lake-2of2"), 10)
+    for each in range(12, 24):
+        await lone.publish(each, each + 1, each)
+    async with contextlib.AsyncExitStack() as stack:
+        nodes = [
+            await stack.enter_async_context(running(f"{url}&share={each}/3", tmp_path / f"n{each}"))
+            for each in (1, 2, 3)
+        ]
+        await until(lambda: sum(node.store.delivered for node in nodes) == 12, "storing")
+        assert sorted(each for node in nodes for each in node.stored.elements()) == list(range(12, 24))
+    async with running(url, tmp_path / "all") as node:
+        await lone.publish(24, 25, 7)
+        await until(lambda: node.has(24), "the group without shares")
+
+
 async def test_small_messages_by_the_thousand(lone: Stream, tmp_path: Path) -> None:
     for each in range(2500):
         await lone.client.publish(f"{lone.name}.0", body(each), headers={BATCH: identity(each, each + 1)})
@@ -329,6 +425,7 @@ authorization {{
     {{ user: admin, password: admin }},
     {{ user: lake, password: geheim, permissions: {{
       publish: [
+        "$JS.API.STREAM.INFO.HEP", "$JS.API.CONSUMER.LIST.HEP",
         "$JS.API.CONSUMER.CREATE.HEP.>", "$JS.API.CONSUMER.INFO.HEP.>", "$JS.API.CONSUMER.MSG.NEXT.HEP.>", "$JS.ACK.HEP.>"
       ],
       subscribe: "_INBOX.>"
@@ -358,3 +455,18 @@ async def test_over_tls_with_no_more_rights_than_the_docs_say(
             await until(lambda: node.has(1), "storing")
             await until(lambda: node.listener.state == "active" and not node.listener.waiting, "acknowledging")
         await client.close()
+
+
+async def test_a_right_that_is_missing_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats, "ANSWER", 0.5)
+    extra = 'authorization { users: [{ user: lake, password: x, permissions: { publish: "$JS.API.STREAM.>" } }] }'
+    (tmp_path / "secret").write_text("x")
+    with nats_server(tmp_path / "nats", extra) as server:
+        client = await connect(parse_address(server.url()), Login(user="lake", password="x"), "test")
+        await client.jetstream().add_stream(name="HEP", subjects=["hep.>"])
+        await client.close()
+        async with running(server.url() + f"?user=lake&password=file:{tmp_path}/secret", tmp_path / "lake") as node:
+            await until(lambda: node.listener.state == "away", "noticing")
+    assert "permissions violation" in capsys.readouterr().out.lower()

@@ -35,6 +35,7 @@ def test_hosts_ports_and_names() -> None:
         ("nats://a:x/HEP", "has no host in 'a:x'"),
         ("nats://a:0/HEP", "has no host in 'a:0'"),
         ("nats://u:secret@h/HEP", "users do not belong into the URL of a stream"),
+        ("nats://u:se/secret@h/HEP", "users do not belong into the URL of a stream"),
         ("nats://h/HEP?group=lake", "the URL knows no option group: it may have ca, cert, key, verify"),
         ("nats://h/HEP?ca=x", "ca in the URL is for TLS: write nats\\+tls://, or leave it away"),
         ("nats+tls://h/HEP?cert=x", "cert and key in the URL come together"),

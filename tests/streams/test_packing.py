@@ -89,8 +89,8 @@ def test_ids_are_the_same_each_time_and_each_is_another() -> None:
     first = packed(packets, first=700, at_once=5)
     assert first == packed(packets, first=700, at_once=5)
     assert len({message.id for message in first}) == len(first)
-    assert len({mark(message.id) for message in first}) == len(first)
-    assert all(len(mark(message.id)) == 16 for message in first)
+    assert len({mark(message.id, message.body) for message in first}) == len(first)
+    assert all(len(mark(message.id, message.body)) == 16 for message in first)
     assert all(message.id.startswith(f"{JOURNAL}-7") for message in first)
 
 

@@ -11,7 +11,7 @@ import pytest
 RUN = Path(__file__).parents[2] / "fuzz" / "run.py"
 
 
-@pytest.mark.parametrize("target", ["hep", "stream", "plain_sip", "record", "sip", "sdp", "pcap", "intake"])
+@pytest.mark.parametrize("target", ["hep", "stream", "plain_sip", "record", "message", "sip", "sdp", "pcap", "intake"])
 def test_twenty_thousand_inputs_find_nothing(target: str) -> None:
     done = subprocess.run(
         [sys.executable, str(RUN), "--count", "20000", "--target", target], capture_output=True, text=True, check=False

@@ -64,6 +64,8 @@ def _received(listeners: dict[str, Any]) -> list[Row]:
         rows.append((f"[bold]received[/] {plain(url)}", f"{row['packets']:,}", f"{row['bytes']:,} bytes"))
         rows += _reasons("malformed", row["malformed_reasons"])
         rows += _reasons("refused", row["refused"])
+        if row.get("waiting"):
+            rows.append(("  waiting", f"{row['waiting']:,}", f"messages in the stream ({plain(row['state'])})"))
         if row["kernel_drops"]:
             rows.append(
                 (

@@ -1,7 +1,7 @@
 """Channel: one TCP or TLS connection to a far end, non-blocking, that knows what was acknowledged.
 
 The kernel tells how many bytes it still holds for the far end (SIOCOUTQ). Over TLS these are bytes of ciphertext, so a
-TLS channel remembers up to which byte of plaintext each record reaches. What the far end sends is read and thrown away.
+TLS channel remembers up to which byte of plaintext each record reaches. What the far end sends is read, for who wants it.
 Not here: when to connect again, what to send, and who knows the addresses of names.
 """
 
@@ -15,7 +15,7 @@ import ssl
 import struct
 import termios
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from hepswitch.units import Endpoint
@@ -63,6 +63,8 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        self.heard: Callable[[bytes], None] | None = None
+        """Takes what the far end sends. Without it that is thrown away."""
 
     @property
     def pending(self) -> bool:
@@ -81,7 +83,7 @@ class Channel:
         return _held(self.sock)
 
     def ended(self) -> bool:
-        """Throw away what the far end sent; True when it has ended the connection in order."""
+        """Read what the far end sent; True when it has ended the connection in order."""
         try:
             while received := self.sock.recv(65536):
                 if self._says_goodbye(received):
@@ -99,7 +101,9 @@ class Channel:
         return orderly and (self.end_proves_reading or quiet > QUIET)
 
     def _says_goodbye(self, received: bytes) -> bool:
-        """What the far end sent. HEP has no answers: over TCP it does not matter what it is."""
+        """What the far end sent. Does it end the connection? Over TCP it cannot."""
+        if self.heard is not None:
+            self.heard(received)
         return False
 
     def close(self) -> None:
@@ -182,8 +186,9 @@ class TlsChannel(Channel):
         """Session tickets and key updates live among what the far end sends; close_notify is its last word."""
         self._incoming.write(received)
         try:
-            while self._tls.read(65536):
-                pass
+            while said := self._tls.read(65536):
+                if self.heard is not None:
+                    self.heard(said)
         except ssl.SSLWantReadError:
             self._encrypt()
             self._pushed()

@@ -45,6 +45,9 @@ log = structlog.get_logger("hepswitch.destinations")
 
 FORGOTTEN_HINT = "its packets wait: configure it again to send them, or delete the folder"
 
+LEAST_REPLAY = 128 << 10
+"""Bytes of `replay` that the largest packet fits in, when no more may be on its way without a receipt."""
+
 POLICIES = ("call", "source", "round-robin", "random", "weighted", "first", "all", "least-loaded")
 
 
@@ -120,8 +123,9 @@ class HepDestination(Treatment):
     )
     numbered: bool = Field(
         False,
-        description="Number the packets, so that a hepswitch at the far end recognises those that it has had: what `replay` "
-        "sends again after any break, and what a killed sender's spool does. For hepswitch over TCP or TLS alone.",
+        description="Number the packets, so that a hepswitch at the far end recognises those that it has had, and gives "
+        "receipts for what it has stored. What has none goes again after any break: at most `replay` bytes, for no more is "
+        "sent without. For hepswitch over TCP or TLS alone.",
     )
     probe: Duration = Field(
         0.0,
@@ -147,8 +151,9 @@ class HepDestination(Treatment):
         datagrams = [url for url in info.data.get("urls", ()) if parse_endpoint(url).scheme == "udp"]
         if numbered and datagrams:
             raise ValueError(f"numbered = true needs a connection, and {datagrams[0]} is none: write tcp:// or tls://")
-        if numbered and info.data.get("replay") == 0:
-            raise ValueError("numbered = true with replay = 0 would send nothing again: leave replay out or enlarge it")
+        if numbered and info.data.get("replay", LEAST_REPLAY) < LEAST_REPLAY:
+            least = f"{LEAST_REPLAY >> 10}KiB"
+            raise ValueError(f"numbered = true needs a replay of {least} at least: leave it out or enlarge it")
         return numbered
 
     @field_validator("urls")
@@ -305,7 +310,7 @@ class HepOutlet(Balancer):
 
     def promises(self) -> list[tuple[HepNode, int]]:
         """What each node `promised`, if memory alone holds anything for it."""
-        return [(node, node.promised) for node in self._rows if node.queued]
+        return [(node, node.promised) for node in self._rows if node.unkept]
 
     def nodes_info(self) -> list[dict[str, Any]]:
         """Every node as `HepNode.info` tells it, in the order of the configuration."""

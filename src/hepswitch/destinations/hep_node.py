@@ -111,13 +111,18 @@ class HepNode(Node):
         return self.active and not self.paused
 
     @property
+    def unkept(self) -> int:
+        """Packets that memory alone holds."""
+        return self.queued
+
+    @property
     def promised(self) -> int:
         """How many will have been delivered when everything is that memory holds now."""
         return self._delivered + self.queued
 
     def kept(self, promise: int) -> bool:
         """True when nothing of what was `promised` is in memory alone any more."""
-        return self._delivered >= promise or not self.queued
+        return self._delivered >= promise or not self.unkept
 
     # ── settings ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -51,6 +51,11 @@ class NodeSpool:
         return self._spool.pending
 
     @property
+    def lent(self) -> int:
+        """Frames that were read and are not delivered: they are on disk still."""
+        return self._spool.lent
+
+    @property
     def idle(self) -> bool:
         """True when nothing waits on disk and nothing that was read waits for its delivery."""
         return self._spool.idle

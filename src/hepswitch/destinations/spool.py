@@ -178,6 +178,11 @@ class Spool:
         return sum(each.pending for each in self._logs)
 
     @property
+    def lent(self) -> int:
+        """Frames that were read and are not delivered: they are on disk still."""
+        return sum(count for source, _, count in self._runs if source is not None)
+
+    @property
     def idle(self) -> bool:
         """True when nothing waits on disk and nothing that was read waits for its delivery."""
         return not self._runs and self.pending == 0

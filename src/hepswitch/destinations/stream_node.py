@@ -8,6 +8,8 @@
   from the spool are still there. So while it is away what waits for it is on disk.
 - A break starts again with the first unacknowledged packet; a break by reset `replay` bytes earlier (see `flight`).
   These packets stay delivered in the books and are counted as `replayed`.
+- What is numbered goes again until the far end has given a receipt for it, and no more than `replay` bytes go without. What
+  has none at the end waits in the spool.
 - The next connection begins with a whole packet.
 - Sources are made to wait for a far end that reads, however slowly, and not for one that is away or stalled: then the
   oldest packets fall off the spool, or new ones are refused without one.
@@ -25,6 +27,7 @@ import ssl
 import structlog
 
 from hepswitch.books import Snapshot
+from hepswitch.destinations.answers import Answers
 from hepswitch.destinations.channel import Channel, connect
 from hepswitch.destinations.flight import Flight
 from hepswitch.destinations.hep_node import HepNode, Settings
@@ -72,6 +75,7 @@ class StreamNode(HepNode):
         self._resolver = resolver
         self._tls: ssl.SSLContext | None = client_context(endpoint) if endpoint.scheme == "tls" else None
         self._flight = Flight(settings.replay)
+        self._flight.numbered = self.numbered
         self.inbox = self._flight.frames
         self._staging = Frames()
         self._spool = NodeSpool(spool, self.url, self._discarded) if spool is not None else None
@@ -88,6 +92,7 @@ class StreamNode(HepNode):
         self._moved = 0.0
         self._stalled = False
         self._replayed = 0
+        self._answers = Answers()
 
     # ── life ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -122,6 +127,8 @@ class StreamNode(HepNode):
 
     def _connected(self, channel: Channel) -> None:
         self._channel = channel
+        self._answers = Answers()
+        channel.heard = self._hear
         with contextlib.suppress(OSError):  # it is broken already, which shows soon
             self.peer = channel.sock.getpeername()[:2]
         self.active = True
@@ -144,6 +151,7 @@ class StreamNode(HepNode):
             self._spool.limit = settings.spool
         self._flight.replay = settings.replay
         super().configure(endpoint, settings)
+        self._flight.numbered = self.numbered
         if not self._spooling:
             self.room = settings.queue + self._flight.settled
 
@@ -152,7 +160,7 @@ class StreamNode(HepNode):
         self._closing = True
         self.flush()
         self.room = 0
-        while self._flight.undelivered and not self.paused and self._loop.time() < deadline:
+        while self._awaited and not self.paused and self._loop.time() < deadline:
             if self._channel is None and self._spool is not None:
                 break
             await asyncio.sleep(POLL / 2)
@@ -161,9 +169,20 @@ class StreamNode(HepNode):
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
         if self._channel is not None:
-            self._hang_up(self._channel, clean=True)
+            self._hang_up(self._channel, clean=not self.numbered)
         self._leave(reason)
         self._end()
+
+    @property
+    def _awaited(self) -> int:
+        """What has to be delivered yet, or confirmed."""
+        return self._flight.undelivered or (self._flight.settled if self.numbered else 0)
+
+    @property
+    def _sendable(self) -> int:
+        """Bytes that may be written now. Of what is numbered no more than `replay` is on its way without a receipt."""
+        unsent = self._flight.unsent
+        return max(0, min(unsent, self._settings.replay - self._flight.sent)) if self.numbered else unsent
 
     def _leave(self, reason: str) -> None:
         """The last act: what is still in memory goes to disk, or is lost and counted."""
@@ -173,6 +192,10 @@ class StreamNode(HepNode):
                 self._discarded[reason] += waiting
             self._flight = Flight(0)
             return
+        if self.numbered:  # without a receipt it may be nowhere: not delivered after all
+            recalled = self._flight.recall()
+            self._delivered -= len(recalled)
+            self._spool.append(recalled)
         self._spool.leave([frame for block in self._flight.withdraw(WRITE) for frame in block])
 
     # ── the flow's side ────────────────────────────────────────────────────────────────────────────────────────────
@@ -207,7 +230,8 @@ class StreamNode(HepNode):
         fill = self._fill()
         self._weigh(fill)
         full = fill >= (LOW if self.full else HIGH)
-        stalled = self._flight.sent > self._flight.settled and self._loop.time() - self._moved >= STALLED
+        waits = self._flight.sent > self._flight.settled or self._flight.unsent > self._sendable == 0
+        stalled = waits and self._loop.time() - self._moved >= STALLED
         if (full, stalled) != (self.full, self._stalled):
             self.full, self._stalled = full, stalled
             self._changed()
@@ -240,7 +264,7 @@ class StreamNode(HepNode):
         try:
             for _ in range(0 if self.paused else ROUNDS):
                 self._refill()
-                busy = self._flight.unsent > 0 or channel.pending
+                busy = self._sendable > 0 or channel.pending
                 if not busy:
                     break
                 if not self._write(channel):
@@ -275,7 +299,7 @@ class StreamNode(HepNode):
 
     def _write(self, channel: Channel) -> bool:
         """One write. True when the kernel took all of it."""
-        with memoryview(self._flight.frames) as whole, whole[self._flight.sent :][:WRITE] as part:
+        with memoryview(self._flight.frames) as whole, whole[self._flight.sent :][: min(WRITE, self._sendable)] as part:
             taken = channel.write(part)
             complete = taken == len(part) and not channel.pending
         now = self._loop.time()
@@ -290,6 +314,10 @@ class StreamNode(HepNode):
         delivered = self._flight.acknowledged(channel.outstanding())
         if delivered or self._flight.settled != settled:
             self._moved = self._loop.time()
+        if self._answers.latest:
+            found = self._flight.confirmed(self._answers.latest)
+            if found or self._flight.sent == self._flight.settled:  # else its frame is about to be acknowledged
+                self._answers.latest = b""
         if delivered:
             self._delivered += delivered
             self._backoff.reset()
@@ -321,8 +349,15 @@ class StreamNode(HepNode):
         try:
             if channel.ended():
                 self._broken(channel, None)
+            elif self._answers.latest:
+                self._pump()
         except OSError as error:
             self._broken(channel, error)
+
+    def _hear(self, said: bytes) -> None:
+        if self.numbered:
+            self._answers.hear(said)
+            self._moved = self._loop.time()
 
     def _broken(self, channel: Channel, error: OSError | None) -> None:
         """The far end closed (None), or the connection failed."""
@@ -399,6 +434,11 @@ class StreamNode(HepNode):
     def queued(self) -> int:
         """Packets in memory that the far end's TCP has not acknowledged."""
         return self._flight.undelivered + len(self._staging)
+
+    @property
+    def unkept(self) -> int:
+        """See `HepNode`. What was read from the spool is there until it is delivered."""
+        return self.queued - (self._spool.lent if self._spool else 0)
 
     @property
     def spooled(self) -> int:

@@ -47,4 +47,4 @@ cdef class Gate:
     cdef bint refuse(self, str reason) except -1
     cdef str key_fault(self, Raw packet)
     cdef str trail_fault(self, Raw packet)
-    cdef str replay_fault(self, Raw packet)
+    cdef str replay_fault(self, Raw packet, str fault)

@@ -131,10 +131,9 @@ cdef class Gate:
             fault = self.key_fault(packet)
         if fault is None and self.switch_id:
             fault = self.trail_fault(packet)
-        if fault is None:
-            fault = self.replay_fault(packet)
-            if self.batch.busy:
-                return False
+        fault = self.replay_fault(packet, fault)
+        if self.batch.busy:
+            return False
         if fault is None and is_probe(packet):
             fault = "keep-alive"
         if fault is not None:
@@ -170,18 +169,20 @@ cdef class Gate:
         cdef int hops = packet.trail(self.switch_id)
         return "loop" if hops < 0 else "too many hops" if hops > MOST_HOPS else None
 
-    cdef str replay_fault(self, Raw packet):
+    cdef str replay_fault(self, Raw packet, str fault):
         cdef uint64_t queue, number
         cdef int judgement = FRESH
         if packet.find(OWN_VENDOR, NUMBER_ID) == NULL:
-            return None
+            return fault
         if self.replays is not None and packet.numbered(&queue, &number) and self.url in self.numbered:
-            judgement = self.replays.judge(queue, number)
-        if judgement == ELSEWHERE:
-            self.batch.busy = True                        # as it came: it will be asked about again
-            return None
+            if fault is None:
+                judgement = self.replays.judge(queue, number)
+                if judgement == ELSEWHERE:
+                    self.batch.busy = True                # as it came: it will be asked about again
+                    return None
+            self.replays.answer(queue, number)            # also what is refused need not come again
         packet.unnumber()                                 # a number goes one hop, also where nobody heeds it
-        return "replayed" if judgement == HAD else None
+        return "replayed" if judgement == HAD else fault
 
 
 cdef bint is_probe(Raw packet) noexcept:

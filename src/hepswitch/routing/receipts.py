@@ -59,13 +59,20 @@ class Note(msgspec.Struct):
     relayed: bool
 
 
-class _Waiting:
-    """A note that is not settled, what nodes have `promised`, and until when they are waited for."""
+Tell = Callable[[int, int], None]
+"""Takes queue and number of a packet that is safe, with all that came before it on the same connection."""
 
-    def __init__(self, note: Note, promises: list[tuple[HepNode, int]], deadline: float) -> None:
+
+class _Waiting:
+    """A note that is not settled, what nodes have `promised`, until when they are waited for, and whom to tell."""
+
+    def __init__(
+        self, note: Note, promises: list[tuple[HepNode, int]], deadline: float, asking: dict[Tell, tuple[int, int]]
+    ) -> None:
         self.note = note
         self.promises = promises
         self.deadline = deadline
+        self.asking = asking
 
 
 def shared_memory(folder: Path) -> mmap.mmap:
@@ -100,6 +107,11 @@ def _joined(runs: list[Run]) -> list[Run]:
     return found
 
 
+def _tell(asking: dict[Tell, tuple[int, int]]) -> None:
+    for tell, (queue, number) in asking.items():
+        tell(queue, number)
+
+
 class Receipts:
     """Those of one worker. `stores` by name; `promises` gives what each node promises that holds anything in memory."""
 
@@ -116,6 +128,7 @@ class Receipts:
         self._stores = stores
         self._promises = promises
         self._waiting: deque[_Waiting] = deque()
+        self._asking: dict[Tell, tuple[int, int]] = {}
         self._file = -1
         self._size = 0
         self._kept = 0  # of that, what was there when the file was written anew
@@ -166,18 +179,30 @@ class Receipts:
 
     # ── the flow's side ────────────────────────────────────────────────────────────────────────────────────────────
 
+    def ask(self, tell: Tell) -> None:
+        """`tell` when the numbered packets that the flow has just had from one connection are safe."""
+        if (answered := self._replays.answered()) is not None:
+            self._asking[tell] = answered
+
     def note(self) -> None:
         """Write down what was taken since the last time, before anybody acts upon it."""
         runs = self._replays.taken()
+        asking, self._asking = self._asking, {}
         if not runs:
+            if self._waiting:
+                self._waiting[-1].asking |= asking
+            else:
+                _tell(asking)
             return
         promises = self._promises()
         note = Note(runs, {name: store.taken_to for name, store in self._stores.items()}, bool(promises))
         self._append(note)
-        latest = _Waiting(note, promises, self._loop.time() + PATIENCE)
+        latest = _Waiting(note, promises, self._loop.time() + PATIENCE, asking)
         if len(self._waiting) >= MOST_NOTES:
-            before = self._waiting.pop().note
+            last = self._waiting.pop()
+            before = last.note
             latest.note = Note(_joined(before.runs + runs), note.upto, note.relayed or before.relayed)
+            latest.asking = last.asking | asking
         self._waiting.append(latest)
         if self._timer is None:
             self._renewed = self._loop.time()
@@ -197,7 +222,9 @@ class Receipts:
     def _look(self) -> None:
         """Tell all workers of what is safe."""
         while self._waiting and self._is_safe(self._waiting[0]):
-            self._replays.safe(self._waiting.popleft().note.runs)
+            done = self._waiting.popleft()
+            self._replays.safe(done.note.runs)
+            _tell(done.asking)
         if not self._waiting and self._size:
             self._keep()
 

@@ -45,6 +45,10 @@ cdef class Replays:
     cdef dict held           # Held by queue
     cdef Held last           # the one that was asked for last
     cdef list news           # Held that have something to tell
+    cdef uint64_t queue, number          # what was asked for last and will be answered; queue 0: nothing
+
+    cdef inline void answer(self, uint64_t queue, uint64_t number) noexcept nogil:
+        self.queue, self.number = queue, number
 
     cdef int judge(self, uint64_t queue, uint64_t number) except -1          # a Judgement
     cdef int take_over(self, uint64_t number, Held held) noexcept nogil

@@ -17,6 +17,9 @@ class Replays:
     def had(self, queue: int, number: int) -> bool | None:
         """Note packet `number` (1 to 2⁶³ - 1) of a queue. True when it was here before; None: another worker holds the
         queue, ask again later."""
+    def answered(self) -> tuple[int, int] | None:
+        """Queue and number of the last packet since this was asked that was judged, or refused by the gate; None: there was
+        none."""
     def taken(self) -> list[Run]:
         """What was noted since the last time. All of it is for `safe` one day."""
     def safe(self, runs: Iterable[Run]) -> None:

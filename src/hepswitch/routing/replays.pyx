@@ -22,7 +22,7 @@ from hepswitch.wire.clock cimport wall_us
 cdef enum:
     SETS = 512               # 4096 queues: a node has one for each worker of each sender
 
-cdef uint64_t PATIENCE = 10000000            # µs
+cdef uint64_t PATIENCE = 30000000            # µs: a worker that died is back much sooner
 cdef uint64_t MOST = <uint64_t> 1 << 63      # no number is as large
 
 ROOM = SETS * <Py_ssize_t> sizeof(Set)
@@ -109,6 +109,14 @@ cdef class Replays:
             entry.holder, entry.seen = self.worker, now
         release(&set.lock)
         return judgement
+
+    def answered(self):
+        """(queue, number) of the last packet since this was asked that was judged or refused; None: there was none."""
+        if self.queue == 0:
+            return None
+        found = self.queue, self.number
+        self.queue = 0
+        return found
 
     def taken(self):
         """What was noted since the last time. All of it is for `safe` one day."""

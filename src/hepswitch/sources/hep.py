@@ -55,4 +55,5 @@ def source(inlet: Inlet) -> Source:
         tls=server_context(inlet.endpoint) if inlet.endpoint.scheme == "tls" else None,
         allowed=inlet.allowed,
         places=inlet.places,
+        ask=inlet.receipt,
     )

@@ -38,6 +38,8 @@ class Inlet:
     turn, too, waits until all that the stores took by then is written: True, or False when something of a message was not
     taken for lack of room, or will not be written. `allowed` says whether an address may connect. `folder`: where a source
     may keep what it must know after a restart. `reader`: the worker that reads a listener which only one may read.
+    `receipt`, called after each batch of a connection, calls what it is given with queue and number of a packet when that
+    and those before it need not come again.
     """
 
     endpoint: Endpoint
@@ -51,6 +53,7 @@ class Inlet:
     worker: int
     reader: int
     folder: Path
+    receipt: Callable[[Callable[[int, int], None]], None] = lambda _: None
 
 
 class Source(Protocol):

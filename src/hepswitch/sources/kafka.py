@@ -43,6 +43,9 @@ LOOK = 5.0
 SOON = 1.0
 """Seconds that the disk may take before it is told to the brokers that nothing is fetched for a while."""
 
+GOODBYE = 2.0
+"""Seconds that brokers may take to be left: those that do not answer keep the thread, and nobody else."""
+
 
 def parse(url: str) -> Endpoint:
     """See `Way`."""
@@ -103,8 +106,9 @@ class KafkaSource(StreamSource):
             self._active()
             await self._work(topic, hand)
         finally:
-            with contextlib.suppress(OSError):
-                await hand.do(topic.close)
+            with contextlib.suppress(OSError):  # TimeoutError is one
+                async with asyncio.timeout(GOODBYE):
+                    await hand.do(topic.close)
             hand.let_go()
 
     async def _work(self, topic: Topic, hand: Hand) -> None:

@@ -30,6 +30,7 @@ import re
 import socket
 from collections import deque
 from collections.abc import Awaitable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from hepswitch.sources import stream
@@ -41,6 +42,7 @@ from hepswitch.units import Endpoint, parse_duration
 if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
     from nats.js import JetStreamContext
 
 __all__ = ["KEYLESS", "bind", "name", "parse", "source"]
@@ -59,8 +61,9 @@ SILENCE = 3 * HEARTBEAT
 """Seconds without a sign of life after which the request is taken to be lost."""
 LOOK = 5.0
 """Seconds between two looks at how much waits in the stream."""
-LATER = 2.0
-"""Seconds after which a message that found no room in a store comes again."""
+LATER, LATEST = 2.0, 60.0
+"""Seconds after which a message that found no room in a store comes again: twice as many each time, at most the latter. Each
+time all of the route is gone through again."""
 ANSWER = 5.0
 """Seconds that the server may take to answer a question."""
 
@@ -116,11 +119,9 @@ class NatsSource(StreamSource):
         above, share = subject(inlet.endpoint), self._settings.share
         self._stream = self._settings.address.name
         self._consumer = self._settings.group + ("" if share is None else f"-{share[0]}of{share[1]}")
-        self._subjects = (
-            [f"{above}.>"]
-            if share is None
-            else [f"{above}.{number}" for number in range(MOST_PARTITIONS) if self._settings.takes(number)]
-        )
+        self._partitions = [f"{above}.{number}" for number in range(MOST_PARTITIONS) if self._settings.takes(number)]
+        self._subjects = [f"{above}.>"] if share is None else self._partitions
+        self._former: dict[str, int] = {}  # by subject: up to which number other consumers of the group have read it
         self._woken = asyncio.Event()
         self._arrived: deque[Msg] = deque()
         self._held: dict[str, int] = {}  # where to acknowledge what is not yet, and its bytes
@@ -128,7 +129,8 @@ class NatsSource(StreamSource):
         self._answers: deque[tuple[str, bytes]] = deque()
         self._turns: set[asyncio.Task[None]] = set()
         self._pending = 0  # messages that the stream has and nobody has got yet
-        self._floor = 0  # every message up to this number of the stream was acknowledged
+        self._made: datetime | None = None  # when the stream was
+        self._floor = 0  # every message up to this number of it was acknowledged
         self._asked = 0  # messages that the server will still send without being asked again
         self._heard = 0.0
         self._trouble = ""
@@ -139,27 +141,29 @@ class NatsSource(StreamSource):
         self._woken.set()
 
     async def _consume(self) -> None:
-        from hepswitch.streams.nats import ERRORS, connect, said
+        from hepswitch.streams.nats import ERRORS, connect, let_go, said
 
-        client = await connect(self._settings.address, self._login, "hepswitch", closed=self._wake)
+        self._trouble = ""
+        client = await connect(
+            self._settings.address, self._login, "hepswitch", closed=self._wake, heard=self._complained
+        )
         try:
             await self._work(client)
         except ERRORS as error:
-            raise OSError(said(error)) from error
+            raise OSError(self._trouble or said(error)) from error
         finally:
             for message in self._arrived:
                 self._release(message.reply)
             self._arrived.clear()
-            with contextlib.suppress(*ERRORS):
-                await client.close()
+            await let_go(client)
 
     async def _work(self, client: Client) -> None:
         loop = asyncio.get_running_loop()
         context = client.jetstream(timeout=ANSWER)
         await self._prepare(context)
         inbox = client.new_inbox()
-        await client.subscribe(inbox, cb=self._arrive)
-        self._asked, self._heard, self._trouble = 0, loop.time(), ""
+        arriving = await client.subscribe(inbox, cb=self._arrive)
+        self._asked, self._heard = 0, loop.time()
         self._active()
         look_at = extend_at = loop.time()
         while not self._stopping.is_set():
@@ -180,7 +184,7 @@ class NatsSource(StreamSource):
                 if not (self._arrived and self._reading.is_set()):
                     await asyncio.wait_for(self._woken.wait(), min(look_at, extend_at, now + HEARTBEAT) - now)
             await asyncio.sleep(0)
-        await self._leave(client)
+        await self._leave(client, arriving)
 
     def _check(self, client: Client, now: float) -> None:
         """OSError when this connection will bring nothing more."""
@@ -193,7 +197,7 @@ class NatsSource(StreamSource):
 
     async def _prepare(self, context: JetStreamContext) -> None:
         """See to it that the consumer is there, where the group stands in the stream."""
-        from nats.js.api import ConsumerConfig, DeliverPolicy
+        from nats.js.api import ConsumerConfig, DeliverPolicy, RetentionPolicy
         from nats.js.errors import NotFoundError
 
         config = ConsumerConfig(
@@ -207,15 +211,44 @@ class NatsSource(StreamSource):
             config.filter_subject = self._subjects[0]
         else:
             config.filter_subjects = self._subjects
+        stream = await context.stream_info(self._stream)
+        if stream.created != self._made:  # another stream of this name: its numbers begin anew
+            self._made, self._floor = stream.created, 0
+        self._former = await self._acknowledged(context)
         try:
             known = (await context.consumer_info(self._stream, self._consumer)).config
             # Where a consumer began cannot be changed, and does not matter any more.
             config.deliver_policy, config.opt_start_seq = known.deliver_policy, known.opt_start_seq
             config.opt_start_time = known.opt_start_time
         except NotFoundError:
-            if self._floor:
-                config.deliver_policy, config.opt_start_seq = DeliverPolicy.BY_START_SEQUENCE, self._floor + 1
+            floor = self._floor or self._beginning()
+            # A work queue has nothing left of what was acknowledged, and wants its consumers to begin at its start.
+            if floor and stream.config.retention != RetentionPolicy.WORK_QUEUE:
+                config.deliver_policy, config.opt_start_seq = DeliverPolicy.BY_START_SEQUENCE, floor + 1
         await context.add_consumer(self._stream, config)
+
+    async def _acknowledged(self, context: JetStreamContext) -> dict[str, int]:
+        """By subject: up to which number of the stream other consumers of the group have acknowledged it, who had other
+        shares."""
+        names = re.compile(rf"{re.escape(self._settings.group)}(-\d+of\d+)?")
+        above = subject(self._inlet.endpoint)
+        floors: dict[str, int] = {}
+        offset = 0
+        while others := await context.consumers_info(self._stream, offset):
+            offset += len(others)
+            for other in others:
+                if other.name == self._consumer or other.ack_floor is None or not names.fullmatch(other.name):
+                    continue
+                theirs = set(other.config.filter_subjects or [other.config.filter_subject or ">"])
+                own = self._partitions if theirs & {">", f"{above}.>"} else theirs.intersection(self._partitions)
+                floors |= {each: max(floors.get(each, 0), other.ack_floor.stream_seq) for each in own}
+        return floors
+
+    def _beginning(self) -> int:
+        """Up to which number of the stream there is nothing to read; 0: that is not known."""
+        if self._settings.from_new:  # what nobody has read yet nobody wants
+            return min(self._former.values(), default=0)
+        return min(self._former.get(each, 0) for each in self._partitions)
 
     # ── what comes ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -258,9 +291,15 @@ class NatsSource(StreamSource):
         else:
             self._trouble = f"{description or 'the server refuses the request'} ({status})"
 
+    def _complained(self, text: str) -> None:
+        """The server complains, of a right that is missing, say: it says no more than that."""
+        self._trouble = text
+        self._wake()
+
     def _take(self) -> None:
         """A turn: messages through the flow, to be acknowledged when they are written."""
-        turn, size = [], 0
+        turn: list[tuple[str, int]] = []
+        size = 0
         while self._arrived and size < TURN:
             message = self._arrived.popleft()
             headers = message.headers or {}
@@ -268,8 +307,9 @@ class NatsSource(StreamSource):
             identity = headers.get(BATCH) or headers.get("Nats-Msg-Id") or f"nats:{self._stream}:{seen.sequence.stream}"
             self._listener.redelivered += seen.num_delivered > 1
             self._pending = seen.num_pending
-            self._flow(identity, message.data)
-            turn.append(message.reply)
+            if seen.sequence.stream > self._former.get(message.subject, 0):
+                self._flow(identity, message.data)
+            turn.append((message.reply, seen.num_delivered))
             size += len(message.data)
         self._reckon()
         if turn:
@@ -279,12 +319,12 @@ class NatsSource(StreamSource):
 
     # ── what is said of it ─────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _settle(self, turn: list[str], written: Awaitable[bool]) -> None:
+    async def _settle(self, turn: list[tuple[str, int]], written: Awaitable[bool]) -> None:
         is_written = await written
-        verdict = b"+ACK" if is_written else b'-NAK {"delay": %d}' % int(LATER * 1e9)
-        for reply in turn:
+        for reply, delivered in turn:
             self._release(reply)
-            self._answers.append((reply, verdict))
+            later = min(LATER * 2 ** min(delivered - 1, 10), LATEST)
+            self._answers.append((reply, b"+ACK" if is_written else b'-NAK {"delay": %d}' % int(later * 1e9)))
         self._wake()
 
     def _release(self, reply: str) -> None:
@@ -313,8 +353,10 @@ class NatsSource(StreamSource):
         if info.ack_floor is not None:
             self._floor = max(self._floor, info.ack_floor.stream_seq)
 
-    async def _leave(self, client: Client) -> None:
+    async def _leave(self, client: Client, arriving: Subscription) -> None:
         """Acknowledge what is written soon, and give back what was not handed on."""
+        async with asyncio.timeout(PATIENCE):
+            await arriving.drain()  # type: ignore[no-untyped-call] # else what comes until the server knows would wait for `ack_wait`
         for message in self._arrived:
             self._release(message.reply)
             self._answers.append((message.reply, b"-NAK"))

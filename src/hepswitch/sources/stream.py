@@ -25,7 +25,7 @@ from urllib.parse import urlencode
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
-from hepswitch.destinations.outlet import Backoff
+from hepswitch.destinations.outlet import LONGEST_PAUSE, Backoff
 from hepswitch.logs import Throttle, words
 from hepswitch.net.tls import SECRET_OPTIONS, client_context
 from hepswitch.sources.inlet import Inlet
@@ -46,10 +46,12 @@ TURN = 256 << 10
 """Bytes of messages that go through the flow before others get their turn on the event loop."""
 WINDOW = 16 << 20
 """Bytes of messages that are here and not acknowledged; no more are asked for then."""
-PATIENCE = 5.0
+PATIENCE = 3.0
 """Seconds that `stop` waits for the disk and the server, so that what was handed on is acknowledged."""
 COMPLAIN_EVERY = 60.0
 """Seconds between two log lines about messages that hold no packets."""
+LONGEST_ID = 200
+"""Characters of a message's id that are logged: it may be somebody else's."""
 
 _GROUP = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _SHARE = re.compile(r"([1-9][0-9]{0,2})/([1-9][0-9]{0,2})")
@@ -190,10 +192,13 @@ class StreamSource(ABC):
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
+            begun = time.monotonic()
             try:
                 await self._consume()
             except Exception as error:  # noqa: BLE001 (whatever a driver raises: the stream must be read again)
                 self._away(error)
+                if time.monotonic() - begun > LONGEST_PAUSE:
+                    self._backoff.reset()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), self._backoff.next())
 
@@ -211,10 +216,9 @@ class StreamSource(ABC):
 
     def _flow(self, identity: str, body: bytes) -> None:
         """A message through the flow; `identity`: what it is known by. What is no packet in it is counted as malformed."""
-        self._backoff.reset()
         listener, batch = self._listener, self._batch
         rest = unpack(batch, body, time.time_ns() // 1000)
-        batch.mark = mark(identity)
+        batch.mark = mark(identity, body)
         if len(batch):
             self._inlet.flow(batch)
         if not rest:
@@ -224,8 +228,9 @@ class StreamSource(ABC):
         listener.malformed += 1
         listener.malformed_reasons["no HEP packet"] += 1
         if (unsaid := self._complaints.due("malformed")) is not None:
+            shown = identity[:LONGEST_ID]
             log.warning(
-                "message is no HEP packets", listener=listener.url, message=identity, bytes=rest, not_logged=unsaid
+                "message is no HEP packets", listener=listener.url, message=shown, bytes=rest, not_logged=unsaid
             )
 
     def _end(self) -> Awaitable[bool]:

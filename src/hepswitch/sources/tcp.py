@@ -21,6 +21,7 @@ import structlog
 
 from hepswitch.books import Listener
 from hepswitch.sources.inlet import Places
+from hepswitch.wire import receipt
 from hepswitch.wire.batch import Batch
 from hepswitch.wire.errors import WireError
 from hepswitch.wire.stream import FrameReader
@@ -44,6 +45,8 @@ NEVER = float("inf")
 OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 BUSY_PAUSE = 0.02
 """Seconds between two attempts to go on with what another worker is at."""
+MOST_SAID = 1 << 16
+"""Bytes that wait for a sender that does not read."""
 LINGER = 0.5
 """Seconds at most that `stop` goes on reading what has arrived already."""
 QUIET = 0.02
@@ -71,8 +74,9 @@ class TcpSource:
     """Serves `sock` (listening; owned from now on) and calls `flow(batch)`, which must not raise, with what the `reader`
     that each connection gets finds in its stream.
 
-    With `tls` the same over TLS. `after()` is called within GATHER of a read, once for all connections.
-    A peer whose address is not `allowed(ip)`, or for whom `places` has none left, is refused before anything is read.
+    With `tls` the same over TLS. `after()` is called within GATHER of a read, once for all connections; `ask(tell)` as
+    `Inlet.receipt`. A peer whose address is not `allowed(ip)`, or for whom `places` has none left, is refused before
+    anything is read.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class TcpSource:
         tls: ssl.SSLContext | None = None,
         allowed: Callable[[str], bool] | None = None,
         places: Places | None = None,
+        ask: Callable[[Callable[[int, int], None]], None] = lambda _: None,
         idle_timeout: float = IDLE_TIMEOUT,
         frame_timeout: float = FRAME_TIMEOUT,
     ) -> None:
@@ -105,6 +110,7 @@ class TcpSource:
         self._greetings: set[asyncio.Task[None]] = set()
         self._retry: asyncio.TimerHandle | None = None
         self._after = after
+        self.ask = ask
         self._tick: asyncio.TimerHandle | None = None
         self._resting: list[_Connection] = []
         self._stopping = False
@@ -313,6 +319,7 @@ class _Connection(asyncio.BufferedProtocol):
         try:
             while self.reader.fill(self.batch):
                 self.source.flow(self.batch)
+                self.source.ask(self.confirm)
                 self.frame_since = NEVER
                 if self.batch.busy:
                     self.wait()
@@ -323,6 +330,11 @@ class _Connection(asyncio.BufferedProtocol):
         if self.reader.pending and self.frame_since == NEVER:
             self.frame_since = self.heard
         self.source.was_read(self, drained)
+
+    def confirm(self, queue: int, number: int) -> None:
+        """Tell the sender what need not come again. One that does not listen is told no more."""
+        if not self.transport.is_closing() and self.transport.get_write_buffer_size() < MOST_SAID:
+            self.transport.write(receipt.write(queue, number))
 
     def wait(self) -> None:
         """Read on when the worker that had this sender's packets before is done with them, or gone. However long that takes:

@@ -58,10 +58,10 @@ def parse_address(text: str, options: Collection[str] = ()) -> StreamAddress:
     kind, plus, tls = scheme.partition("+")
     if kind not in PORTS or (plus and tls != "tls"):
         raise ValueError(f"{scheme}:// is no stream: write nats://, nats+tls://, kafka:// or kafka+tls://")
-    hosts, slash, rest = rest.partition("/")
-    if "@" in hosts:
+    if "@" in rest.partition("?")[0]:
         # It may be a secret: not repeated.
         raise ValueError("users do not belong into the URL of a stream: leave what stands before the @ away")
+    hosts, slash, rest = rest.partition("/")
     name, _, query = rest.partition("?")
     servers = tuple(_server(each, kind, text) for each in hosts.split(","))
     allowed, rule = NAMES[kind]

@@ -42,7 +42,13 @@ class Message(NamedTuple):
     packets: int
 
 
-def mark(identity: str) -> bytes:
+def mark(identity: str, body: bytes) -> bytes:
     """What a store remembers of a message that it has: 16 bytes. `identity`: the message's id, or the place of one without
-    an id (`nats:STREAM:SEQUENCE`, `kafka:TOPIC:PARTITION:OFFSET`)."""
-    return xxhash.xxh3_128_digest(identity.encode("utf-8", "surrogateescape"))
+    an id (`nats:STREAM:SEQUENCE`, `kafka:TOPIC:PARTITION:OFFSET`).
+
+    The body is in it, too: somebody else's ids may begin anew, as places do with a stream that is made again, and what is
+    another message must not be taken for one that is there.
+    """
+    state = xxhash.xxh3_128(identity.encode("utf-8", "surrogateescape"))
+    state.update(body)
+    return state.digest()

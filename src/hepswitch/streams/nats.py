@@ -80,7 +80,7 @@ async def _connect(
         tls = client_context(endpoint) if is_tls else None
     except (OSError, ValueError) as error:
         raise OSError(said(error)) from error
-    client = _TlsClient() if is_tls else Client()
+    client = _TlsClient() if is_tls else _Client()
     try:
         await client.connect(
             [f"{'tls' if is_tls else 'nats'}://{spelled((endpoint.host, endpoint.port))}"],
@@ -115,7 +115,18 @@ async def let_go(client: Client) -> None:
             await client.close()
 
 
-class _TlsClient(Client):
+class _Client(Client):
+    """A client that takes whatever header a message has: nats-py itself stops reading for good at some that are none."""
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        try:
+            found: dict[str, str] | None = await super()._process_headers(headers)
+        except (IndexError, UnicodeDecodeError):
+            return None
+        return found
+
+
+class _TlsClient(_Client):
     """A client that shows a password over TLS or not at all: nats-py itself does without when the server says so."""
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:

@@ -56,6 +56,16 @@ def test_every_number_of_the_books_is_a_sample() -> None:
     assert samples["hepswitch_uptime_seconds",] == 12.5
 
 
+def test_streams() -> None:
+    stream = books.Listener("nats://n1:4222/HEP?group=lake", state="away", waiting=12, redelivered=3)
+    plain = books.Listener("udp://127.0.0.1:9060")
+    received = {each.url: each.snapshot() for each in (stream, plain)}
+    samples = _samples(books.close(books.empty() | {"received": received}, 1.0))
+    assert samples["hepswitch_stream_waiting_messages", ("listener", stream.url)] == 12
+    assert samples["hepswitch_stream_redelivered_total", ("listener", stream.url)] == 3
+    assert ("hepswitch_stream_waiting_messages", ("listener", plain.url)) not in samples
+
+
 def test_uploads() -> None:
     waits = UploaderFigures(bytes=900, waiting_files=3, waiting_bytes=70, due_since=time.time() - 60, lost_files=2)
     waits.uploads.add(0.2)
