@@ -43,6 +43,9 @@ WHOLE = 8 << 20
 
 PIECE = 1 << 20
 
+FEW = 3
+"""Hours of a date that are listed each by itself: a listing gives 1000 names and takes its time, however many are wanted."""
+
 _NAME = re.compile(rf"({NODE.pattern})-w(\d+)-(\d{{12}})(?:-(\d{{12}}))?\.parquet")
 _ERROR = re.compile(r"AWS Error (\w+) during (\w+) operation: (.*?)(?: \(Request ID: [^)]*\))?$", re.DOTALL)
 
@@ -150,7 +153,7 @@ class Remote:
     def files(self, wanted: Callable[[int], bool] = lambda _: True) -> list[RemoteFile]:
         """The files that count, of all nodes, of the hours (since the epoch) that are `wanted`, by hour.
 
-        One listing finds the dates; one more for each date that is wanted whole, or for each hour. Raises RemoteError.
+        One listing finds the dates; one more for each date, or for each hour of it when they are few. Raises RemoteError.
         """
         found: list[RemoteFile] = []
         for date in self.dates():
@@ -158,9 +161,13 @@ class Remote:
         return counting(found)
 
     def of_date(self, hours: Sequence[int]) -> list[RemoteFile]:
-        """All files of some hours of one date, superseded ones included, by one listing for all 24. Raises RemoteError."""
-        paths = [self._date(hours[0])] if len(hours) == 24 else map(self.folder, hours)
-        return [file for path in paths for file in self._listed(path)]
+        """All files of some hours of one date, superseded ones included; of more than FEW by one listing of the whole date.
+
+        Raises RemoteError.
+        """
+        if len(hours) <= FEW:
+            return [file for hour in hours for file in self.listing(hour)]
+        return [file for file in self._listed(self._date(hours[0])) if file.hour in hours]
 
     def dates(self) -> list[int]:
         """The first hour (since the epoch) of each date that there is, in their order. Raises RemoteError."""
