@@ -4,8 +4,8 @@
 
 It prints its port. One key is known (`hep`, with any secret), and, as with many servers, no checksum behind a body.
 FOLDER/requests has a line for each request: method, path, query and range. FOLDER/fault, while there is one, says what goes
-wrong: `503`, `cut` (half of the body is read), `hang` (until the file is gone); and a method behind it with which requests
-only (`cut PUT`).
+wrong: `503`, `page` (of a proxy), `cut` (half of the body is read), `hang` (until the file is gone); and a method behind
+it with which requests only (`cut PUT`).
 Everything is in memory, and requests are served one at a time in threads: for small files only.
 """
 
@@ -25,6 +25,8 @@ from werkzeug.serving import make_server
 
 KEY = "hep"
 
+PAGE = b"<html><body>Please log in.</body></html>"
+
 
 class Storage:
     """The WSGI application around moto's."""
@@ -40,6 +42,9 @@ class Storage:
         match self._wrong(asked[0]):
             case "503":
                 return self._refuse(start, "503 Slow Down", "SlowDown", "Please reduce your request rate.")
+            case "page":
+                start("200 OK", [("Content-Type", "text/html"), ("Content-Length", str(len(PAGE)))])
+                return [PAGE]
             case "cut" | "hang" as kind:
                 self._half(environ)
                 while kind == "hang" and self._wrong(asked[0]):

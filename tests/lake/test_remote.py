@@ -88,6 +88,17 @@ def test_other_files_are_nobodys(remote: Remote) -> None:
     assert remote.read("nodes/b.json") is None
 
 
+def test_hours_of_a_date_are_listed_together(bucket: Bucket) -> None:  # noqa: F811
+    remote = bucket.remote()
+    date = HOUR - HOUR % 24
+    for hour in (date, date + 5, date + 23):
+        remote.write(f"{remote.folder(hour).removeprefix(remote.url.root)[1:]}/a-w0-000000000001.parquet", b"")
+    before = len(bucket.storage.requests())
+    found = remote.files(lambda hour: date < hour < date + 24)
+    assert [file.hour for file in found] == [date + 5, date + 23]
+    assert len(bucket.storage.requests()) - before == 2
+
+
 def test_hours_apart_count_apart() -> None:
     one = RemoteFile("p", HOUR, "a", 0, 1, 9, 1, 0.0)
     two = RemoteFile("q", HOUR + 1, "a", 0, 2, 2, 1, 0.0)

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -19,9 +20,9 @@ import object_storage
 from hepswitch.lake import compaction, layout, writer
 from hepswitch.lake.lake import Lake, QueryError
 from hepswitch.lake.query import Query
-from hepswitch.lake.ranges import Ranges
+from hepswitch.lake.ranges import MOST_THREADS, THREADS, Ranges
 from hepswitch.lake.remote import Remote, RemoteError
-from hepswitch.lake.remote_part import RemotePart
+from hepswitch.lake.remote_part import NOTHING, RemotePart
 from hepswitch.lake.tails import Tails, tails_of
 from hepswitch.lake.warm import WarmLake
 from hepswitch.wire.hep import Hep
@@ -446,3 +447,37 @@ def test_a_question_that_waits_for_the_storage_is_cancelled_at_once(tmp_path: Pa
     finally:
         (bucket.storage.folder / "fault").unlink(missing_ok=True)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "cancelled\n", "")
+
+
+def test_a_place_where_nothing_is_is_told(bucket: Bucket) -> None:
+    said: list[str] = []
+    assert Lake(None, said.append, RemotePart(bucket.remote(), None, said.append)).search(Query(since=SINCE)) == []
+    assert said == [f"{bucket.remote()}: {NOTHING}"]
+
+
+def test_what_answers_and_is_no_storage_is_told(tmp_path: Path, bucket: Bucket) -> None:
+    stored(tmp_path / "lake", PACKETS)
+    asked = Read(tmp_path / "lake", bucket)
+    with bucket.storage.fault("page"):
+        assert asked.payloads() == expected(*PACKETS)
+    (said,) = asked.said
+    assert said.startswith("what is remote is missing from this answer: ")
+    assert said.endswith(" gives what is not there: it is no storage that answers")
+
+
+def test_what_nobody_waits_for_any_more_holds_up_nothing(bucket: Bucket) -> None:
+    ranges = Ranges(bucket.remote(), patience=0.2)
+    comes = threading.Event()
+    others = threading.active_count()
+    try:
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                dict(ranges.call_many(dict.fromkeys(range(2 * THREADS), comes.wait)))
+            assert ranges.call(lambda: "an answer") == "an answer"
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                dict(ranges.call_many(dict.fromkeys(range(2 * THREADS), comes.wait)))
+        assert threading.active_count() - others <= MOST_THREADS
+    finally:
+        comes.set()
+    assert ranges.call(lambda: "an answer") == "an answer"

@@ -15,7 +15,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from pyarrow import NativeFile
@@ -25,11 +25,16 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 T = TypeVar("T")
 
+Calls: TypeAlias = "queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]"
+
 PATIENCE = 10.0
 """Seconds without anything from the storage after which it is taken to be away."""
 
 THREADS = 24
 """Requests at once: a request takes its time to be answered, whatever it asks for."""
+
+MOST_THREADS = 4 * THREADS
+"""With those that wait for what nobody waits for any more: an answer that comes a byte a second comes for hours."""
 
 AHEAD = 2 * THREADS
 """Requests that are made or wait to be, or whose answers wait to be taken."""
@@ -59,8 +64,9 @@ class Ranges:
     def __init__(self, remote: Remote, patience: float = PATIENCE) -> None:
         self._remote = remote
         self._patience = patience
-        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        self._calls: Calls = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._left: list[threading.Thread] = []
         self._called_off: Future[None] = Future()
         self._opened: OrderedDict[str, NativeFile] = OrderedDict()
         self._lock = threading.Lock()
@@ -117,6 +123,7 @@ class Ranges:
         if self._called_off in done:
             raise CalledOffError
         if not done:
+            self._leave()
             raise TimeoutError(f"{self._remote}: no answer within {self._patience:g} s")
         return done
 
@@ -128,7 +135,7 @@ class Ranges:
         return future
 
     def _start(self) -> None:
-        thread = threading.Thread(target=self._work, name="remote", daemon=True)
+        thread = threading.Thread(target=_work, args=(self._calls,), name="remote", daemon=True)
         # Memory may be bounded, and a stack is memory.
         usual = threading.stack_size(STACK)
         try:
@@ -141,18 +148,15 @@ class Ranges:
         finally:
             threading.stack_size(usual)
 
-    def _work(self) -> None:
-        while True:
-            future, function = self._calls.get()
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                result = function()
-            except BaseException as error:  # noqa: BLE001 (it is raised where somebody waits)
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-            del future, function
+    def _leave(self) -> None:
+        """Let what is asked from now on not wait for these threads: they end when they have what they wait for."""
+        self._left = [thread for thread in self._left if thread.is_alive()]
+        if len(self._left) + len(self._threads) + THREADS > MOST_THREADS:
+            return
+        self._left += self._threads
+        for _ in self._threads:
+            self._calls.put(None)
+        self._calls, self._threads = queue.SimpleQueue(), []
 
     def get(self, wanted: Range) -> bytes:
         """The bytes of one range, for functions that `call` and `call_many` call: it takes as long as it takes."""
@@ -179,6 +183,20 @@ class Ranges:
             if len(self._opened) > MOST_OPEN:
                 self._opened.popitem(last=False)
         return opened
+
+
+def _work(calls: Calls) -> None:
+    while (call := calls.get()) is not None:
+        future, function = call
+        if not future.set_running_or_notify_cancel():
+            continue
+        try:
+            result = function()
+        except BaseException as error:  # noqa: BLE001 (it is raised where somebody waits)
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+        del future, function, call
 
 
 def _bytes(file: NativeFile, wanted: Range) -> bytes:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -41,6 +42,9 @@ WHOLE = 8 << 20
 """Bytes: a file up to this size is one request, which the storage takes whole or not at all."""
 
 PIECE = 1 << 20
+
+FEW = 3
+"""Hours of a date that are listed each by itself: a listing gives 1000 names and takes its time, however many are wanted."""
 
 _NAME = re.compile(rf"({NODE.pattern})-w(\d+)-(\d{{12}})(?:-(\d{{12}}))?\.parquet")
 _ERROR = re.compile(r"AWS Error (\w+) during (\w+) operation: (.*?)(?: \(Request ID: [^)]*\))?$", re.DOTALL)
@@ -149,7 +153,7 @@ class Remote:
     def files(self, wanted: Callable[[int], bool] = lambda _: True) -> list[RemoteFile]:
         """The files that count, of all nodes, of the hours (since the epoch) that are `wanted`, by hour.
 
-        One listing finds the dates; one more for each date that is wanted whole, or for each hour. Raises RemoteError.
+        One listing finds the dates; one more for each date, or for each hour of it when they are few. Raises RemoteError.
         """
         found: list[RemoteFile] = []
         for date in self.dates():
@@ -157,13 +161,20 @@ class Remote:
         return counting(found)
 
     def of_date(self, hours: Sequence[int]) -> list[RemoteFile]:
-        """All files of some hours of one date, superseded ones included, by one listing for all 24. Raises RemoteError."""
-        paths = [self._date(hours[0])] if len(hours) == 24 else map(self.folder, hours)
-        return [file for path in paths for file in self._listed(path)]
+        """All files of some hours of one date, superseded ones included; of more than FEW by one listing of the whole date.
+
+        Raises RemoteError.
+        """
+        if len(hours) <= FEW:
+            return [file for hour in hours for file in self.listing(hour)]
+        return [file for file in self._listed(self._date(hours[0])) if file.hour in hours]
 
     def dates(self) -> list[int]:
         """The first hour (since the epoch) of each date that there is, in their order. Raises RemoteError."""
         found = {layout.hour_of(info.base_name, "hour=00") for info in self._entries(self.url.root)}
+        if not found and self.read(f"nodes/{secrets.token_hex(8)}.json") is not None:
+            # The page of a proxy, say, which to Arrow is an empty list.
+            raise RemoteError(f"{self}: gives what is not there: it is no storage that answers")
         return sorted(hour for hour in found if hour is not None)
 
     def listing(self, hour: int) -> list[RemoteFile]:

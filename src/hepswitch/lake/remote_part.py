@@ -38,6 +38,8 @@ MANY = 500
 HEAVY = 1 << 30
 """Bytes to be looked through that are worth a word."""
 
+NOTHING = "nothing is there: nothing was uploaded yet, or it is another place"
+
 NEEDED = "the remote part of a lake is read through fsspec, which is not installed: pip install 'hepswitch[s3]'"
 
 
@@ -182,6 +184,8 @@ class RemotePart:
         now = time.monotonic()
         if self._dates[0] + LISTED < now:
             self._dates = now, self._ranges.call(self.remote.dates)
+        if not self._dates[1] and self._root is None:
+            self.say(f"{self}: {NOTHING}")
         self._listings = {some: each for some, each in self._listings.items() if each[0] + LISTED >= now}
         hours = [tuple(hour for hour in range(date, date + 24) if wanted(hour)) for date in self._dates[1]]
         calls = {

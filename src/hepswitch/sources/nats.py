@@ -164,8 +164,10 @@ class NatsSource(StreamSource):
         inbox = client.new_inbox()
         arriving = await client.subscribe(inbox, cb=self._arrive)
         self._asked, self._heard = 0, loop.time()
+        await self._look(context)
         self._active()
-        look_at = extend_at = loop.time()
+        extend_at = loop.time()
+        look_at = extend_at + LOOK
         while not self._stopping.is_set():
             self._woken.clear()
             now = loop.time()
