@@ -307,9 +307,10 @@ class NatsSource(StreamSource):
             headers = message.headers or {}
             seen = message.metadata
             identity = headers.get(BATCH) or headers.get("Nats-Msg-Id") or f"nats:{self._stream}:{seen.sequence.stream}"
-            self._listener.redelivered += seen.num_delivered > 1
+            is_past = seen.sequence.stream <= self._former.get(message.subject, 0)
+            self._listener.redelivered += is_past or seen.num_delivered > 1
             self._pending = seen.num_pending
-            if seen.sequence.stream > self._former.get(message.subject, 0):
+            if not is_past:
                 self._flow(identity, message.data)
             turn.append((message.reply, seen.num_delivered))
             size += len(message.data)
