@@ -226,14 +226,27 @@ def test_keep_deletes_our_own_files_there(charged: Charged, root: Path) -> None:
     once(charged())
     keeper.retain(root, 0.0, None, time.time() + 1)
     newest = max(file.mtime for file in remote_of(other).files())
-    wait_for(lambda: time.time() > newest + 0.1, "a moment")
-    each = Uploader(charged(keep=0.1))
+    wait_for(lambda: time.time() > newest + 1.1, "a second: S3 knows no fractions")
+    each = Uploader(charged(keep=0.001))
     for _ in range(3):
         each.once(threading.Event())
     each.save()
     assert there(remote_of(other)) == ["edge2-w0-000000000000.parquet"]
     done = figures.read(root, UploaderFigures, UPLOADS)
     assert (done.deleted_files, done.lost_files) == (3, 0)
+
+
+def test_a_clock_that_goes_wrong_deletes_nothing_there(
+    charged: Charged, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(root)
+    once(charged())
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() + 80 * 365 * 86400.0)
+    each = Uploader(charged(keep=86400.0))
+    for _ in range(3):
+        each.once(threading.Event())
+    assert there(remote_of(charged())) == ["edge1-w0-000000000000.parquet"]
 
 
 def test_a_name_belongs_to_one_lake(charged: Charged, root: Path) -> None:

@@ -3,6 +3,7 @@
     PREFIX/date=2026-11-23/hour=07/edge1-w0-000000000001-000000000006.parquet     NODE-wN-FIRST[-LAST]
     PREFIX/nodes/edge1.json                   whose name this is
     PREFIX/uploads/edge1.parquet              a big file on its way
+    PREFIX/uploads/edge1.time                 written to know what time it is there
 
 Within one node and worker a file covered by a wider interval is superseded, as in `layout`. Errors of the storage are
 RemoteError, in words. Not here: what is uploaded and deleted, and when (`uploader`); queries (`lake`).
@@ -268,6 +269,13 @@ class Remote:
                 # Not empty is the usual case, and the answer.
                 with contextlib.suppress(OSError):
                     folder.rmdir()
+
+    def now(self, node: str) -> float:
+        """What the storage's clock says (Unix time): that of `RemoteFile.mtime`. Raises RemoteError."""
+        path = f"uploads/{node}.time"
+        self.write(path, b"now\n")
+        with self.told():
+            return (self.filesystem.get_file_info(f"{self.url.root}/{path}").mtime_ns or 0) / 1e9
 
     def read(self, path: str) -> bytes | None:
         """A small file below the root; None when there is none. Raises RemoteError."""

@@ -109,6 +109,7 @@ class Uploader:
         self._failed: set[Path] = set()
         self._unreadable: set[tuple[Path, float]] = set()
         self._dates = deque[int]()
+        self._expired = 0.0
         self._backoff = Backoff(first=POLL, longest=LONGEST_PAUSE)
         self._next = dict.fromkeys(("claim", "tidy", "expire"), 0.0)
 
@@ -148,7 +149,7 @@ class Uploader:
             before = time.time() - self._charge.keep_local
             self._every(TIDY, "tidy", lambda: self._let_go(here, before))
         if self._charge.keep is not None:
-            self._expire(time.time() - self._charge.keep)
+            self._expire(self._charge.keep)
         return 0.0 if self._due or self._dates else pause
 
     def save(self) -> None:
@@ -244,6 +245,7 @@ class Uploader:
 
     def _send(self, gone: threading.Event) -> None:
         until = time.monotonic() + TURN
+        self.save()  # what waits, before what may take its time
         while self._due and not gone.is_set() and time.monotonic() < until:
             each = self._due[0]
             try:
@@ -301,21 +303,25 @@ class Uploader:
                     self._figures.released_files += 1
                     self._figures.released_bytes += each.size
 
-    def _expire(self, before: float) -> None:
-        """Delete there what we uploaded before that time, of one date."""
+    def _expire(self, keep: float) -> None:
+        """Delete there what we uploaded more than `keep` seconds ago, of one date."""
         if not self._dates:
-            self._every(EXPIRE, "expire", lambda: self._dates.extend(self._remote.dates()))
+            self._every(EXPIRE, "expire", lambda: self._begin_to_expire(keep))
         if not self._dates:
             return
         date = self._dates[0]
-        for hour in range(date, date + 24):
-            for file in self._remote.listing(hour):
-                if file.node == self._writer.node and file.mtime < before:
-                    self._remote.delete(file.path)
-                    self._stock.remove([file.path], hour)
-                    self._figures.deleted_files += 1
-                    self._figures.deleted_bytes += file.size
+        for file in self._remote.of_date(range(date, date + 24)):
+            if file.node == self._writer.node and file.mtime < self._expired:
+                self._remote.delete(file.path)
+                self._stock.remove([file.path], file.hour)
+                self._figures.deleted_files += 1
+                self._figures.deleted_bytes += file.size
         self._dates.popleft()
+
+    def _begin_to_expire(self, keep: float) -> None:
+        # By the storage's clock, which wrote the times: one that goes wrong here must not delete all there is.
+        self._expired = self._remote.now(self._writer.node) - keep
+        self._dates.extend(self._remote.dates())
 
 
 def _is_merged(file: LakeFile) -> bool:
