@@ -75,6 +75,10 @@ def _mistakes(folder: Path, text: str) -> list[str]:
         ('[stores.db]\nurl = "oracle://h/d"', "2: stores.db.url: 'oracle://h/d' is no store known here"),
         ("[[rule]]\nstore = true\n[[rule]]\nresume = true", "4: rule.1.resume: resume goes on in the SIP route"),
         (f'listen = ["udp://h:1", "nats://b,a:4222/HEP?group=x"]\n{BUS}', "1: listen.1: its packets would go back into"),
+        (
+            f'listen = ["nats+tls://a/HEP?subject=raw"]\n{BUS}subject = "raw.mine"\n',
+            "1: listen.0: its packets would go back into",
+        ),
         ("drain = inf", "1: drain: inf is not a duration"),
         ("workers = true", "1: workers: true is no number"),
         ('[control]\nlisten = "x"', "2: control.listen: 'x' is no address with a port"),
@@ -151,6 +155,7 @@ def test_a_listener_on_a_stream_needs_its_secrets(tmp_path: Path) -> None:
     [
         f'listen = ["nats://a/OTHER?group=x"]\n{BUS}',
         f'listen = ["nats://b/HEP?group=x"]\n{BUS}',
+        f'listen = ["nats://a/HEP?subject=raw"]\n{BUS}',
         f'listen = ["nats://a/HEP?group=x"]\n{LAKE}{BUS}',
         f'listen = ["nats://a/HEP?group=x"]\n{BUS}[[rule]]\nstore = "bus"\n',
     ],

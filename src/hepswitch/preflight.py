@@ -17,15 +17,16 @@ from hepswitch.databases import kinds
 from hepswitch.destinations.databases import POSTGRES_FILES
 from hepswitch.destinations.lake import LakeStore
 from hepswitch.destinations.remote_url import RemoteUrl
-from hepswitch.destinations.streams import STREAM_SCHEMES, StreamStore
+from hepswitch.destinations.streams import StreamStore
 from hepswitch.logs import words
 from hepswitch.means import Means
 from hepswitch.net.tls import FILE_OPTIONS, client_context, server_context
 from hepswitch.routes import load_routes
 from hepswitch.routing.script import ScriptError
+from hepswitch.sources.stream import reads
 from hepswitch.sources.ways import WAYS
 from hepswitch.state import ListError
-from hepswitch.streams.address import PORTS, parse_address
+from hepswitch.streams.address import PORTS
 from hepswitch.units import Endpoint, parse_endpoint
 
 Mistake = tuple[tuple[str, ...], str]
@@ -141,12 +142,8 @@ def _circles(config: Config) -> Iterator[Mistake]:
     name, table = next(iter(config.stores.items()))
     if not isinstance(table, StreamStore) or config.hep_route.mode != "store" or config.rule:
         return
-    address = table.address
     for number, endpoint in enumerate(config.endpoints):
-        if endpoint.scheme not in STREAM_SCHEMES:
-            continue
-        source = parse_address(f"{endpoint.scheme}://{endpoint.host}")
-        if (source.kind, source.name) == (address.kind, address.name) and set(source.servers) & set(address.servers):
+        if reads(endpoint, table):
             yield (
                 ("listen", str(number)),
                 f"its packets would go back into the stream, which is the default store, {name}: put another store first, "

@@ -146,7 +146,3 @@ class KafkaStore(StreamStore):
     def anchored(self, absolute: Callable[[Path], Path]) -> KafkaStore:
         """The same with the files of TLS absolute."""
         return self.model_copy(update={"url": anchored_url(self.url, absolute)})
-
-
-STREAM_SCHEMES = frozenset({*NatsStore.schemes, *KafkaStore.schemes})
-"""Of URLs that name a stream."""

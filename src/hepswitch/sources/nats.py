@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 from hepswitch.sources import stream
 from hepswitch.sources.inlet import Idle, Inlet, Source
-from hepswitch.sources.stream import PATIENCE, TURN, WINDOW, StreamSource, name
+from hepswitch.sources.stream import PATIENCE, SUBJECT, TURN, WINDOW, StreamSource, name
 from hepswitch.streams.message import BATCH, MOST_PARTITIONS
 from hepswitch.units import Endpoint, parse_duration
 
@@ -82,7 +82,7 @@ def parse(url: str) -> Endpoint:
 
 def subject(endpoint: Endpoint) -> str:
     """The subject above the partitions. ValueError with a hint."""
-    text = endpoint.options.get("subject", "hep")
+    text = endpoint.options.get("subject", SUBJECT)
     if not _SUBJECT.fullmatch(text):
         raise ValueError(f"{endpoint}: subject={text}: write for example subject=hep, letters, digits, -, _ and dots")
     return text

@@ -51,6 +51,8 @@ PATIENCE = 3.0
 """Seconds that `stop` waits for the disk and the server, so that what was handed on is acknowledged."""
 COMPLAIN_EVERY = 60.0
 """Seconds between two log lines about messages that hold no packets."""
+SUBJECT = "hep"
+"""Where packets are in a stream of NATS, unless the URL says otherwise."""
 LONGEST_ID = 200
 """Characters of a message's id that are logged: it may be somebody else's."""
 
@@ -139,20 +141,16 @@ def check(endpoint: Endpoint, own: Collection[str], driver: str) -> None:
         raise OSError(code, f"{endpoint}: {words(error)}") from error
 
 
-def read_from(store: StreamStore, endpoints: Collection[Endpoint]) -> Endpoint | None:
-    """The listener that reads what this store publishes, if there is one."""
+def reads(endpoint: Endpoint, store: StreamStore) -> bool:
+    """Whether this listener, of whatever kind, reads what the store publishes."""
     address = store.address
-    for endpoint in endpoints:
-        if endpoint.scheme.partition("+")[0] != address.kind:
-            continue
-        read = parse_address(f"{endpoint.scheme}://{endpoint.host}")
-        if read.name != address.name or not set(read.servers).intersection(address.servers):
-            continue
-        if not isinstance(store, NatsStore) or f"{store.subject}.".startswith(
-            f"{endpoint.options.get('subject', 'hep')}."
-        ):
-            return endpoint
-    return None
+    if endpoint.scheme.partition("+")[0] != address.kind:
+        return False
+    read = parse_address(f"{endpoint.scheme}://{endpoint.host}")
+    if read.name != address.name or not set(read.servers).intersection(address.servers):
+        return False
+    above = endpoint.options.get("subject", SUBJECT)
+    return not isinstance(store, NatsStore) or f"{store.subject}.".startswith(f"{above}.")
 
 
 def name(endpoint: Endpoint, sockets: list[socket.socket]) -> str:  # noqa: ARG001
