@@ -176,21 +176,27 @@ def _lake(place: Path | Remote, store: LakeStore | None = None) -> Iterator[Read
     """The lake in that place, with what `store` says of its remote part."""
     from hepswitch.lake.lake import Lake
     from hepswitch.lake.remote import RemoteError
-    from hepswitch.lake.remote_part import RemotePart
 
-    remote: RemotePart | None = None
-    try:
-        if not isinstance(place, Path):
-            remote = RemotePart(place, None, warn, warn)
-        elif store is not None:
-            remote = RemotePart.of(store, warn, warn)
-    except OSError as error:
-        click.echo(str(error), err=True)
-        raise SystemExit(1) from None
+    remote = _remote_part(place, store)
     try:
         yield Lake(_folder(place, remote) if isinstance(place, Path) else None, warn, remote)
     except RemoteError as error:
         click.echo(safe(str(error)), err=True)
+        raise SystemExit(1) from None
+
+
+def _remote_part(place: Path | Remote, store: LakeStore | None) -> RemotePart | None:
+    if isinstance(place, Path) and (store is None or store.remote is None):
+        return None
+    # Late: it loads Arrow's file systems.
+    from hepswitch.lake.remote_part import RemotePart
+
+    try:
+        if not isinstance(place, Path):
+            return RemotePart(place, None, warn, warn)
+        return None if store is None else RemotePart.of(store, warn, warn)
+    except OSError as error:
+        click.echo(str(error), err=True)
         raise SystemExit(1) from None
 
 
