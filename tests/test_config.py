@@ -116,6 +116,27 @@ def test_a_listener_twice(tmp_path: Path) -> None:
     assert load(_write(tmp_path, f"listen = {both}\n"), {}).listen == both
 
 
+@pytest.mark.parametrize(
+    ("listener", "store", "circles"),
+    [
+        ("nats://n1,n2/HEP?share=1/2", 'url = "nats+tls://n2,n3/HEP"', True),
+        ("nats://n1/HEP?subject=raw", 'url = "nats://n1/HEP"', False),
+        ("nats://n1/HEP?subject=raw", 'url = "nats://n1/HEP"\nsubject = "raw.mine"', True),
+        ("nats://n1/HEP", 'url = "nats://n1/CLEAN"', False),
+        ("nats://n1/HEP", 'url = "nats://n2/HEP"', False),
+        ("kafka://k1/hep", 'url = "kafka://k1:9092/hep"', True),
+        ("kafka://k1/hep", 'url = "nats://k1:9092/hep"', False),
+    ],
+)
+def test_what_goes_into_a_stream_does_not_come_back(tmp_path: Path, listener: str, store: str, circles: bool) -> None:
+    file = _write(tmp_path, f'listen = ["{listener}"]\n[stores.bus]\n{store}\n')
+    if circles:
+        with pytest.raises(ConfigError, match=r"stores\.bus: what goes to .* comes back at .*circles"):
+            load(file, {})
+    else:
+        load(file, {})
+
+
 def test_broken_toml_and_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"not valid TOML: .*line 1"):
         load(_write(tmp_path, "listen == 1\n"), {})

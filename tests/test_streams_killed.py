@@ -15,13 +15,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from confluent_kafka import Producer
 
 from hepswitch.streams.address import Login, parse_address
-from hepswitch.streams.message import BATCH
+from hepswitch.streams.message import BATCH, KAFKA_BATCH
 from hepswitch.streams.nats import connect
 from running import RunningSwitch, running_switch, wait_for
 from stream_nodes import body, identity, stored
-from stream_servers import NatsServer, nats_server
+from stream_servers import NatsServer, kafka_cluster, nats_server
 
 ROUTE = """
 from hepswitch import hep_route
@@ -205,3 +206,36 @@ async def test_whatever_is_killed_before_it_could_acknowledge(server: NatsServer
         wait_for(lambda: sum(in_database(tmp_path).values()) >= 1500, "the loader")
     assert await stream.acknowledged() == 30
     assert in_lake(tmp_path) == in_database(tmp_path) == Counter(range(1500))
+
+
+def is_done(row: dict[str, Any]) -> bool:
+    """Whether a listener has acknowledged all that its stream has."""
+    return bool(row["state"] == "active" and not row["waiting"])
+
+
+def test_a_switch_that_reads_kafka_is_killed_while_packets_come(tmp_path: Path) -> None:
+    """Whatever it had written and not committed comes again."""
+    with kafka_cluster() as mock:
+        mock.do("topic", "hep", 4)
+        producer = Producer({"bootstrap.servers": mock.servers, "log_level": 0, "linger.ms": 1})
+        sent = 0
+
+        def publish(until: int) -> None:
+            nonlocal sent
+            for at in range(sent, until, 10):
+                named = {KAFKA_BATCH: identity(at, at + 10)}
+                producer.produce("hep", body(*range(at, at + 10)), partition=at // 10 % 4, headers=named)
+            sent = until
+            assert producer.flush(10) == 0
+
+        listen = f'listen = ["{mock.url()}?group=lake&share=1/1"]'
+        text = f'{listen}\n[stores.lake]\nurl = "lake:captures"\nseal_after = "300ms"\n'
+        publish(2000)
+        with killed(tmp_path, text) as switch:
+            switch.wait_stats(lambda book: book["stores"]["lake"]["delivered"] > 0, "a beginning")
+            publish(4000)
+        publish(5000)
+        with running_switch(tmp_path, text) as switch:
+            switch.wait_stats(lambda book: is_done(book["received"][switch.urls[0]]), "all is committed")
+            assert switch.stats()["balanced"]
+    assert in_lake(tmp_path) == Counter(range(5000))

@@ -26,6 +26,7 @@ from hepswitch.control_table import ControlTable
 from hepswitch.destinations.hep import HepDestination
 from hepswitch.destinations.sets import check_fallbacks
 from hepswitch.destinations.stores import KINDS, Store
+from hepswitch.destinations.streams import StreamStore
 from hepswitch.masks import MaskTable
 from hepswitch.metering.table import MetricsTable
 from hepswitch.net.resolve import TIMEOUT, name_server
@@ -34,6 +35,7 @@ from hepswitch.references import TABLES
 from hepswitch.routing.guards import AccessTable, DuplicatesTable, LimitTable, listener_access
 from hepswitch.routing.rules import Rule
 from hepswitch.sources import ways
+from hepswitch.sources.stream import read_from
 from hepswitch.state.configured import ListTable
 from hepswitch.tables import REVEALED, Duration, Size, Table
 from hepswitch.tracing.own import anchored, leads_to
@@ -198,6 +200,16 @@ class Config(Table):
                         f"traces.{name}: what goes to {to} comes back at {listener}, and would go in circles: name another "
                         "far end"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _streams_do_not_come_back(self) -> Config:
+        for name, store in self.stores.items():
+            if isinstance(store, StreamStore) and (listener := read_from(store, self.endpoints)):
+                raise ValueError(
+                    f"stores.{name}: what goes to {store.address} comes back at {listener}, and would go in circles: name "
+                    "another stream or subject"
+                )
         return self
 
     @model_validator(mode="after")

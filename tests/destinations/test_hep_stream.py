@@ -530,6 +530,23 @@ async def test_what_has_a_receipt_does_not_come_again_and_no_more_than_replay_go
     assert sink.numbers[1] == list(range(390, 400))
 
 
+async def test_a_far_end_that_gives_no_receipts_is_stalled_and_it_is_said(
+    opened: Opened, sink: TcpSink, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(stream_node, "STALLED", 0.05)
+    outlet = await opened(sink.url, numbered=True, replay=1 << 17)
+    load = Load(outlet, size=1000)
+    await load.send(300)
+
+    def is_stalled() -> bool:
+        outlet.flush()
+        return "no receipts from a node" in capsys.readouterr().out
+
+    await until(is_stalled, "it is said")
+    assert len(sink.received) < 300
+    assert not outlet.full, "nobody waits for it"
+
+
 async def test_what_has_no_receipt_at_the_end_waits_on_disk(opened: Opened, sink: TcpSink) -> None:
     outlet = await opened(sink.url, numbered=True)
     load = Load(outlet)
@@ -584,19 +601,14 @@ def test_numbers_need_a_connection_and_something_to_send_again(options: dict[str
 
 
 async def test_what_is_on_disk_is_not_in_memory_alone(opened: Opened, sink: TcpSink) -> None:
-    outlet = await opened(sink.url, queue=20_000)
+    outlet = await opened(sink.url)
     load = Load(outlet)
-    sink.reading.clear()
     await until(lambda: state(outlet) == "active", "the node is there")
-    await load.while_not(
-        lambda: outlet.account()["queued"] > 0 and outlet.account()["spooled"] > 0, "it cannot keep up"
-    )
+    outlet.set_node(sink.url, state="paused")
+    await load.send(20)
     ((node, promise),) = outlet.promises()
     assert not node.kept(promise)
-    await sink.stop(reset=True)
-    await until(lambda: state(outlet) == "inactive", "the node is away")
-    sink.reading.set()
-    await sink.start()
+    outlet.set_node(sink.url, state="enabled")
     await load.arrive(sink)
     assert node.kept(promise)
     assert outlet.promises() == []

@@ -197,3 +197,19 @@ def test_a_directory_in_use_is_refused_if_ours_and_left_alone_if_not(
         opened("w1")
     spool.close()
     holder.close()
+
+
+def test_what_was_read_is_lent_until_it_is_delivered(opened: Opened) -> None:
+    spool = opened()
+    spool.append(frames(0, 10))
+    queue = Frames()
+    assert (spool.lent, spool.read(queue, 0, 1 << 20), spool.lent) == (0, 0, 10)
+    spool.append(frames(10, 1))
+    assert spool.lent == 10, "what was not read is not lent"
+    spool.delivered(4)
+    assert spool.lent == 6
+    assert spool.read(queue, 8, 1 << 20) == 0
+    assert spool.lent == 7, "the two in between never were on disk"
+    spool.delivered(9)
+    assert spool.lent == 0
+    spool.close()

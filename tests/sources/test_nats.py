@@ -160,6 +160,25 @@ async def test_while_the_disk_refuses_nothing_is_acknowledged_or_doubled(
         assert bool(node.listener.redelivered) is not is_heard
 
 
+async def test_what_has_no_room_in_a_store_that_nobody_waits_for_is_offered_more_and_more_seldom(
+    lone: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats, "LATER", 0.1)
+    monkeypatch.setattr(nats, "LATEST", 0.4)
+    async with running(lone.url, tmp_path) as node:
+        node.store.on_pressure = None
+        with monkeypatch.context() as patch:
+            patch.setattr(journal.os, "pwritev", refuse)
+            for first in range(0, 6000, 500):
+                await lone.publish(first, first + 500)
+            await until(lambda: node.listener.redelivered >= 20, "what has no room comes again")
+            assert not (await lone.consumer()).ack_floor.stream_seq
+            assert node.store.refused["disk full"] >= 5000
+        await until(lambda: node.store.delivered == 6000, "storing")
+        await asyncio.wait_for(lone.acknowledged(), 10)
+        assert node.has(*range(6000))
+
+
 async def test_shares_are_disjoint_and_come_back_to_the_same_node(lone: Stream, tmp_path: Path) -> None:
     async with (
         running(lone.url + "&group=lake&share=1/2", tmp_path / "a") as a,
@@ -197,6 +216,17 @@ async def test_a_deleted_consumer_is_made_again_where_it_was(lone: Stream, tmp_p
         await until(lambda: node.store.delivered == 4, "the new consumer")
         assert node.listener.packets == 4, "it began at the start"
         assert node.has(*range(4))
+
+
+async def test_a_deleted_consumer_of_a_work_queue_is_made_again(lone: Stream, tmp_path: Path) -> None:
+    await lone.context.delete_stream(lone.name)
+    await lone.context.add_stream(name=lone.name, subjects=[f"{lone.name}.>"], retention="workqueue")
+    async with running(lone.url, tmp_path) as node:
+        await lone.publish(0, 1)
+        await until(lambda: getattr(node.source, "_floor", 0) == 1, "a look at the consumer")
+        await lone.context.delete_consumer(lone.name, "hepswitch")
+        await lone.publish(1, 2)
+        await until(lambda: node.has(0, 1), "the new consumer")
 
 
 async def test_new_begins_with_what_comes(lone: Stream, tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ Not here: the journal (`journal`), what a mark is made of (`streams.message`).
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from hepswitch import journal
 from hepswitch.wire.record import marks_in
@@ -39,7 +41,7 @@ class Marks:
         self._written = set(self._order)
         self._unsaved: list[bytes] = []
         others = [path for path in folder.parent.iterdir() if path != folder and path.is_dir()]
-        self._elsewhere = frozenset(mark for other in others for mark in _all_of(other))
+        self._elsewhere = _Packed(mark for other in others for mark in _all_of(other))
 
     def __contains__(self, mark: object) -> bool:
         return mark in self._written or mark in self._elsewhere
@@ -59,6 +61,23 @@ class Marks:
         """The open segment is about to be closed: put its marks into the file. Raises OSError; then it must stay open."""
         _append(self._folder, self._unsaved)
         self._unsaved.clear()
+
+
+class _Packed(Sequence[bytes]):
+    """Marks in order, in a sixth of the memory that a set takes: there may be as many workers more."""
+
+    def __init__(self, marks: Iterable[bytes]) -> None:
+        self._data = b"".join(sorted(marks))
+
+    def __len__(self) -> int:
+        return len(self._data) // SIZE
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._data[place * SIZE : (place + 1) * SIZE]
+
+    def __contains__(self, mark: object) -> bool:
+        place = bisect_left(self, mark)
+        return place < len(self) and bool(self[place] == mark)
 
 
 def keep_marks(segment: Path) -> None:

@@ -63,6 +63,8 @@ HIGH, LOW = 0.9, 0.7
 STALLED = 10.0
 """Seconds without an acknowledgement after which a connected far end is no slow one any more: nobody waits for it."""
 
+NO_RECEIPTS = "it cannot store, or is no hepswitch: then leave out numbered = true"
+
 RETRY = 1.0
 """Seconds before a spool that could not be read is tried again."""
 
@@ -230,8 +232,11 @@ class StreamNode(HepNode):
         fill = self._fill()
         self._weigh(fill)
         full = fill >= (LOW if self.full else HIGH)
-        waits = self._flight.sent > self._flight.settled or self._flight.unsent > self._sendable == 0
+        closed = self._flight.unsent > self._sendable == 0  # until there is a receipt
+        waits = self._flight.sent > self._flight.settled or closed
         stalled = waits and self._loop.time() - self._moved >= STALLED
+        if stalled and closed and not self._stalled:
+            log.warning("no receipts from a node", node=self.url, hint=NO_RECEIPTS)
         if (full, stalled) != (self.full, self._stalled):
             self.full, self._stalled = full, stalled
             self._changed()

@@ -37,7 +37,8 @@ def anchored_options(query: str, absolute: Callable[[Path], Path]) -> str:
             return f"file:{absolute(Path(value.removeprefix('file:')))}"
         return value
 
-    return urlencode([(name, anchored(name, value)) for name, value in parse_qsl(query, keep_blank_values=True)])
+    named = [(name, anchored(name, value)) for name, value in parse_qsl(query, keep_blank_values=True)]
+    return urlencode(named, safe="/:,")
 
 
 def check_options(options: Mapping[str, str], others: Collection[str], is_on: bool, remedy: str) -> None:

@@ -103,7 +103,6 @@ class KafkaSource(StreamSource):
         topic = Topic(self._settings, self._login, settle)
         try:
             await hand.do(topic.open)
-            self._active()
             await self._work(topic, hand)
         finally:
             with contextlib.suppress(OSError):  # TimeoutError is one
@@ -115,8 +114,9 @@ class KafkaSource(StreamSource):
         loop = asyncio.get_running_loop()
         look_at = loop.time()
         while not self._stopping.is_set():
-            if loop.time() >= look_at:
+            if topic.is_joined and loop.time() >= look_at:
                 self._listener.waiting = await hand.do(topic.look)
+                self._active()
                 look_at = loop.time() + LOOK
             if self._reading.is_set() and await self._has_room():
                 for records in _turns(await hand.do(topic.gather)):

@@ -47,6 +47,8 @@ class Topic:
         self._topic = settings.address.name
         self._settle = settle
         self._partitions: set[int] = set()
+        self.is_joined = False
+        """It is known which partitions are read here."""
         self._resting = False
         self._consumer = Consumer(
             client_settings(settings.address, login, "hepswitch")
@@ -71,6 +73,7 @@ class Topic:
             self._consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked)
         else:
             self._assign(partitions)
+            self.is_joined = True
 
     def gather(self) -> list[Record]:
         """What has come; waits a little when there is nothing. OSError."""
@@ -137,6 +140,7 @@ class Topic:
 
     def _assigned(self, _: Any, places: list[Any]) -> None:
         self._begin([place.partition for place in places], self._asked_partitions())
+        self.is_joined = True
 
     def _revoked(self, _: Any, places: list[Any]) -> None:
         """They go to another member: what is written of them is acknowledged before. What cannot be comes there again."""

@@ -164,8 +164,10 @@ class NatsSource(StreamSource):
         inbox = client.new_inbox()
         arriving = await client.subscribe(inbox, cb=self._arrive)
         self._asked, self._heard = 0, loop.time()
+        await self._look(context)
         self._active()
-        look_at = extend_at = loop.time()
+        extend_at = loop.time()
+        look_at = extend_at + LOOK
         while not self._stopping.is_set():
             self._woken.clear()
             now = loop.time()
@@ -305,9 +307,10 @@ class NatsSource(StreamSource):
             headers = message.headers or {}
             seen = message.metadata
             identity = headers.get(BATCH) or headers.get("Nats-Msg-Id") or f"nats:{self._stream}:{seen.sequence.stream}"
-            self._listener.redelivered += seen.num_delivered > 1
+            is_past = seen.sequence.stream <= self._former.get(message.subject, 0)
+            self._listener.redelivered += is_past or seen.num_delivered > 1
             self._pending = seen.num_pending
-            if seen.sequence.stream > self._former.get(message.subject, 0):
+            if not is_past:
                 self._flow(identity, message.data)
             turn.append((message.reply, seen.num_delivered))
             size += len(message.data)

@@ -26,6 +26,7 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from hepswitch.destinations.outlet import LONGEST_PAUSE, Backoff
+from hepswitch.destinations.streams import NatsStore, StreamStore
 from hepswitch.logs import Throttle, words
 from hepswitch.net.tls import SECRET_OPTIONS, client_context
 from hepswitch.sources.inlet import Inlet
@@ -136,6 +137,22 @@ def check(endpoint: Endpoint, own: Collection[str], driver: str) -> None:
     except (OSError, ValueError) as error:
         code = error.errno if isinstance(error, OSError) else errno.EINVAL
         raise OSError(code, f"{endpoint}: {words(error)}") from error
+
+
+def read_from(store: StreamStore, endpoints: Collection[Endpoint]) -> Endpoint | None:
+    """The listener that reads what this store publishes, if there is one."""
+    address = store.address
+    for endpoint in endpoints:
+        if endpoint.scheme.partition("+")[0] != address.kind:
+            continue
+        read = parse_address(f"{endpoint.scheme}://{endpoint.host}")
+        if read.name != address.name or not set(read.servers).intersection(address.servers):
+            continue
+        if not isinstance(store, NatsStore) or f"{store.subject}.".startswith(
+            f"{endpoint.options.get('subject', 'hep')}."
+        ):
+            return endpoint
+    return None
 
 
 def name(endpoint: Endpoint, sockets: list[socket.socket]) -> str:  # noqa: ARG001

@@ -51,9 +51,11 @@ function listener(url, row, per) {
     ["lost in the kernel", row.kernel_drops, "bad", "The receive buffer was full: raise net.core.rmem_max and receive_buffer."],
     ["malformed", row.malformed, "bad", reasons(row.malformed_reasons)],
     ["refused", total(row.refused), "odd", reasons(row.refused)],
+    ["waiting", row.waiting ?? 0, "", "Messages that the stream still has for this listener."],
   ];
   const rate = per((book) => book.received[url]?.packets);
-  return { key: `in ${url}`, name: url, kind: "", tone: row.kernel_drops ? "odd" : "good", rate, losses };
+  const away = row.state === "away"; // the servers of a stream
+  return { key: `in ${url}`, name: url, kind: away ? "away" : "", tone: away ? "bad" : row.kernel_drops ? "odd" : "good", rate, losses };
 }
 
 function route(row, per, { mode, script }) {
