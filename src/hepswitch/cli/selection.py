@@ -174,15 +174,22 @@ def _said(option: str) -> bool:
 @contextlib.contextmanager
 def _lake(place: Path | Remote, store: LakeStore | None = None) -> Iterator[Reader]:
     """The lake in that place, with what `store` says of its remote part."""
+    from hepswitch.lake import interrupts
     from hepswitch.lake.lake import Lake
     from hepswitch.lake.remote import RemoteError
 
     remote = _remote_part(place, store)
+    lake = Lake(_folder(place, remote) if isinstance(place, Path) else None, warn, remote)
     try:
-        yield Lake(_folder(place, remote) if isinstance(place, Path) else None, warn, remote)
+        with contextlib.nullcontext() if remote is None else interrupts.heeded(remote.call_off):
+            yield lake
     except RemoteError as error:
         click.echo(safe(str(error)), err=True)
         raise SystemExit(1) from None
+    except Exception as error:
+        if interrupts.is_one(error):
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _remote_part(place: Path | Remote, store: LakeStore | None) -> RemotePart | None:
