@@ -5,7 +5,7 @@
 It prints its port. One key is known (`hep`, with any secret), and, as with many servers, no checksum behind a body.
 FOLDER/requests has a line for each request: method, path, query and range. FOLDER/fault, while there is one, says what goes
 wrong: `503`, `page` (of a proxy), `cut` (half of the body is read), `hang` (until the file is gone); and a method behind
-it with which requests only (`cut PUT`).
+it with which requests only (`cut PUT`), or RANGE for those that ask for a part of a file.
 Everything is in memory, and requests are served one at a time in threads: for small files only.
 """
 
@@ -39,7 +39,7 @@ class Storage:
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         asked = [environ[name] for name in ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING")]
         self._log.write(" ".join([*asked, environ.get("HTTP_RANGE", "")]).rstrip() + "\n")
-        match self._wrong(asked[0]):
+        match self._wrong(environ):
             case "503":
                 return self._refuse(start, "503 Slow Down", "SlowDown", "Please reduce your request rate.")
             case "page":
@@ -47,7 +47,7 @@ class Storage:
                 return [PAGE]
             case "cut" | "hang" as kind:
                 self._half(environ)
-                while kind == "hang" and self._wrong(asked[0]):
+                while kind == "hang" and self._wrong(environ):
                     time.sleep(0.02)
                 environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
                 start("500 Cut", [])
@@ -63,10 +63,10 @@ class Storage:
         answer: Iterable[bytes] = self._inner(environ, start)
         return answer
 
-    def _wrong(self, method: str) -> str:
+    def _wrong(self, environ: WSGIEnvironment) -> str:
         with contextlib.suppress(FileNotFoundError):
             kind, _, only = self._fault.read_text().strip().partition(" ")
-            if only in ("", method):
+            if only in ("", environ["REQUEST_METHOD"], "RANGE" if "HTTP_RANGE" in environ else ""):
                 return kind
         return ""
 

@@ -143,6 +143,18 @@ def test_a_worker_does_not_load_what_only_readers_need() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_lake_without_a_remote_part_loads_none_of_what_that_needs(tmp_path: Path) -> None:
+    heavy = ("pyarrow.parquet", "pyarrow.fs", "fsspec")
+    code = (
+        "import contextlib, sys, hepswitch.queries.process\n"
+        "from hepswitch.cli import search\n"
+        f"with contextlib.suppress(SystemExit): search.cli(['--lake', {str(tmp_path)!r}])\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_a_route_script_needs_nothing_else() -> None:
     routes = {"hep_route", "sip_route", "policy"}
     state = {"table", "counter", "gauge", "limit", "number_list", "prefix_list", "network_list", "word_list"}

@@ -22,6 +22,8 @@ from hepswitch.cli import export, ladder, replay, search
 from hepswitch.lake import layout, writer
 from hepswitch.wire.hep import Hep
 from object_storage import KEY, SECRET, Bucket
+from running import wait_for
+from traffic import calls, hep
 
 s3, bucket = object_storage.s3, object_storage.bucket
 
@@ -115,6 +117,31 @@ def test_a_folder_that_is_not_here(config: Path, tmp_path: Path) -> None:
     done = run(search.cli, "--config", str(config), *SINCE, "--json", TEST_SECRET=SECRET)
     assert len(done.stdout.splitlines()) == 2
     assert "alone is looked through" in done.stderr
+
+
+def test_a_command_whose_reading_waits_can_be_interrupted(tmp_path: Path, bucket: Bucket) -> None:
+    lakes.store(tmp_path, (hep(message) for message in calls(800)))
+    lakes.sealed(tmp_path)
+    remote = bucket.remote()
+    for hour, folder in layout.folders(tmp_path):
+        for file in layout.files(hour, folder):
+            with file.path.open("rb") as source:
+                remote.put(source, file.path.stat().st_size, remote.path_of("edge1", file), "edge1")
+    command = [sys.executable, "-m", "hepswitch.cli", "search", "--lake", bucket.url, *SINCE]
+    environment = os.environ | {
+        "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "XDG_CACHE_HOME": str(tmp_path / "cache")
+    }  # fmt: skip
+    # Ends of files are there then, and what is left to be read DuckDB waits for.
+    subprocess.run([*command, "--call-id", "nobody"], env=environment, capture_output=True, timeout=60, check=False)
+    before = len(bucket.storage.requests())
+    with (
+        bucket.storage.fault("hang RANGE"),
+        subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as asked,
+    ):
+        wait_for(lambda: any("bytes=" in line for line in bucket.storage.requests()[before:]), "a read")
+        asked.send_signal(signal.SIGINT)
+        _, said = asked.communicate(timeout=60)
+    assert (asked.returncode, said) == (1, "\nAborted!\n")
 
 
 def test_a_command_that_waits_for_the_storage_can_be_interrupted(tmp_path: Path) -> None:

@@ -402,6 +402,7 @@ CANCELLED = """
 import os, signal, socket, sys, threading, time
 from pathlib import Path
 from hepswitch.destinations.lake import LakeStore
+from hepswitch.lake import interrupts
 from hepswitch.lake.query import Query
 from hepswitch.queries import line, process
 from hepswitch.queries.answering import Asking
@@ -426,8 +427,8 @@ ours, theirs = socket.socketpair()
 ours.sendall(line.message(line.QUESTION, ["Stores", {}]))
 ours.shutdown(socket.SHUT_WR)
 asking = Hanging({"lake": LakeStore(**eval(sys.argv[1]))}, 1 << 30)
-process.heed_signals(asking)
-process.serve(line.Line(theirs), asking)
+with interrupts.heeded(asking.interrupt):
+    process.serve(line.Line(theirs), asking)
 assert ours.recv(1 << 16) == line.frame(line.CANCELLED)
 print("cancelled", flush=True)
 os._exit(0)

@@ -13,6 +13,7 @@ INTERRUPTED = """
 import signal, socket, sys, threading
 from pathlib import Path
 from hepswitch.destinations.lake import LakeStore
+from hepswitch.lake import interrupts
 from hepswitch.lake.query import Query
 from hepswitch.queries import line, process
 from hepswitch.queries.answering import Asking
@@ -29,8 +30,8 @@ ours, theirs = socket.socketpair()
 ours.sendall(line.message(line.QUESTION, ["Stores", {}]))
 ours.shutdown(socket.SHUT_WR)
 asking = Long({"lake": LakeStore(url="lake:" + sys.argv[1])}, 1 << 30)
-process.heed_signals(asking)
-process.serve(line.Line(theirs), asking)
+with interrupts.heeded(asking.interrupt):
+    process.serve(line.Line(theirs), asking)
 assert ours.recv(1 << 16) == line.frame(line.CANCELLED)
 print("cancelled")
 """

@@ -174,23 +174,36 @@ def _said(option: str) -> bool:
 @contextlib.contextmanager
 def _lake(place: Path | Remote, store: LakeStore | None = None) -> Iterator[Reader]:
     """The lake in that place, with what `store` says of its remote part."""
+    from hepswitch.lake import interrupts
     from hepswitch.lake.lake import Lake
     from hepswitch.lake.remote import RemoteError
-    from hepswitch.lake.remote_part import RemotePart
 
-    remote: RemotePart | None = None
+    remote = _remote_part(place, store)
+    lake = Lake(_folder(place, remote) if isinstance(place, Path) else None, warn, remote)
     try:
-        if not isinstance(place, Path):
-            remote = RemotePart(place, None, warn, warn)
-        elif store is not None:
-            remote = RemotePart.of(store, warn, warn)
-    except OSError as error:
-        click.echo(str(error), err=True)
-        raise SystemExit(1) from None
-    try:
-        yield Lake(_folder(place, remote) if isinstance(place, Path) else None, warn, remote)
+        with contextlib.nullcontext() if remote is None else interrupts.heeded(remote.call_off):
+            yield lake
     except RemoteError as error:
         click.echo(safe(str(error)), err=True)
+        raise SystemExit(1) from None
+    except Exception as error:
+        if interrupts.is_one(error):
+            raise KeyboardInterrupt from error
+        raise
+
+
+def _remote_part(place: Path | Remote, store: LakeStore | None) -> RemotePart | None:
+    if isinstance(place, Path) and (store is None or store.remote is None):
+        return None
+    # Late: it loads Arrow's file systems.
+    from hepswitch.lake.remote_part import RemotePart
+
+    try:
+        if not isinstance(place, Path):
+            return RemotePart(place, None, warn, warn)
+        return None if store is None else RemotePart.of(store, warn, warn)
+    except OSError as error:
+        click.echo(str(error), err=True)
         raise SystemExit(1) from None
 
 

@@ -14,16 +14,14 @@ import resource
 import signal
 import socket
 import sys
-import threading
 from pathlib import Path
 
-import duckdb
 import msgspec
 import structlog
 
 from hepswitch import logs
 from hepswitch.destinations.stores import searchable_store_of
-from hepswitch.lake.ranges import CalledOffError
+from hepswitch.lake import interrupts
 from hepswitch.queries import line
 from hepswitch.queries.answering import Asking, BrokenError, refuse
 from hepswitch.queries.line import Charge, Head, Line
@@ -32,9 +30,6 @@ from hepswitch.queries.questions import KINDS
 log = structlog.get_logger("hepswitch.queries")
 
 NICE = 5
-
-INTERRUPTED = "Query interrupted"
-"""What DuckDB's RuntimeError says when a signal came while it was at work, instead of letting KeyboardInterrupt through."""
 
 TOO_MUCH = "the answer takes more memory than [control] query_memory allows: ask about less time"
 
@@ -63,23 +58,6 @@ class Answering:
         """Send what waits."""
         self._line.tell(self._waiting)
         self._waiting = bytearray()
-
-
-def heed_signals(asking: Asking) -> None:
-    """Let a signal interrupt DuckDB at once: while its own threads have all the work it looks for none by itself.
-
-    Python tells of a signal through a descriptor as soon as it comes, whatever the main thread does; the exception follows
-    when that is back.
-    """
-    ear, mouth = socket.socketpair()
-    mouth.setblocking(False)
-    signal.set_wakeup_fd(mouth.detach(), warn_on_full_buffer=False)
-
-    def listen() -> None:
-        while ear.recv(64):
-            asking.interrupt()
-
-    threading.Thread(target=listen, name="signals", daemon=True).start()
 
 
 def serve(to: Line, asking: Asking) -> None:
@@ -119,9 +97,7 @@ def answer(to: Line, asking: Asking, asked: bytes) -> None:
     except (BrokenError, ConnectionError):
         raise
     except Exception as error:
-        if isinstance(error, duckdb.InterruptException | CalledOffError) or (
-            isinstance(error, RuntimeError) and str(error) == INTERRUPTED
-        ):
+        if interrupts.is_one(error):
             raise KeyboardInterrupt from error
         log.exception("a question cannot be answered")
         why = logs.words(error) if isinstance(error, OSError) else f"{type(error).__name__}; the switch's log says more"
@@ -151,11 +127,11 @@ def main() -> None:
         charge = msgspec.json.decode(first, type=Charge)
         stores = {name: searchable_store_of(table) for name, table in charge.stores.items()}
         asking = Asking(stores, charge.memory)
-        heed_signals(asking)  # before the bound: a thread's stack is memory
-        bound(2 * charge.memory)
-        to.say(line.READY)
-        with contextlib.suppress(ConnectionError):  # the supervisor is gone
-            serve(to, asking)
+        with interrupts.heeded(asking.interrupt):  # before the bound: a thread's stack is memory
+            bound(2 * charge.memory)
+            to.say(line.READY)
+            with contextlib.suppress(ConnectionError):  # the supervisor is gone
+                serve(to, asking)
     # Threads of drivers and of DuckDB have nothing to finish.
     os._exit(0)
 
