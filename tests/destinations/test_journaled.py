@@ -70,6 +70,7 @@ async def test_a_message_that_comes_again_is_not_stored_again(tmp_path: Path) ->
     node.take(2)
     assert await node.written()
     assert node.store.refused == {"stored before": 6}
+    assert not node.routed.unrouted, "to the route it is stored"
     assert len(node.stored()) == node.store.delivered == node.store.accepted == 6
     await node.store.close(1.0)
 

@@ -42,7 +42,8 @@ class RecordQueue:
         attrs: str | None = None,
         direction: str | None = None,
     ) -> bool:
-        """Take the packet as it is now. False when it was refused: there is no room, or its message came before.
+        """Take the packet as it is now. False when there is no room for it. True, too, when its message came before and is
+        refused: it is stored.
 
         Never blocks. `attrs` of a trace are its first custom field; `direction`, in or out, says that it was traced.
         """

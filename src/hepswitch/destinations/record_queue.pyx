@@ -20,6 +20,8 @@ from hepswitch.wire.record cimport put_record
 
 cdef int MOST_SENDERS = 10_000
 
+KNOWN = "stored before"
+
 
 cdef class RecordQueue:
     """Records that wait, up to `room` bytes of them, and the books of the store."""
@@ -50,7 +52,8 @@ cdef class RecordQueue:
 
     def offer(self, Hep packet not None, *, table=None, custom_field1=None, custom_field2=None, custom_field3=None,
               correlation_id=None, attrs=None, direction=None):
-        """Take the packet as it is now. False when it was refused: there is no room, or its message came before.
+        """Take the packet as it is now. False when there is no room for it. True, too, when its message came before and is
+        refused: it is stored.
 
         Never blocks. `attrs` of a trace are its first custom field; `direction`, in or out, says that it was traced.
         """
@@ -62,7 +65,7 @@ cdef class RecordQueue:
                 self.refused[self.overflow] += 1
                 return False
         elif not self.admits(mark):
-            return False
+            return self.verdict is KNOWN
         elif mark in self.waiting:
             mark = None
         if not (table is None and custom_field1 is None and custom_field2 is None and custom_field3 is None
@@ -82,7 +85,7 @@ cdef class RecordQueue:
         if mark is not self.mark:
             self.mark, self.verdict = mark, None
             if mark in self.waiting or mark in self.marks:
-                self.verdict = "stored before"
+                self.verdict = KNOWN
             elif self.pending.tail - self.pending.head >= self.room:
                 self.verdict, self.short = self.overflow, True
         if self.verdict is not None:
