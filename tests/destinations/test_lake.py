@@ -200,7 +200,8 @@ def test_the_table_of_the_configuration() -> None:
     "url",
     [
         "s3://KEY:h1d/den@bucket/x", "s3://KEY:h1d/den/", "s3:///x?secret_key=h1dden", "s3://b/../x?secret_key=h1dden",
-        "s3://b?endpoint=http://u:h1dden@host", "gs://KEY:h1dden@bucket", "s3://b?h1dden", "s3://b?endpoint=http://h/h1dden",
+        "s3://b?endpoint=http://u:h1dden@host", "gs://KEY:h1dden@bucket", "s3://b?h1dden", "s3://b/h1d%0Aden",
+        "s3://b?endpoint=http://h/h1dden",
     ],
 )  # fmt: skip
 def test_what_is_wrong_in_a_remote_is_not_repeated(url: str) -> None:

@@ -48,8 +48,10 @@ class RemoteUrl:
         if "@" in parts.netloc:
             raise ValueError('keys do not belong into the URL: write access_key = "…" and secret_key = "env:NAME"')
         path = unquote(parts.path).strip("/")
-        if parts.fragment or any(part in ("", ".", "..") for part in path.split("/") if path):
-            raise ValueError(f"the path in remote has an empty part, a dot alone, .. or #: {_EXAMPLE}")
+        if parts.fragment or not path.isprintable() or any(part in ("", ".", "..") for part in path.split("/") if path):
+            raise ValueError(
+                f"the path in remote has an empty part, a dot alone, .., # or a control character: {_EXAMPLE}"
+            )
         match parts.scheme:
             case "s3":
                 return cls._bucket(parts.netloc, path, options)
