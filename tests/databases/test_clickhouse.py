@@ -519,8 +519,7 @@ def test_urls_that_will_not_do(url: str, words: str) -> None:
 def test_files_are_those_beside_the_configuration() -> None:
     store = ClickhouseStore(url="clickhouses://h/d?ca=ca.pem&verify=yes")
     assert (
-        store.anchored(Path("/etc/hepswitch").joinpath).url
-        == "clickhouses://h/d?ca=%2Fetc%2Fhepswitch%2Fca.pem&verify=yes"
+        store.anchored(Path("/etc/hepswitch").joinpath).url == "clickhouses://h/d?ca=/etc/hepswitch/ca.pem&verify=yes"
     )
 
 

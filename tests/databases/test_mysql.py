@@ -590,4 +590,4 @@ def test_wrong_options(query: str, words: str) -> None:
 
 def test_files_are_relative_to_the_configuration() -> None:
     made = MysqlStore(url="mysql://u@h/d?tls=yes&ca=ca.pem").anchored(lambda path: Path("/etc/hep") / path)
-    assert made.url == "mysql://u@h/d?tls=yes&ca=%2Fetc%2Fhep%2Fca.pem"
+    assert made.url == "mysql://u@h/d?tls=yes&ca=/etc/hep/ca.pem"

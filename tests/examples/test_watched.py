@@ -43,6 +43,8 @@ NOT_MADE = {
     "HepswitchDescriptorsLow": "wants thousands of connections",
     "HepswitchDiskFilling": "wants a disk that is full",
     "HepswitchReceiveBufferSmall": "root gets whatever buffer it asks for",
+    "HepswitchUploadsLate": "wants a storage that is away for an hour",
+    "HepswitchUploadsLost": "wants retention to overtake such a storage",
 }
 """Alerts that are not raised here, and why. What they ask for must give data all the same."""
 
@@ -75,7 +77,7 @@ away = {{urls = ["tcp://127.0.0.1:1"], spool = "16MiB"}}
 short = {{urls = ["tcp://127.0.0.1:1"], spool = "64KiB"}}
 invites = {{urls = ["udp://127.0.0.1:{sink}"], filter = "sip.method = INVITE"}}
 [stores]
-lake = {{url = "lake:{folder}/lake", seal_after = "1s"}}
+lake = {{url = "lake:{folder}/lake", seal_after = "1s", remote = "file://{folder}"}}
 db = {{url = "sqlite:{folder}/db.sqlite", flush = "200ms"}}
 gone = {{url = "postgresql://hep@127.0.0.1:1/hep", spool = "16MiB"}}
 """

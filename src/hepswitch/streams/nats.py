@@ -137,8 +137,8 @@ class _TlsClient(_Client):
 
 HINTS = {
     "authorization violation": "the server does not know us: check user and password, token or credentials",
-    "broken pipe": "the server has closed the connection: it may not know us",
-    "connection reset": "the server has closed the connection: it may not know us",
+    "broken pipe": "the server has closed the connection: it may not know us, or want our certificate",
+    "connection reset": "the server has closed the connection: it may not know us, or want our certificate",
     "stream not found": "nobody has made it yet, or it has another name: the store of an edge makes it",
     "no responders": "no stream answers there: JetStream is off, or the stream has no leader at the moment",
 }
