@@ -16,6 +16,11 @@ settings.register_profile("unhurried", parent=settings(), deadline=None, suppres
 settings.load_profile("unhurried")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The longest file first: workers take whole files, and it must not be what is waited for in the end.
+    items.sort(key=lambda item: item.path.name != "test_endurance.py")
+
+
 def _again(reporter: pytest.TerminalReporter) -> dict[str, list[str]]:
     """The tests that got a second try, and the last lines of what went wrong."""
     found: dict[str, list[str]] = {}
