@@ -25,7 +25,7 @@ from traffic import calls, hep
 s3, bucket = object_storage.s3, object_storage.bucket
 
 MESSAGES = list(calls(60, per_second=2.0))
-QUESTIONS = 10
+QUESTIONS = 6
 
 
 @pytest.mark.parametrize("kind", ["s3", "file"])
