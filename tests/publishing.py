@@ -16,7 +16,7 @@ from hepswitch.destinations.loaded import LoadedStore
 
 @contextlib.asynccontextmanager
 async def loading(folder: Path, table: LoadedStore, drain: float = 5.0) -> AsyncIterator[asyncio.Event]:
-    """A running loader of the store `bus`; its event ends it."""
+    """A running loader of the store `bus`, whatever kind it is; its event ends it."""
     gone = asyncio.Event()
     task = asyncio.create_task(Loader("bus", table, folder / "store:bus").run(gone, drain))
     try:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 from base64 import b64decode
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,13 @@ import pytest
 from far_ends import packet, until
 from hepswitch.databases import kinds, loader
 from hepswitch.databases.gauge import Gauge
-from hepswitch.databases.loader import Loader
 from hepswitch.databases.server import ContentError, Mark
 from hepswitch.destinations import figures
 from hepswitch.destinations.databases import PostgresStore
 from hepswitch.destinations.figures import LoaderFigures
 from hepswitch.destinations.journaled import JournaledOutlet
 from hepswitch.wire.hep import Hep
+from publishing import loading, row, writing
 
 
 class FakeLayout:
@@ -120,45 +119,9 @@ def store(**keys: Any) -> PostgresStore:
     return PostgresStore.model_validate({"url": "postgresql://hep@localhost/hep", "flush": "20ms"} | keys)
 
 
-@contextlib.asynccontextmanager
-async def loading(folder: Path, table: PostgresStore, drain: float = 5.0) -> AsyncIterator[asyncio.Event]:
-    """A running loader; its event ends it."""
-    gone = asyncio.Event()
-    task = asyncio.create_task(Loader("db", table, folder / "store:db").run(gone, drain))
-    try:
-        yield gone
-    finally:
-        gone.set()
-        await task
-
-
-@contextlib.asynccontextmanager
-async def writing(folder: Path, table: PostgresStore, worker: int = 0) -> AsyncIterator[Callable[..., None]]:
-    """An outlet of a worker; call it with the numbers of packets."""
-    outlet: JournaledOutlet = table.build("db", worker, folder)
-    await outlet.open()
-
-    def put(*numbers: int, call: str = "c") -> None:
-        for number in numbers:
-            assert outlet.offer(packet(number, call=call))
-        outlet.flush()
-
-    try:
-        yield put
-    finally:
-        await outlet.close(1.0)
-
-
-def row(gauge: Gauge) -> dict[str, Any]:
-    """The store's row, when nothing waits in the workers."""
-    found = gauge.complete({"queued": 0, "discarded": {}, "refused": {}, "state": "active"})
-    assert found["accepted"] == found["delivered"] + found["spooled"] + sum(found["discarded"].values())
-    return found
-
-
 async def test_all_workers_in_batches(tmp_path: Path, database: FakeDatabase) -> None:
     table = store(batch=100, connections=3)
-    gauge = Gauge(tmp_path / "store:db", 1 << 20)
+    gauge = Gauge(tmp_path / "store:bus", 1 << 20)
     async with writing(tmp_path, table, 0) as one, writing(tmp_path, table, 1) as two, loading(tmp_path, table):
         one(*range(1000))
         two(*range(1000, 2000))
@@ -174,7 +137,7 @@ async def test_all_workers_in_batches(tmp_path: Path, database: FakeDatabase) ->
 
 async def test_a_server_that_goes_away(tmp_path: Path, database: FakeDatabase) -> None:
     table = store(batch=50)
-    gauge = Gauge(tmp_path / "store:db", 1 << 20)
+    gauge = Gauge(tmp_path / "store:bus", 1 << 20)
     async with writing(tmp_path, table) as put, loading(tmp_path, table):
         database.away = True
         put(*range(500))
@@ -191,7 +154,7 @@ async def test_what_it_did_is_left_for_the_supervisor_and_the_next_loader(
     tmp_path: Path, database: FakeDatabase
 ) -> None:
     table = store(batch=50, connections=1)
-    gauge = Gauge(tmp_path / "store:db", 1 << 20)
+    gauge = Gauge(tmp_path / "store:bus", 1 << 20)
     gauge.look()
     async with writing(tmp_path, table) as put:
         database.away = True
@@ -199,14 +162,14 @@ async def test_what_it_did_is_left_for_the_supervisor_and_the_next_loader(
             put(*range(100))
             await until(lambda: row(gauge)["state"] != "active", "the trouble shows")
             await until(lambda: row(gauge)["lag"] > 0.1, "they have been waiting for a while")
-        known = figures.read(tmp_path / "store:db", LoaderFigures)
+        known = figures.read(tmp_path / "store:bus", LoaderFigures)
         assert (known.rows, known.bytes, sum(known.batches.counts)) == (0, 0, 0)
         assert known.troubles.errors >= 1
         database.away, database.poison = False, {7}
         async with loading(tmp_path, table):
             await until(lambda: len(database.rows) == 99, "it goes on")
             await until(lambda: row(gauge)["lag"] == 0.0, "nothing waits")
-    after = figures.read(tmp_path / "store:db", LoaderFigures)
+    after = figures.read(tmp_path / "store:bus", LoaderFigures)
     assert after.rows == 99
     assert after.bytes > 99 * 100
     assert sum(after.batches.counts) >= 2
@@ -226,14 +189,14 @@ async def test_an_answer_that_got_lost_doubles_nothing(tmp_path: Path, database:
 
 async def test_poison_is_found_and_set_aside(tmp_path: Path, database: FakeDatabase) -> None:
     table = store(batch=64)
-    gauge = Gauge(tmp_path / "store:db", 1 << 20)
+    gauge = Gauge(tmp_path / "store:bus", 1 << 20)
     database.poison = {7, 100, 101, 199}
     async with writing(tmp_path, table) as put, loading(tmp_path, table):
         put(*range(200))
         await until(lambda: row(gauge)["spooled"] == 0 and row(gauge)["accepted"] == 200, "all is dealt with")
     assert sorted(database.rows) == [number for number in range(200) if number not in database.poison]
     assert row(gauge)["discarded"] == {"rejected": 4}
-    lines = [json.loads(line) for line in (tmp_path / "store:db" / "rejected.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "store:bus" / "rejected.jsonl").read_text().splitlines()]
     found = {int(Hep(b64decode(line["packet"])).payload.split()[0]) for line in lines}
     assert found == database.poison
     assert {line["error"] for line in lines} == {"it does not fit"}
@@ -241,7 +204,7 @@ async def test_poison_is_found_and_set_aside(tmp_path: Path, database: FakeDatab
 
 async def test_what_has_no_row_is_counted(tmp_path: Path, database: FakeDatabase) -> None:
     table = store()
-    gauge = Gauge(tmp_path / "store:db", 1 << 20)
+    gauge = Gauge(tmp_path / "store:bus", 1 << 20)
     async with writing(tmp_path, table) as put, loading(tmp_path, table):
         put(*range(10))
         put(*range(10, 15), call="odd")
@@ -261,7 +224,7 @@ async def test_the_end_loads_what_is_left(tmp_path: Path, database: FakeDatabase
 
 async def test_the_end_does_not_wait_for_a_server_that_hangs(tmp_path: Path, database: FakeDatabase) -> None:
     table = store(batch=10)
-    gauge = Gauge(tmp_path / "store:db", 1 << 20)
+    gauge = Gauge(tmp_path / "store:bus", 1 << 20)
     async with writing(tmp_path, table) as put:
         async with loading(tmp_path, table, drain=0.05):
             database.answers.clear()
@@ -282,7 +245,7 @@ async def test_memory_holds_a_batch_for_each_connection(tmp_path: Path, database
         for start in range(0, 5000, 10):
             put(*range(start, start + 10))
         await until(lambda: database.busy == 2, "both connections hang")
-        backlog_open = [path.name for path in (tmp_path / "store:db").iterdir()]
+        backlog_open = [path.name for path in (tmp_path / "store:bus").iterdir()]
         assert backlog_open == ["w0"]
         database.answers.set()
         await until(lambda: len(database.rows) == 5000, "all is loaded")
@@ -327,7 +290,7 @@ async def test_two_loaders_of_a_store_take_turns(tmp_path: Path, database: FakeD
 
 async def test_trouble_of_an_earlier_process_is_over_when_rows_go_in(tmp_path: Path, database: FakeDatabase) -> None:
     table = store(batch=10)
-    gauge = Gauge(tmp_path / "store:db", 1 << 20)
+    gauge = Gauge(tmp_path / "store:bus", 1 << 20)
     async with writing(tmp_path, table) as put:
         database.away = True
         async with loading(tmp_path, table, drain=0.05):
@@ -351,9 +314,9 @@ async def test_a_worker_with_much_does_not_hold_up_another(tmp_path: Path, datab
 
 async def test_a_table_that_takes_nothing_costs_one_attempt(tmp_path: Path, database: FakeDatabase) -> None:
     table = store(batch=300)
-    gauge = Gauge(tmp_path / "store:db", 1 << 20)
+    gauge = Gauge(tmp_path / "store:bus", 1 << 20)
     database.unusable = "calls"
-    outlet: JournaledOutlet = table.build("db", 0, tmp_path)
+    outlet: JournaledOutlet = table.build("bus", 0, tmp_path)
     await outlet.open()
     for number in range(300):
         assert outlet.offer(packet(number), table="calls" if number % 3 else "others")
@@ -363,7 +326,7 @@ async def test_a_table_that_takes_nothing_costs_one_attempt(tmp_path: Path, data
     await outlet.close(1.0)
     assert (sorted(database.rows), database.attempts) == (list(range(0, 300, 3)), 2)
     assert row(gauge)["discarded"] == {"rejected": 200}
-    lines = [json.loads(line) for line in (tmp_path / "store:db" / "rejected.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "store:bus" / "rejected.jsonl").read_text().splitlines()]
     found = sorted(int(Hep(b64decode(line["packet"])).payload.split()[0]) for line in lines)
     assert found == [number for number in range(300) if number % 3]
 
@@ -372,9 +335,9 @@ async def test_a_packet_that_was_set_aside_stays_so_when_its_batch_is_halved(
     tmp_path: Path, database: FakeDatabase
 ) -> None:
     table = store(batch=64)
-    gauge = Gauge(tmp_path / "store:db", 1 << 20)
+    gauge = Gauge(tmp_path / "store:bus", 1 << 20)
     database.unusable, database.poison = "calls", {20}
-    outlet: JournaledOutlet = table.build("db", 0, tmp_path)
+    outlet: JournaledOutlet = table.build("bus", 0, tmp_path)
     await outlet.open()
     for number in range(64):
         assert outlet.offer(packet(number), table=None if number % 3 else "calls")
@@ -384,4 +347,4 @@ async def test_a_packet_that_was_set_aside_stays_so_when_its_batch_is_halved(
     await outlet.close(1.0)
     assert sorted(database.rows) == [number for number in range(64) if number % 3 and number != 20]
     assert row(gauge)["discarded"] == {"rejected": 23}
-    assert len((tmp_path / "store:db" / "rejected.jsonl").read_text().splitlines()) == 23
+    assert len((tmp_path / "store:bus" / "rejected.jsonl").read_text().splitlines()) == 23

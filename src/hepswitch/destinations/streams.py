@@ -19,7 +19,7 @@ from hepswitch.destinations.loaded import LoadedStore, anchored_url
 from hepswitch.streams import kafka
 from hepswitch.streams.address import Login, StreamAddress, parse_address
 from hepswitch.streams.message import MOST_PACKETS, MOST_PARTITIONS
-from hepswitch.tables import Duration, Secret, Size
+from hepswitch.tables import Duration, Secret, Size, revealed
 
 PACKETS = "Packets in a message, at most (and 512 KiB). 1: each packet is a message of its own."
 KEEP = "How long {0} that is made keeps messages, read or not: longer than all who read it may be away."
@@ -48,11 +48,7 @@ class StreamStore(LoadedStore):
     @property
     def login(self) -> Login:
         """Who we are, secrets revealed."""
-        return Login(self.user, _revealed(self.password))
-
-
-def _revealed(secret: Secret | None) -> str:
-    return secret.get_secret_value() if secret is not None else ""
+        return Login(self.user, revealed(self.password))
 
 
 def _nats_url(text: str) -> str:
@@ -105,7 +101,7 @@ class NatsStore(StreamStore):
     @property
     def login(self) -> Login:
         """Who we are, secrets revealed."""
-        return Login(self.user, _revealed(self.password), _revealed(self.token), str(self.credentials or ""))
+        return Login(self.user, revealed(self.password), revealed(self.token), str(self.credentials or ""))
 
     def anchored(self, absolute: Callable[[Path], Path]) -> NatsStore:
         """The same with absolute paths."""
