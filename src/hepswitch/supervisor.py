@@ -37,10 +37,9 @@ from hepswitch.databases.gauge import Gauge
 from hepswitch.destinations import figures
 from hepswitch.destinations.figures import UPLOADS, UploaderFigures
 from hepswitch.destinations.hep import FORGOTTEN_HINT
-from hepswitch.destinations.lake import LakeStore
 from hepswitch.destinations.loaded import LoadedStore, spool_of
 from hepswitch.destinations.sets import NodeChange
-from hepswitch.destinations.stores import searchable
+from hepswitch.destinations.stores import searchable, uploading
 from hepswitch.identity import switch_id
 from hepswitch.logs import words
 from hepswitch.net.sockets import raise_descriptor_limit
@@ -82,11 +81,7 @@ class Supervisor:
             for name, store in config.stores.items()
             if isinstance(store, LoadedStore)
         }
-        self._uploading = {
-            name: store.path
-            for name, store in config.stores.items()
-            if isinstance(store, LakeStore) and store.remote is not None
-        }
+        self._uploading = uploading(config.stores)
         self._stopping = asyncio.Event()
         self._sockets: list[list[list[socket.socket]]] = [[] for _ in range(config.workers)]
         self._observer = Observer(config, self.processes, [gauge.look for gauge in self._gauges.values()])

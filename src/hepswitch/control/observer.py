@@ -25,6 +25,7 @@ from hepswitch.destinations import figures
 from hepswitch.destinations.figures import UPLOADS, KeeperFigures, LoaderFigures, UploaderFigures
 from hepswitch.destinations.lake import LakeStore
 from hepswitch.destinations.loaded import LoadedStore, spool_of
+from hepswitch.destinations.stores import uploading
 from hepswitch.logs import Throttle, words
 from hepswitch.net.sockets import given_receive_buffer
 
@@ -58,11 +59,7 @@ class Observer:
         self._looks = looks
         self._spool = config.spool_dir
         self._lakes = {name: store.path for name, store in config.stores.items() if isinstance(store, LakeStore)}
-        self._uploading = {
-            name: store.path
-            for name, store in config.stores.items()
-            if isinstance(store, LakeStore) and store.remote is not None
-        }
+        self._uploading = uploading(config.stores)
         self._loaded = {
             name: spool_of(config.spool_dir, name)
             for name, store in config.stores.items()

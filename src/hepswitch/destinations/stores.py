@@ -6,6 +6,7 @@ Not here: what a store does (`lake`, `databases`, `streams`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag, TypeAdapter
@@ -56,6 +57,13 @@ _STORE: TypeAdapter[Any] = TypeAdapter(Store)
 def searchable(stores: Mapping[str, LakeStore | LoadedStore]) -> dict[str, LakeStore | DatabaseStore]:
     """Those of the stores that can be asked: through a stream packets only pass."""
     return {name: store for name, store in stores.items() if isinstance(store, (LakeStore, DatabaseStore))}
+
+
+def uploading(stores: Mapping[str, LakeStore | LoadedStore]) -> dict[str, Path]:
+    """The folders of the lakes that an uploader brings to a storage."""
+    return {
+        name: store.path for name, store in stores.items() if isinstance(store, LakeStore) and store.remote is not None
+    }
 
 
 def searchable_store_of(table: dict[str, Any]) -> LakeStore | DatabaseStore:

@@ -19,6 +19,7 @@ from hepswitch.lake.ranges import PATIENCE, Ranges
 from hepswitch.lake.reader import LEFT_OUT
 from hepswitch.lake.remote import Remote, RemoteError, RemoteFile, counting
 from hepswitch.lake.tails import Tails, tails_of
+from hepswitch.tables import revealed
 
 if TYPE_CHECKING:
     from hepswitch.destinations.lake import LakeStore
@@ -80,8 +81,8 @@ class RemotePart:
         """That of a store; None when it has none."""
         if store.remote is None:
             return None
-        key, secret = ("" if each is None else each.get_secret_value() for each in (store.access_key, store.secret_key))
-        return cls(Remote.parse(store.remote, key, secret, PATIENCE / 2), store.path, warn, tell)
+        remote = Remote.parse(store.remote, revealed(store.access_key), revealed(store.secret_key), PATIENCE / 2)
+        return cls(remote, store.path, warn, tell)
 
     def __str__(self) -> str:
         return str(self.remote)
